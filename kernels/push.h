@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What C and GLSL share: push constants of every kernel and the records that kernels and host both read. Plain 32-bit
+ * members only, so that both languages lay them out alike.
+ */
+#ifndef LG_KERNELS_PUSH_H
+#define LG_KERNELS_PUSH_H
+
+#ifdef GL_core_profile
+#define lg_uint uint
+#define lg_int int
+#else
+#include <stdint.h>
+#define lg_uint uint32_t
+#define lg_int int32_t
+#endif
+
+/* One row of a batch: a token of a sequence. GLSL reads it as uvec4. */
+struct lg_row {
+    lg_uint token; /* id; what the embedding looks up */
+    lg_uint pos;   /* position in the sequence, from 0 */
+    lg_uint slot;  /* sequence: index of its page table, sampler and history */
+    lg_uint unused;
+};
+
+/* Sizes of a pass that change from submit to submit; index of the `dims` buffer. */
+#define LG_DIM_ROWS 0   /* rows of the batch */
+#define LG_DIM_OUT 1    /* rows whose logits are wanted */
+#define LG_DIM_SAMPLE 2 /* of these, how many are sampled: 0 or LG_DIM_OUT */
+#define LG_DIM_SCORE 3  /* of these, how many are scored against a target: 0 or LG_DIM_OUT */
+#define LG_N_DIMS 8
+
+/* How a dispatch's grid depends on a dim: grid[axis] = ceil(dims[dim] / per_group). Read by the kernel `plan`. */
+struct lg_grid_rule {
+    lg_uint grid[3];
+    lg_uint dim; /* LG_DIM_*, or LG_DIM_NONE for a grid that does not change */
+    lg_uint axis;
+    lg_uint per_group;
+    lg_uint unused[2];
+};
+#define LG_DIM_NONE 0xffffffffu
+
+#define LG_HISTORY 256  /* tokens of history kept for each slot, a ring: position p is at p % LG_HISTORY */
+#define LG_MAX_END 16   /* end tokens of a sampler */
+#define LG_RING 1024    /* sampled tokens kept for each slot until the host has read them: number i is at i % LG_RING */
+
+/* Sampling parameters and state of one slot. */
+struct lg_sampler {
+    float temperature;      /* <= 0: greedy */
+    float top_p;            /* in (0, 1]; 1: off */
+    float min_p;            /* in [0, 1]; 0: off */
+    float repeat_penalty;   /* > 0; 1: off */
+    float frequency_penalty; /* 0: off */
+    float presence_penalty; /* 0: off */
+    lg_uint top_k;          /* 0: off */
+    lg_uint penalty_last_n; /* 0 .. LG_HISTORY tokens that the penalties look at */
+    lg_uint seed_lo, seed_hi;
+    lg_uint n_history;   /* tokens ever put into the slot's history */
+    lg_uint n_sampled;   /* tokens ever sampled into the slot's ring */
+    lg_uint n_remaining; /* tokens that may still be sampled before the slot goes to sleep */
+    lg_uint ended;       /* 1 once an end token was sampled or n_remaining came to 0 */
+    lg_uint n_end;
+    lg_uint unused;
+    lg_uint end[LG_MAX_END];
+};
+
+struct lg_plan_push {
+    lg_uint n_rules;
+};
+
+/* rows of a table of n_cols weights; the table may be a part of a larger one: rows [row_begin, row_end) */
+struct lg_embed_push {
+    lg_uint n_cols;
+    lg_uint row_bytes;  /* of a table row */
+    lg_uint row_begin;  /* index of the view's first row */
+    lg_uint row_end;    /* ids outside [row_begin, row_end) leave their output row as it is */
+    lg_uint id_stride;  /* the id of output row r is ids[r * id_stride + id_offset] */
+    lg_uint id_offset;
+};
+
+struct lg_norm_push {
+    lg_uint n_cols;
+    float eps;
+};
+
+struct lg_rope_push {
+    lg_uint n_heads;
+    lg_uint head_dim;
+    lg_uint n_rot;  /* rotated elements at the beginning of each head, even */
+    lg_uint halves; /* 1: pairs (i, i + n_rot/2); 0: pairs (2i, 2i + 1) */
+};
+
+struct lg_kv_write_push {
+    lg_uint n_cols;    /* n_kv * head_dim */
+    lg_uint page_size; /* tokens of a page */
+    lg_uint max_pages; /* of a page table */
+};
+
+struct lg_attention_push {
+    lg_uint n_heads;
+    lg_uint n_kv;
+    lg_uint head_dim;
+    lg_uint page_size;
+    lg_uint max_pages;
+    float scale; /* of q . k, 1 / sqrt(head_dim) */
+};
+
+/* y[t][row_begin + m] = sum over k of x[t][k] * w[m][k], m < n_rows */
+struct lg_matmul_push {
+    lg_uint n_cols;    /* K */
+    lg_uint n_rows;    /* M, rows of the view */
+    lg_uint row_bytes; /* of a weight row */
+    lg_uint y_stride;  /* elements of a row of y */
+    lg_uint row_begin; /* where the view's rows begin in y */
+    lg_uint dim;       /* LG_DIM_* that holds the number of rows of x, T */
+};
+
+struct lg_add_push {
+    lg_uint n_cols;
+    lg_uint b_stride; /* n_cols: b has a row for each of x; 0: one row for all (a bias) */
+};
+
+struct lg_rowwise_push {
+    lg_uint n_cols;
+};
+
+/* Workgroup g sums its share of n_words 32-bit words (16-byte loads: a multiple of 4). */
+struct lg_read_sum_push {
+    lg_uint n_words;
+};
+
+struct lg_sample_push {
+    lg_uint n_vocab;
+};
+
+#endif

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The one interface to what computes: a Vulkan device (device/vulkan/) or the CPU (device/cpu/). A device owns buffers
+ * and programs; a program is a list of kernel dispatches compiled once (recorded command buffers, or an array to walk)
+ * and submitted any number of times.
+ *
+ * Thread-safety: a device may be used by one thread at a time (its owner, the context, holds a lock); lg_device_cancel()
+ * may be called from any thread.
+ */
+#ifndef LG_DEVICE_DEVICE_H
+#define LG_DEVICE_DEVICE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "kernels_gen.h" // enum lg_kernel: LG_K_<NAME>, LG_K_COUNT
+#include "util/env.h"
+
+enum {
+    LG_MAX_VIEWS = 8,
+    LG_MAX_SPEC = 4,
+    LG_MAX_PUSH = 64, // bytes
+};
+
+/* ---- kernels ---------------------------------------------------------------------------------------------------- */
+
+enum lg_access { LG_READ = 1, LG_WRITE = 2 };
+
+/** What is known of a kernel at build time; the same on every device. */
+struct lg_kernel_info {
+    const char *name;
+    uint8_t n_views;              // bindings
+    uint8_t access[LG_MAX_VIEWS]; // lg_access of each binding
+};
+
+extern const struct lg_kernel_info lg_kernel_infos[LG_K_COUNT];
+
+/* ---- buffers ---------------------------------------------------------------------------------------------------- */
+
+enum lg_mem {
+    LG_MEM_DEVICE,   // fastest for kernels; the host reaches it by upload and download only
+    LG_MEM_SHARED,   // small: the host writes it through `map` between submits, kernels read and write it
+    LG_MEM_READBACK, // kernels write it, the host reads it through `map` (cached for the host where possible)
+};
+
+struct lg_device;
+
+/** A device's buffer; backends put this at the head of their own. */
+struct lg_buffer {
+    struct lg_device *dev;
+    uint64_t size; // bytes
+    enum lg_mem mem;
+    void *map; // for SHARED and READBACK (and on the CPU for all): the bytes; NULL otherwise
+};
+
+/** A range of a buffer. Offsets are multiples of info.view_align, sizes at most info.max_view_size. */
+struct lg_view {
+    struct lg_buffer *buf;
+    uint64_t offset, size; // bytes
+};
+
+static inline struct lg_view lg_view_all(struct lg_buffer *buf)
+{
+    return (struct lg_view){.buf = buf, .offset = 0, .size = buf->size};
+}
+
+/* ---- programs --------------------------------------------------------------------------------------------------- */
+
+/** One kernel over buffer views. */
+struct lg_dispatch {
+    enum lg_kernel kernel;
+    struct lg_view views[LG_MAX_VIEWS]; // as many as the kernel has bindings, in their order
+    uint32_t spec[LG_MAX_SPEC];         // specialisation constants 0..3; spec[0] is the workgroup size
+    uint32_t grid[3];                   // workgroups; ignored when `indirect.buf` is set
+    struct lg_view indirect;            // three uint32 workgroup counts on the device, read when the dispatch starts
+    uint8_t push[LG_MAX_PUSH];
+    uint8_t push_size;    // bytes, a multiple of 4
+    bool barrier;         // everything before must be finished and visible first (the chain derives it)
+};
+
+struct lg_program_desc {
+    const struct lg_dispatch *ops;
+    uint32_t n_ops;
+    const uint32_t *cuts; // ascending indices of ops that begin a new slice (0 and n_ops not listed)
+    uint32_t n_cuts;      // the program has n_cuts + 1 slices
+    bool timestamps;      // measure each dispatch
+};
+
+/** A compiled program; backends put this at the head of their own. It keeps no pointer into its description. */
+struct lg_program {
+    struct lg_device *dev;
+    uint32_t n_ops, n_slices;
+};
+
+/* ---- devices ---------------------------------------------------------------------------------------------------- */
+
+enum lg_device_kind {
+    LG_DEVICE_CPU,          // the CPU device of this library
+    LG_DEVICE_DISCRETE,     // Vulkan
+    LG_DEVICE_INTEGRATED,   // Vulkan
+    LG_DEVICE_VIRTUAL,      // Vulkan
+    LG_DEVICE_SOFTWARE,     // Vulkan on a CPU, such as Mesa's lavapipe
+    LG_DEVICE_OTHER,        // Vulkan
+};
+
+struct lg_device_info {
+    char id[32];               // what selects it: "cpu", "vulkan:0"
+    char name[256];            // "llvmpipe (LLVM 15.0.6, 256 bits)"
+    char driver[256];          // driver name and version, "" when unknown
+    enum lg_device_kind kind;
+    uint64_t memory;           // bytes of the largest device-local heap (CPU: of the machine); 0 when unknown
+    uint64_t max_view_size;    // bytes that one view may span
+    uint64_t max_buffer_size;  // bytes that one buffer may have
+    uint32_t view_align;       // bytes, a power of two
+    uint32_t subgroup_size;    // invocations; 1 on the CPU
+    uint32_t max_workgroup;    // invocations of a workgroup
+    uint32_t shared_memory;    // bytes of a workgroup's shared memory
+    uint32_t n_threads;        // of the CPU device; 0 elsewhere
+    bool timestamps;           // lg_program_times() works
+    bool imports_host;         // lg_buffer_import() works for any mapped file
+};
+
+/** Live numbers, for tests and statistics; written by the backends. */
+struct lg_device_stats {
+    _Atomic uint64_t submits;      // queue submissions (CPU: walks of a program)
+    _Atomic uint64_t dispatches;   // dispatches in them, those with an empty grid included
+    _Atomic uint64_t barriers;     // barriers in them
+    _Atomic uint64_t memory_used;  // bytes of buffers now
+    _Atomic uint64_t memory_peak;  // bytes of buffers at the most
+    _Atomic uint64_t pipelines;    // compiled so far
+};
+
+struct lg_device_options {
+    const char *name;      // "auto", "cpu", "vulkan", "vulkan:N"; NULL is "auto"
+    uint32_t n_threads;    // CPU device; 0 = the number of processors this process may use
+    const char *cache_dir; // folder of the pipeline cache, created when missing; NULL = no cache file
+    bool check;            // debug mode: the CPU device isolates each dispatch and runs unordered ones backwards;
+                           // the Vulkan device turns validation with synchronisation checks on and counts messages
+};
+
+/** A backend's functions. The inline wrappers below are what other modules call. */
+struct lg_device_ops {
+    void (*destroy)(struct lg_device *dev);
+    int (*buffer_create)(struct lg_device *dev, uint64_t size, enum lg_mem mem, struct lg_buffer **out);
+    int (*buffer_import)(struct lg_device *dev, const void *host, uint64_t size, struct lg_buffer **out);
+    void (*buffer_destroy)(struct lg_buffer *buf);
+    int (*upload)(struct lg_device *dev, struct lg_view dst, const void *src);
+    int (*download)(struct lg_device *dev, struct lg_view src, void *dst);
+    int (*flush)(struct lg_device *dev);
+    int (*program_create)(struct lg_device *dev, const struct lg_program_desc *desc, struct lg_program **out);
+    void (*program_destroy)(struct lg_program *prog);
+    int (*submit)(struct lg_program *prog, uint32_t first_slice, uint32_t n_slices, uint32_t repeat, uint64_t *ticket);
+    int (*wait)(struct lg_device *dev, uint64_t ticket, uint64_t timeout_ns);
+    void (*cancel)(struct lg_device *dev);
+    int (*program_times)(struct lg_program *prog, uint64_t *ns);
+    int (*memory_budget)(struct lg_device *dev, uint64_t *available);
+};
+
+struct lg_device {
+    const struct lg_device_ops *ops;
+    struct lg_env *env; // allocator, log and error sentence; outlives the device
+    struct lg_device_info info;
+    struct lg_device_stats stats;
+    int lost;               // LLMGPU_E_DEVICE_LOST once the device is gone, 0 before: sticky
+    uint32_t check_messages; // validation messages and check failures so far (options.check)
+};
+
+/**
+ * Finds and opens a device. "auto" is a real GPU through Vulkan (discrete before integrated before virtual), else the
+ * CPU device; a software Vulkan driver is opened only by its name. "vulkan" is the best Vulkan device of any kind.
+ *
+ * @return 0; LLMGPU_E_NO_DEVICE with the names that exist, when there is none of that name; LLMGPU_E_DEVICE when the
+ *         driver fails; LLMGPU_E_NOMEM
+ */
+int lg_device_open(struct lg_env *env, const struct lg_device_options *options, struct lg_device **out);
+/** Waits for the device's work and frees it; its buffers and programs must be gone. NULL is allowed. */
+void lg_device_close(struct lg_device *dev);
+
+/**
+ * Lists the devices of this machine, the CPU first and Vulkan's in the driver's order.
+ *
+ * @param infos array allocated with env, freed by the caller with lg_free()
+ * @return 0 or a failure; a machine without Vulkan has one device
+ */
+int lg_device_list(struct lg_env *env, struct lg_device_info **infos, uint32_t *n_infos);
+
+/**
+ * Creates a zeroed buffer. LLMGPU_E_NOMEM names the size and what is available.
+ * SHARED and READBACK buffers have `map` set.
+ */
+static inline int lg_buffer_create(struct lg_device *dev, uint64_t size, enum lg_mem mem, struct lg_buffer **out)
+{
+    return dev->ops->buffer_create(dev, size, mem, out);
+}
+
+/**
+ * Makes host memory a buffer that kernels may read, without a copy; the memory must stay as it is and outlive the
+ * buffer. Only where info.imports_host is set, LLMGPU_E_UNSUPPORTED elsewhere.
+ */
+static inline int lg_buffer_import(struct lg_device *dev, const void *host, uint64_t size, struct lg_buffer **out)
+{
+    return dev->ops->buffer_import(dev, host, size, out);
+}
+
+/** NULL is allowed. No submitted program may use it any more. */
+static inline void lg_buffer_destroy(struct lg_buffer *buf)
+{
+    if (buf)
+        buf->dev->ops->buffer_destroy(buf);
+}
+
+/**
+ * Copies dst.size bytes from the host. They are in place before any later submit; `src` may be reused on return. Copies
+ * may be gathered in a staging ring: lg_device_flush() pushes them out.
+ */
+static inline int lg_upload(struct lg_device *dev, struct lg_view dst, const void *src)
+{
+    return dev->ops->upload(dev, dst, src);
+}
+
+/** Copies src.size bytes to the host, after all submitted work. */
+static inline int lg_download(struct lg_device *dev, struct lg_view src, void *dst)
+{
+    return dev->ops->download(dev, src, dst);
+}
+
+/** Waits until every upload has arrived. */
+static inline int lg_device_flush(struct lg_device *dev)
+{
+    return dev->ops->flush(dev);
+}
+
+/** Compiles the kernels and records the program. */
+static inline int lg_program_create(struct lg_device *dev, const struct lg_program_desc *desc, struct lg_program **out)
+{
+    return dev->ops->program_create(dev, desc, out);
+}
+
+/** NULL is allowed. Waits for the program's submits. */
+static inline void lg_program_destroy(struct lg_program *prog)
+{
+    if (prog)
+        prog->dev->ops->program_destroy(prog);
+}
+
+/**
+ * Starts slices [first_slice, first_slice + n_slices) of the program, `repeat` times one after another, in ONE
+ * submission to the device. What the host wrote to SHARED buffers before is visible to it, and each submission sees
+ * what the earlier ones wrote. Several submissions may be in flight.
+ *
+ * @param ticket names the submission for lg_device_wait(); tickets ascend
+ */
+static inline int lg_program_submit(struct lg_program *prog, uint32_t first_slice, uint32_t n_slices, uint32_t repeat,
+                                    uint64_t *ticket)
+{
+    return prog->dev->ops->submit(prog, first_slice, n_slices, repeat, ticket);
+}
+
+/**
+ * Sleeps until a submission is finished; then SHARED and READBACK buffers hold what it wrote.
+ *
+ * @param timeout_ns UINT64_MAX waits for ever
+ * @return 0, LLMGPU_E_TIMEOUT (it goes on), LLMGPU_E_CANCELLED, LLMGPU_E_DEVICE_LOST
+ */
+static inline int lg_device_wait(struct lg_device *dev, uint64_t ticket, uint64_t timeout_ns)
+{
+    return dev->ops->wait(dev, ticket, timeout_ns);
+}
+
+/**
+ * Asks the submission that is running to stop at its next dispatch, from any thread; its wait (CPU: its submit) answers
+ * LLMGPU_E_CANCELLED. A Vulkan submission cannot be stopped: there the caller submits slices and asks between them. The
+ * request is forgotten when a submission has answered it.
+ */
+static inline void lg_device_cancel(struct lg_device *dev)
+{
+    dev->ops->cancel(dev);
+}
+
+/**
+ * Durations of the dispatches of the last finished submission, in nanoseconds: n_ops values, 0 for slices that were not
+ * submitted. LLMGPU_E_UNSUPPORTED when the program was created without timestamps.
+ */
+static inline int lg_program_times(struct lg_program *prog, uint64_t *ns)
+{
+    return prog->dev->ops->program_times(prog, ns);
+}
+
+/** Bytes that can still be allocated, as the driver or system estimates; LLMGPU_E_UNSUPPORTED when it does not say. */
+static inline int lg_device_memory_budget(struct lg_device *dev, uint64_t *available)
+{
+    return dev->ops->memory_budget(dev, available);
+}
+
+#endif
