@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Random numbers that depend on nothing but what they are for: a counter-based generator (Threefry-2x32 of Salmon and
- * others, 2011, with 20 rounds) whose key is the sampler's seed and whose counter is the number of the drawn token and a
- * candidate's id. Shared by C and GLSL; only 32-bit additions, rotations and exclusive ors, so it gives the same bits
- * on every device.
+ * The random numbers of sampling, for C and GLSL alike: a hash of (seed, number of the draw, token), so that a draw
+ * depends on nothing else, whatever order or device computes it.
  */
 #ifndef LG_KERNELS_RANDOM_H
 #define LG_KERNELS_RANDOM_H
@@ -11,47 +9,44 @@
 #include "push.h"
 
 #ifdef GL_core_profile
-#define LG_RANDOM_FN
-#define LG_RANDOM_FLOAT(u) float(u)
+#define LG_SHARED_FN
+#define lg_log_f32(x) log(x)
 #else
-#define LG_RANDOM_FN static inline
-#define LG_RANDOM_FLOAT(u) ((float)(u))
+#include <math.h>
+#define LG_SHARED_FN static inline
+#define lg_log_f32(x) logf(x)
 #endif
 
-#define LG_THREEFRY_ROUND(r)                                                                                 \
-    x0 += x1;                                                                                                \
-    x1 = (x1 << r | x1 >> (32 - r)) ^ x0;
-#define LG_THREEFRY_ROUNDS_A                                                                                 \
-    LG_THREEFRY_ROUND(13) LG_THREEFRY_ROUND(15) LG_THREEFRY_ROUND(26) LG_THREEFRY_ROUND(6)
-#define LG_THREEFRY_ROUNDS_B                                                                                 \
-    LG_THREEFRY_ROUND(17) LG_THREEFRY_ROUND(29) LG_THREEFRY_ROUND(16) LG_THREEFRY_ROUND(24)
-#define LG_THREEFRY_KEY(a, b, i)                                                                             \
-    x0 += a;                                                                                                 \
-    x1 += b + i;
-
-/* 32 random bits for candidate `token` of the n-th sampled token. */
-LG_RANDOM_FN lg_uint lg_random_bits(lg_uint seed_lo, lg_uint seed_hi, lg_uint n, lg_uint token)
+/* The output permutation of PCG-RXS-M-XS-32 (O'Neill 2014): a bijection of 32-bit words that mixes well. */
+LG_SHARED_FN lg_uint lg_random_mix(lg_uint x)
 {
-    lg_uint k2 = seed_lo ^ seed_hi ^ 0x1bd11bdau;
-    lg_uint x0 = n + seed_lo;
-    lg_uint x1 = token + seed_hi;
-    LG_THREEFRY_ROUNDS_A
-    LG_THREEFRY_KEY(seed_hi, k2, 1u)
-    LG_THREEFRY_ROUNDS_B
-    LG_THREEFRY_KEY(k2, seed_lo, 2u)
-    LG_THREEFRY_ROUNDS_A
-    LG_THREEFRY_KEY(seed_lo, seed_hi, 3u)
-    LG_THREEFRY_ROUNDS_B
-    LG_THREEFRY_KEY(seed_hi, k2, 4u)
-    LG_THREEFRY_ROUNDS_A
-    LG_THREEFRY_KEY(k2, seed_lo, 5u)
-    return x0;
+    lg_uint state = x * 747796405u + 2891336453u;
+    lg_uint word = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;
+    return (word >> 22u) ^ word;
 }
 
-/* Uniform in (0, 1), exact in float32: (the upper 23 bits + 1/2) * 2^-23. */
-LG_RANDOM_FN float lg_random_unit(lg_uint bits)
+/* What the tokens of one draw have in common. */
+LG_SHARED_FN lg_uint lg_random_draw(lg_uint seed_lo, lg_uint seed_hi, lg_uint n_sampled)
 {
-    return (LG_RANDOM_FLOAT(bits >> 9) + 0.5f) * 1.1920928955078125e-7f;
+    return lg_random_mix(lg_random_mix(lg_random_mix(seed_lo) ^ seed_hi) + n_sampled);
+}
+
+/*
+ * A number of the standard Gumbel distribution, -log(-log(1 - v)) with v uniform in (0, 1): of all tokens the one with
+ * the largest logit / temperature + gumbel is a sample of the softmax. GPUs compute log near 1 with an absolute error
+ * only, so small v (the large numbers, the ones that decide) go through the series of -log(1 - v).
+ */
+LG_SHARED_FN float lg_random_gumbel(lg_uint draw, lg_uint token)
+{
+    lg_uint bits = lg_random_mix(draw ^ lg_random_mix(token)) >> 9u;
+    float v = bits;
+    v = (v + 0.5f) * 1.1920928955078125e-7f; /* 2^-23 */
+    float e = -lg_log_f32(1.0f - v);
+    if (v < 0.125f) {
+        float tail = v * (0.25f + v * (0.2f + v * (0.16666667f + v * 0.14285715f)));
+        e = v * (1.0f + v * (0.5f + v * (0.33333334f + tail)));
+    }
+    return -lg_log_f32(e);
 }
 
 #endif
