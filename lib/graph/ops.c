@@ -5,22 +5,13 @@
 
 #include "util/checked.h"
 
-/** The kernel of a family for a weight's type. */
-#define TYPED_KERNEL(family)                                                 \
-    static enum lg_kernel family##_kernel(enum lg_type type)                 \
-    {                                                                        \
-        switch (type) {                                                      \
-            LG_WEIGHT_TYPES(LG_TYPED_CASE_##family)                          \
-        }                                                                    \
-        return LG_K_COUNT; /* not reached: the loader refuses other types */ \
-    }
-#define LG_TYPED_CASE_embed(lower, UPPER)                                                        \
-    case LG_TYPE_##UPPER: return LG_K_EMBED_##UPPER; #define LG_TYPED_CASE_matvec(lower, UPPER)  \
-    case LG_TYPE_##UPPER: return LG_K_MATVEC_##UPPER; #define LG_TYPED_CASE_matmul(lower, UPPER) \
-    case LG_TYPE_##UPPER: return LG_K_MATMUL_##UPPER;
-TYPED_KERNEL(embed)
-TYPED_KERNEL(matvec)
-TYPED_KERNEL(matmul)
+/** The kernels of a family by weight type; the loader refuses types that are not there. */
+#define EMBED(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_EMBED_##UPPER,
+#define MATVEC(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_MATVEC_##UPPER,
+#define MATMUL(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_MATMUL_##UPPER,
+static const enum lg_kernel embed_kernels[] = {LG_WEIGHT_TYPES(EMBED)};
+static const enum lg_kernel matvec_kernels[] = {LG_WEIGHT_TYPES(MATVEC)};
+static const enum lg_kernel matmul_kernels[] = {LG_WEIGHT_TYPES(MATMUL)};
 
 #define PUSH(p) .push = &(p), .push_size = sizeof(p)
 
@@ -78,7 +69,7 @@ void lg_op_embed(struct lg_graph *g, const struct lg_weight *table, enum lg_row_
             .id_offset = word,
         };
         lg_chain_add(g->chain, &(struct lg_chain_op){
-                                   .kernel = embed_kernel(table->type),
+                                   .kernel = embed_kernels[table->type],
                                    .views = {all(g->batch->rows), rows_view(table, first, n), y},
                                    .spec = {g->tune.flat_wg},
                                    .grid = rows_at_y(g, groups),
@@ -124,7 +115,7 @@ static void add_matmul(struct lg_graph *g, struct lg_view x, const struct lg_wei
     struct lg_view part = rows_view(w, first, n);
     if (g->phase == LG_DECODE) {
         lg_chain_add(g->chain, &(struct lg_chain_op){
-                                   .kernel = matvec_kernel(w->type),
+                                   .kernel = matvec_kernels[w->type],
                                    .views = {part, x, y},
                                    .spec = {t->matvec_wg, t->matvec_rows},
                                    .grid = rows_at_y(g, lg_div_up(n, t->matvec_rows_per_wg)),
@@ -133,7 +124,7 @@ static void add_matmul(struct lg_graph *g, struct lg_view x, const struct lg_wei
                                });
     } else {
         lg_chain_add(g->chain, &(struct lg_chain_op){
-                                   .kernel = matmul_kernel(w->type),
+                                   .kernel = matmul_kernels[w->type],
                                    .views = {all(g->batch->dims), part, x, y},
                                    .spec = {t->matmul_wg, t->matmul_m, t->matmul_n},
                                    .grid = {.grid = {lg_div_up(n, t->matmul_m), 0, 1},

@@ -105,7 +105,7 @@ static int load(struct lg_model *model, const char *path)
     LG_TRY(lg_gguf_open(model->env, path, &model->gguf));
     if (model->vocab_only)
         return lg_vocab_create(model->env, model->gguf, &model->vocab);
-    const struct lg_arch *arch;
+    const struct lg_arch *arch = NULL;
     LG_TRY(choose_arch(model, &arch));
     LG_TRY(lg_vocab_create(model->env, model->gguf, &model->vocab));
     return load_weights(model, arch);
