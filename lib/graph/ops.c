@@ -68,14 +68,15 @@ void lg_op_embed(struct lg_graph *g, const struct lg_weight *table, enum lg_row_
             .id_stride = sizeof(struct lg_row) / 4,
             .id_offset = word,
         };
-        lg_chain_add(g->chain, &(struct lg_chain_op){
-                                   .kernel = embed_kernels[table->type],
-                                   .views = {all(g->batch->rows), rows_view(table, first, n), y},
-                                   .spec = {g->tune.flat_wg},
-                                   .grid = rows_at_y(g, groups),
-                                   PUSH(push),
-                                   .label = "embed",
-                               });
+        struct lg_chain_op op = {
+            .kernel = embed_kernels[table->type],
+            .views = {all(g->batch->rows), rows_view(table, first, n), y},
+            .spec = {g->tune.flat_wg},
+            .grid = rows_at_y(g, groups),
+            PUSH(push),
+            .label = "embed",
+        };
+        lg_chain_add(g->chain, &op);
     }
 }
 
@@ -114,40 +115,43 @@ static void add_matmul(struct lg_graph *g, struct lg_view x, const struct lg_wei
     };
     struct lg_view part = rows_view(w, first, n);
     if (g->phase == LG_DECODE) {
-        lg_chain_add(g->chain, &(struct lg_chain_op){
-                                   .kernel = matvec_kernels[w->type],
-                                   .views = {part, x, y},
-                                   .spec = {t->matvec_wg, t->matvec_rows},
-                                   .grid = rows_at_y(g, lg_div_up(n, t->matvec_rows_per_wg)),
-                                   PUSH(push),
-                                   .label = "matvec",
-                               });
+        struct lg_chain_op op = {
+            .kernel = matvec_kernels[w->type],
+            .views = {part, x, y},
+            .spec = {t->matvec_wg, t->matvec_rows},
+            .grid = rows_at_y(g, lg_div_up(n, t->matvec_rows_per_wg)),
+            PUSH(push),
+            .label = "matvec",
+        };
+        lg_chain_add(g->chain, &op);
     } else {
-        lg_chain_add(g->chain, &(struct lg_chain_op){
-                                   .kernel = matmul_kernels[w->type],
-                                   .views = {all(g->batch->dims), part, x, y},
-                                   .spec = {t->matmul_wg, t->matmul_m, t->matmul_n},
-                                   .grid = {.grid = {lg_div_up(n, t->matmul_m), 0, 1},
-                                            .dim = g->dim,
-                                            .axis = 1,
-                                            .per_group = t->matmul_n},
-                                   PUSH(push),
-                                   .label = "matmul",
-                               });
+        struct lg_chain_op op = {
+            .kernel = matmul_kernels[w->type],
+            .views = {all(g->batch->dims), part, x, y},
+            .spec = {t->matmul_wg, t->matmul_m, t->matmul_n},
+            .grid = {.grid = {lg_div_up(n, t->matmul_m), 0, 1},
+                     .dim = g->dim,
+                     .axis = 1,
+                     .per_group = t->matmul_n},
+            PUSH(push),
+            .label = "matmul",
+        };
+        lg_chain_add(g->chain, &op);
     }
 }
 
 static void add_bias(struct lg_graph *g, struct lg_view x, const struct lg_weight *bias)
 {
     struct lg_add_push push = {.n_cols = bias->cols, .b_stride = 0};
-    lg_chain_add(g->chain, &(struct lg_chain_op){
-                               .kernel = LG_K_ADD,
-                               .views = {x, bias->view},
-                               .spec = {g->tune.flat_wg},
-                               .grid = rows_at_y(g, lg_div_up(bias->cols, g->tune.flat_wg)),
-                               PUSH(push),
-                               .label = "bias",
-                           });
+    struct lg_chain_op op = {
+        .kernel = LG_K_ADD,
+        .views = {x, bias->view},
+        .spec = {g->tune.flat_wg},
+        .grid = rows_at_y(g, lg_div_up(bias->cols, g->tune.flat_wg)),
+        PUSH(push),
+        .label = "bias",
+    };
+    lg_chain_add(g->chain, &op);
 }
 
 void lg_op_linear(struct lg_graph *g, struct lg_view x, const struct lg_weight *w,
@@ -171,14 +175,15 @@ void lg_op_rope(struct lg_graph *g, struct lg_view x, uint32_t n_heads)
         .n_rot = hp->n_rot,
         .halves = hp->rope == LG_ROPE_HALVES,
     };
-    lg_chain_add(g->chain, &(struct lg_chain_op){
-                               .kernel = LG_K_ROPE,
-                               .views = {all(g->batch->rows), all(g->batch->rope), x},
-                               .spec = {g->tune.flat_wg},
-                               .grid = rows_at_y(g, lg_div_up(n_heads * hp->n_rot / 2, g->tune.flat_wg)),
-                               PUSH(push),
-                               .label = "rope",
-                           });
+    struct lg_chain_op op = {
+        .kernel = LG_K_ROPE,
+        .views = {all(g->batch->rows), all(g->batch->rope), x},
+        .spec = {g->tune.flat_wg},
+        .grid = rows_at_y(g, lg_div_up(n_heads * hp->n_rot / 2, g->tune.flat_wg)),
+        PUSH(push),
+        .label = "rope",
+    };
+    lg_chain_add(g->chain, &op);
 }
 
 void lg_op_kv_write(struct lg_graph *g, uint32_t layer, struct lg_view k, struct lg_view v)
@@ -189,15 +194,15 @@ void lg_op_kv_write(struct lg_graph *g, uint32_t layer, struct lg_view k, struct
         .page_size = b->page_size,
         .max_pages = b->max_pages,
     };
-    lg_chain_add(g->chain, &(struct lg_chain_op){
-                               .kernel = LG_K_KV_WRITE,
-                               .views = {all(b->rows), all(b->pages), k, v, all(b->k_cache[layer]),
-                                         all(b->v_cache[layer])},
-                               .spec = {g->tune.flat_wg},
-                               .grid = rows_at_y(g, lg_div_up(push.n_cols, g->tune.flat_wg)),
-                               PUSH(push),
-                               .label = "kv_write",
-                           });
+    struct lg_chain_op op = {
+        .kernel = LG_K_KV_WRITE,
+        .views = {all(b->rows), all(b->pages), k, v, all(b->k_cache[layer]), all(b->v_cache[layer])},
+        .spec = {g->tune.flat_wg},
+        .grid = rows_at_y(g, lg_div_up(push.n_cols, g->tune.flat_wg)),
+        PUSH(push),
+        .label = "kv_write",
+    };
+    lg_chain_add(g->chain, &op);
 }
 
 void lg_op_attention(struct lg_graph *g, uint32_t layer, struct lg_view q, struct lg_view y)
@@ -212,67 +217,71 @@ void lg_op_attention(struct lg_graph *g, uint32_t layer, struct lg_view q, struc
         .max_pages = b->max_pages,
         .scale = 1.0f / sqrtf((float)hp->head_dim),
     };
-    lg_chain_add(g->chain, &(struct lg_chain_op){
-                               .kernel = LG_K_ATTENTION,
-                               .views = {all(b->rows), all(b->pages), q, all(b->k_cache[layer]),
-                                         all(b->v_cache[layer]), y},
-                               .spec = {g->tune.attention_wg},
-                               .grid = rows_at_y(g, hp->n_heads),
-                               PUSH(push),
-                               .label = "attention",
-                           });
+    struct lg_chain_op op = {
+        .kernel = LG_K_ATTENTION,
+        .views = {all(b->rows), all(b->pages), q, all(b->k_cache[layer]), all(b->v_cache[layer]), y},
+        .spec = {g->tune.attention_wg},
+        .grid = rows_at_y(g, hp->n_heads),
+        PUSH(push),
+        .label = "attention",
+    };
+    lg_chain_add(g->chain, &op);
 }
 
 void lg_op_silu_mul(struct lg_graph *g, struct lg_view gate, struct lg_view up, struct lg_view y)
 {
     struct lg_rowwise_push push = {.n_cols = g->model->hp.n_ff};
-    lg_chain_add(g->chain, &(struct lg_chain_op){
-                               .kernel = LG_K_SILU_MUL,
-                               .views = {gate, up, y},
-                               .spec = {g->tune.flat_wg},
-                               .grid = rows_at_y(g, lg_div_up(push.n_cols, g->tune.flat_wg)),
-                               PUSH(push),
-                               .label = "silu_mul",
-                           });
+    struct lg_chain_op op = {
+        .kernel = LG_K_SILU_MUL,
+        .views = {gate, up, y},
+        .spec = {g->tune.flat_wg},
+        .grid = rows_at_y(g, lg_div_up(push.n_cols, g->tune.flat_wg)),
+        PUSH(push),
+        .label = "silu_mul",
+    };
+    lg_chain_add(g->chain, &op);
 }
 
 void lg_op_gelu(struct lg_graph *g, struct lg_view x, struct lg_view y)
 {
     struct lg_rowwise_push push = {.n_cols = g->model->hp.n_ff};
-    lg_chain_add(g->chain, &(struct lg_chain_op){
-                               .kernel = LG_K_GELU,
-                               .views = {x, y},
-                               .spec = {g->tune.flat_wg},
-                               .grid = rows_at_y(g, lg_div_up(push.n_cols, g->tune.flat_wg)),
-                               PUSH(push),
-                               .label = "gelu",
-                           });
+    struct lg_chain_op op = {
+        .kernel = LG_K_GELU,
+        .views = {x, y},
+        .spec = {g->tune.flat_wg},
+        .grid = rows_at_y(g, lg_div_up(push.n_cols, g->tune.flat_wg)),
+        PUSH(push),
+        .label = "gelu",
+    };
+    lg_chain_add(g->chain, &op);
 }
 
 void lg_op_add(struct lg_graph *g, struct lg_view x, struct lg_view b, uint32_t n_cols)
 {
     struct lg_add_push push = {.n_cols = n_cols, .b_stride = n_cols};
-    lg_chain_add(g->chain, &(struct lg_chain_op){
-                               .kernel = LG_K_ADD,
-                               .views = {x, b},
-                               .spec = {g->tune.flat_wg},
-                               .grid = rows_at_y(g, lg_div_up(n_cols, g->tune.flat_wg)),
-                               PUSH(push),
-                               .label = "add",
-                           });
+    struct lg_chain_op op = {
+        .kernel = LG_K_ADD,
+        .views = {x, b},
+        .spec = {g->tune.flat_wg},
+        .grid = rows_at_y(g, lg_div_up(n_cols, g->tune.flat_wg)),
+        PUSH(push),
+        .label = "add",
+    };
+    lg_chain_add(g->chain, &op);
 }
 
 void lg_op_argmax(struct lg_graph *g, struct lg_view logits, struct lg_view best)
 {
     struct lg_rowwise_push push = {.n_cols = g->model->hp.n_vocab};
-    lg_chain_add(g->chain, &(struct lg_chain_op){
-                               .kernel = LG_K_ARGMAX,
-                               .views = {logits, best},
-                               .spec = {g->tune.vocab_wg},
-                               .grid = row_each(g),
-                               PUSH(push),
-                               .label = "argmax",
-                           });
+    struct lg_chain_op op = {
+        .kernel = LG_K_ARGMAX,
+        .views = {logits, best},
+        .spec = {g->tune.vocab_wg},
+        .grid = row_each(g),
+        PUSH(push),
+        .label = "argmax",
+    };
+    lg_chain_add(g->chain, &op);
 }
 
 void lg_op_penalties(struct lg_graph *g, struct lg_view logits)
@@ -294,26 +303,28 @@ void lg_op_sample(struct lg_graph *g, struct lg_view logits, struct lg_view best
 {
     const struct lg_batch *b = g->batch;
     struct lg_sample_push push = {.n_vocab = g->model->hp.n_vocab};
-    lg_chain_add(g->chain, &(struct lg_chain_op){
-                               .kernel = LG_K_SAMPLE,
-                               .views = {logits, best, all(b->out_ids), all(b->rows), all(b->samplers),
-                                         all(b->history), all(b->ring), all(b->dims)},
-                               .spec = {g->tune.vocab_wg},
-                               .grid = row_each(g),
-                               PUSH(push),
-                               .label = "sample",
-                           });
+    struct lg_chain_op op = {
+        .kernel = LG_K_SAMPLE,
+        .views = {logits, best, all(b->out_ids), all(b->rows), all(b->samplers), all(b->history),
+                  all(b->ring), all(b->dims)},
+        .spec = {g->tune.vocab_wg},
+        .grid = row_each(g),
+        PUSH(push),
+        .label = "sample",
+    };
+    lg_chain_add(g->chain, &op);
 }
 
 void lg_op_log_prob(struct lg_graph *g, struct lg_view logits, struct lg_view out)
 {
     struct lg_rowwise_push push = {.n_cols = g->model->hp.n_vocab};
-    lg_chain_add(g->chain, &(struct lg_chain_op){
-                               .kernel = LG_K_LOG_PROB,
-                               .views = {logits, all(g->batch->targets), out},
-                               .spec = {g->tune.vocab_wg},
-                               .grid = row_each(g),
-                               PUSH(push),
-                               .label = "log_prob",
-                           });
+    struct lg_chain_op op = {
+        .kernel = LG_K_LOG_PROB,
+        .views = {logits, all(g->batch->targets), out},
+        .spec = {g->tune.vocab_wg},
+        .grid = row_each(g),
+        PUSH(push),
+        .label = "log_prob",
+    };
+    lg_chain_add(g->chain, &op);
 }
