@@ -128,7 +128,7 @@ int lg_hparams_common(struct lg_model *model)
         lg_hparam_u32(model, "context_length n_ctx max_position_embeddings n_positions", &hp->n_ctx_train));
     if (hp->n_heads == 0)
         return check(model, false, "a head count", 0);
-    uint32_t v_dim;
+    uint32_t v_dim = 0;
     LG_TRY(lg_hparam_u32_or(model, "attention.key_length head_dim", hp->n_embd / hp->n_heads, &hp->head_dim));
     LG_TRY(lg_hparam_u32_or(model, "attention.value_length", hp->head_dim, &v_dim));
     if (v_dim != hp->head_dim)
