@@ -73,26 +73,20 @@ static int32_t random_token(struct bench *b)
     return (int32_t)((b->random >> 33) % b->engine.info.n_vocab);
 }
 
+/* A session leaves the last token fed to the decode pass that follows, so one more is fed than is computed. */
 static int prefill(struct bench *b, uint32_t n)
 {
-    return llmgpu_session_feed(b->session, b->prompt, n);
+    return llmgpu_session_feed(b->session, b->prompt, n + 1);
 }
 
-/* Answers end when the model says so; a random token then opens the next, so that always `n` tokens are
- * computed. */
 static int decode(struct bench *b, uint32_t n)
 {
-    int32_t token = random_token(b);
+    int32_t token;
     int rc = llmgpu_session_set_remaining(b->session, n);
     if (rc >= 0)
-        rc = llmgpu_session_feed(b->session, &token, 1);
-    for (uint32_t done = 0; rc >= 0 && done < n; done++) {
+        rc = llmgpu_session_feed(b->session, b->prompt, 1);
+    for (uint32_t done = 0; rc >= 0 && done < n; done++)
         rc = llmgpu_session_next(b->session, &token);
-        if (rc != 0)
-            continue;
-        token = random_token(b);
-        rc = llmgpu_session_feed(b->session, &token, 1);
-    }
     return rc;
 }
 
@@ -153,8 +147,8 @@ static int prepare(struct bench *b, const struct bench_values *v)
 {
     llmgpu_session_params params;
     llmgpu_session_params_init(&params, LLMGPU_SESSION_PARAMS_VERSION);
-    // A decode test begins with one token and may end on one that opens an answer which is never read.
-    params.n_ctx = v->n_prompt > v->n_decode + 2 ? v->n_prompt : v->n_decode + 2;
+    params.n_ctx = 1 + (v->n_prompt > v->n_decode ? v->n_prompt : v->n_decode);
+    params.ignore_end = 1;
     params.n_batch = v->n_batch;
     params.tokens_per_submit = v->tokens_per_submit;
     int rc = cli_engine_open(&b->engine, "bench", &v->engine);
@@ -167,7 +161,7 @@ static int prepare(struct bench *b, const struct bench_values *v)
     b->speeds = malloc(v->repeats * sizeof(*b->speeds));
     if (!b->prompt || !b->speeds)
         return cli_fail(LLMGPU_E_NOMEM, "no memory for %u tokens", v->n_prompt);
-    for (uint32_t i = 0; i < v->n_prompt; i++)
+    for (uint32_t i = 0; i <= v->n_prompt; i++)
         b->prompt[i] = random_token(b);
     return CLI_OK;
 }

@@ -16,7 +16,7 @@ struct run_values {
     llmgpu_session_params session;
     const char *prompt, *file, *ids;
     int32_t n_predict;
-    bool json;
+    bool ignore_end, json;
 };
 
 static const struct cli_option options[] = {
@@ -35,6 +35,8 @@ static const struct cli_option options[] = {
      "tokens of the prompt computed in one pass"},
     {CLI_U32, 0, "tokens-per-submit", "N", offsetof(struct run_values, session.tokens_per_submit), 1, 64,
      "tokens generated in one submission to the device; 1 shows each at once"},
+    {CLI_FLAG, 0, "ignore-eos", NULL, offsetof(struct run_values, ignore_end), 0, 0,
+     "go on after end tokens"},
     CLI_JSON_OPTION(struct run_values),
     CLI_SAMPLER_OPTIONS(struct run_values),
     CLI_ENGINE_OPTIONS(struct run_values),

@@ -61,6 +61,7 @@ static int make_params(llmgpu_model *model, const llmgpu_session_params *from, s
         .n_ctx = n_ctx,
         .n_batch = lg_min_u32(from->n_batch, n_ctx),
         .tokens_per_submit = from->tokens_per_submit,
+        .ignore_end = from->ignore_end != 0,
         .sampler =
             {
                 .temperature = p->temperature,

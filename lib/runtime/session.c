@@ -18,7 +18,8 @@ int lg_session_init(struct lg_session *s, struct lg_env *env, struct lg_engine *
                     const struct lg_session_params *params)
 {
     *s = (struct lg_session){.env = env, .engine = engine, .params = *params};
-    set_end_tokens(&s->params.sampler, engine->model->vocab);
+    if (!params->ignore_end)
+        set_end_tokens(&s->params.sampler, engine->model->vocab);
     int slot = lg_engine_take_slot(engine, params->n_ctx, params->n_batch);
     LG_TRY(slot);
     s->slot = (uint32_t)slot;
@@ -189,7 +190,7 @@ int lg_session_next(struct lg_session *s, int32_t *token)
     s->n_generated++;
     if (s->remaining != UINT32_MAX)
         s->remaining--;
-    s->ended = lg_vocab_is_end(s->engine->model->vocab, *token);
+    s->ended = !s->params.ignore_end && lg_vocab_is_end(s->engine->model->vocab, *token);
     if (s->ended)
         drop_unread(s);
     return 1;

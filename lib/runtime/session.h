@@ -15,6 +15,7 @@
 
 struct lg_session_params {
     uint32_t n_ctx, n_batch, tokens_per_submit;
+    bool ignore_end; // end tokens do not end an answer
     struct lg_sampler sampler; // the parameters; counters and end tokens are filled in here
 };
 
