@@ -32,8 +32,8 @@ static void alignment(uint32_t value)
     build_header(&b, 3, 1, 1);
     build_kv_u32(&b, "general.alignment", value);
     build_tensor(&b, "t", 1, (uint64_t[]){8}, LG_TYPE_F32, 0);
-    build_align(&b, 4096);
-    build_fill(&b, 0, 4096);
+    build_align(&b, 32);
+    build_fill(&b, 0, 64);
 }
 
 // The header.
@@ -564,8 +564,35 @@ static void check_long_names(void)
     REQUIRE(strstr(env.error, "...': 32 bytes end 32 beyond the file"));
 }
 
-int main(void)
+static void write_case(const char *folder, const char *name)
 {
+    char path[1024];
+    REQUIRE(snprintf(path, sizeof(path), "%s/%s.gguf", folder, name) < (int)sizeof(path));
+    FILE *f = fopen(path, "wb");
+    REQUIRE(f && fwrite(b.data, 1, b.size, f) == b.size && fclose(f) == 0);
+}
+
+/** Writes the small cases, and two right files, as seeds for the fuzzer. */
+static void write_seeds(const char *folder)
+{
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        cases[i].make();
+        if (b.size <= 8192)
+            write_case(folder, cases[i].name);
+    }
+    build_sample(&b, 2);
+    write_case(folder, "sample_v2");
+    build_sample(&b, 3);
+    write_case(folder, "sample_v3");
+}
+
+/** Without arguments: the test. With a folder: writes the corpus of tests/fuzz there. */
+int main(int argc, char **argv)
+{
+    if (argc > 1) {
+        write_seeds(argv[1]);
+        return 0;
+    }
     int failures = 0;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         failures += !check(i);
