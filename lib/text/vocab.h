@@ -2,13 +2,12 @@
  *
  * A model's vocabulary: text to token ids and back. Two families, chosen by `tokenizer.ggml.model`:
  *
- *   gpt2   byte-level BPE: the text is split by the pre-tokeniser's regular expressions
- * (`tokenizer.ggml.pre`), each piece's bytes are mapped to printable code points, and pairs merge in the
- * order of their rank llama  SentencePiece BPE: pairs merge by the score of the joined piece; what has no
- * piece becomes byte tokens
+ *   gpt2   byte-level BPE: the text is split by the pre-tokeniser's regular expressions (`tokenizer.ggml.pre`), each
+ *          piece's bytes are mapped to printable code points, and pairs merge in the order of their rank
+ *   llama  SentencePiece BPE: pairs merge by the score of the joined piece; what has no piece becomes byte tokens
  *
- * Thread-safety: immutable once created; any number of threads may encode and decode at the same time, each
- * with an env of its own.
+ * Thread-safety: immutable once created; any number of threads may encode and decode at the same time, each with an env
+ * of its own.
  */
 #ifndef LG_TEXT_VOCAB_H
 #define LG_TEXT_VOCAB_H
@@ -34,9 +33,8 @@ struct lg_vocab_special {
 };
 
 enum lg_encode_flags {
-    LG_ENCODE_ADD_SPECIAL = 1, // begin with BOS and end with EOS where the model asks for it
-    LG_ENCODE_PARSE_SPECIAL =
-        2, // control tokens written in the text become their ids (user-defined ones always do)
+    LG_ENCODE_ADD_SPECIAL = 1,   // begin with BOS and end with EOS where the model asks for it
+    LG_ENCODE_PARSE_SPECIAL = 2, // control tokens written in the text become their ids (user-defined ones always do)
 };
 
 /**
@@ -58,15 +56,15 @@ uint32_t lg_vocab_attr(const struct lg_vocab *vocab, int32_t token);
 int32_t lg_vocab_find(const struct lg_vocab *vocab, const char *text, size_t len);
 
 /**
- * Encodes `len` bytes. Invalid UTF-8 is not an error: its bytes are encoded as bytes (or as U+FFFD where the
- * family has no bytes).
+ * Encodes `len` bytes. Invalid UTF-8 is not an error: its bytes are encoded as bytes (or as U+FFFD where the family has
+ * no bytes).
  *
  * @param flags  lg_encode_flags
  * @param tokens array of ids, allocated with `env`; the caller frees it with lg_free()
  * @return 0, LLMGPU_E_NOMEM, or LLMGPU_E_INVALID when the text is longer than INT32_MAX bytes
  */
-int lg_vocab_encode(const struct lg_vocab *vocab, struct lg_env *env, const char *text, size_t len,
-                    uint32_t flags, int32_t **tokens, size_t *n_tokens);
+int lg_vocab_encode(const struct lg_vocab *vocab, struct lg_env *env, const char *text, size_t len, uint32_t flags,
+                    int32_t **tokens, size_t *n_tokens);
 
 /**
  * The bytes that a token stands for, e.g. " world"; may be part of a UTF-8 character.
@@ -77,9 +75,9 @@ int lg_vocab_encode(const struct lg_vocab *vocab, struct lg_env *env, const char
 void lg_vocab_piece(const struct lg_vocab *vocab, int32_t token, bool special, struct lg_str *out);
 
 /**
- * Joins tokens to text as they come and never gives half a UTF-8 character. For SPM vocabularies that add a
- * space before the text, the first token's leading space is dropped. A plain value: zero it to begin, with no
- * allocation and no finish.
+ * Joins tokens to text as they come and never gives half a UTF-8 character. For SPM vocabularies that add a space before
+ * the text, the first token's leading space is dropped. A plain value: zero it to begin, with no allocation and no
+ * finish.
  */
 struct lg_decoder {
     uint8_t pending[4]; // bytes of an unfinished character
@@ -91,14 +89,14 @@ struct lg_decoder {
 #define LG_DECODER_ROOM(piece_len) ((piece_len) + 16)
 
 /**
- * Adds a token and writes the text that is now complete, without a NUL. Bytes that can no longer become a
- * character are given as U+FFFD. `cap` must be LG_DECODER_ROOM of the token's piece; what does not fit is
- * LLMGPU_E_RANGE and changes nothing.
+ * Adds a token and writes the text that is now complete, without a NUL. Bytes that can no longer become a character are
+ * given as U+FFFD. `cap` must be LG_DECODER_ROOM of the token's piece; what does not fit is LLMGPU_E_RANGE and changes
+ * nothing.
  *
  * @return bytes written
  */
-int lg_decoder_push(struct lg_decoder *d, const struct lg_vocab *vocab, int32_t token, bool special,
-                    char *out, size_t cap);
+int lg_decoder_push(struct lg_decoder *d, const struct lg_vocab *vocab, int32_t token, bool special, char *out,
+                    size_t cap);
 /** Ends the text: writes U+FFFD for an unfinished character, and makes the decoder new. At most 3 bytes. */
 int lg_decoder_finish(struct lg_decoder *d, char *out, size_t cap);
 
