@@ -7,19 +7,20 @@
 
 #include "device/backends.h"
 
-/* The access letters of kernels/meson.build; padded, so that every index below LG_MAX_VIEWS is inside the string. */
+/* The access letters of kernels/meson.build; padded, so that every index below LG_MAX_VIEWS is inside the
+ * string. */
 #define ACCESS_OF(c) ((c) == 'i' ? LG_READ : (c) == 'o' ? LG_WRITE : (c) == 'x' ? LG_READ | LG_WRITE : 0)
 #define ACCESS(access, i) ACCESS_OF((access "\0\0\0\0\0\0\0\0")[i])
-#define KERNEL_INFO(kernel, views, access_string)                                                            \
-    {.name = #kernel,                                                                                        \
-     .n_views = views,                                                                                       \
-     .access = {ACCESS(access_string, 0), ACCESS(access_string, 1), ACCESS(access_string, 2),                \
-                ACCESS(access_string, 3), ACCESS(access_string, 4), ACCESS(access_string, 5),                \
+#define KERNEL_INFO(kernel, views, access_string)                                             \
+    {.name = #kernel,                                                                         \
+     .n_views = views,                                                                        \
+     .access = {ACCESS(access_string, 0), ACCESS(access_string, 1), ACCESS(access_string, 2), \
+                ACCESS(access_string, 3), ACCESS(access_string, 4), ACCESS(access_string, 5), \
                 ACCESS(access_string, 6), ACCESS(access_string, 7)}},
 
 const struct lg_kernel_info lg_kernel_infos[LG_K_COUNT] = {LG_KERNELS(KERNEL_INFO)};
 
-#define CHECK_VIEWS(kernel, views, access_string)                                                            \
+#define CHECK_VIEWS(kernel, views, access_string) \
     _Static_assert(views <= LG_MAX_VIEWS, "kernel " #kernel " has too many bindings");
 LG_KERNELS(CHECK_VIEWS)
 
@@ -29,8 +30,8 @@ struct preference {
 };
 
 static const struct preference preferences[] = {
-    [LG_DEVICE_CPU] = {0, 0},        [LG_DEVICE_DISCRETE] = {3, 5}, [LG_DEVICE_INTEGRATED] = {2, 4},
-    [LG_DEVICE_VIRTUAL] = {1, 3},    [LG_DEVICE_OTHER] = {0, 2},    [LG_DEVICE_SOFTWARE] = {0, 1},
+    [LG_DEVICE_CPU] = {0, 0},     [LG_DEVICE_DISCRETE] = {3, 5}, [LG_DEVICE_INTEGRATED] = {2, 4},
+    [LG_DEVICE_VIRTUAL] = {1, 3}, [LG_DEVICE_OTHER] = {0, 2},    [LG_DEVICE_SOFTWARE] = {0, 1},
 };
 
 /* The first device of the most wanted kind, NULL when none is wanted. */
@@ -79,7 +80,8 @@ int lg_device_open(struct lg_env *env, const struct lg_device_options *options, 
     LG_TRY(lg_vk_device_list(env, &infos, &n));
     bool is_auto = strcmp(name, "auto") == 0;
     bool is_any = strcmp(name, "vulkan") == 0;
-    const struct lg_device_info *info = is_auto || is_any ? best_of(infos, n, is_any) : find_id(infos, n, name);
+    const struct lg_device_info *info =
+        is_auto || is_any ? best_of(infos, n, is_any) : find_id(infos, n, name);
     int rc;
     if (info)
         rc = lg_vk_device_open(env, options, (uint32_t)strtoul(info->id + strlen("vulkan:"), NULL, 10), out);
