@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The random numbers of sampling, for C and GLSL alike: a hash of (seed, number of the draw, token), so that
- * a draw depends on nothing else, whatever order or device computes it.
+ * The random numbers of sampling, for C and GLSL alike: a hash of (seed, number of the draw, token), so that a draw
+ * depends on nothing else, whatever order or device computes it.
  */
 #ifndef LG_KERNELS_RANDOM_H
 #define LG_KERNELS_RANDOM_H
@@ -32,10 +32,9 @@ LG_SHARED_FN lg_uint lg_random_draw(lg_uint seed_lo, lg_uint seed_hi, lg_uint n_
 }
 
 /*
- * A number of the standard Gumbel distribution, -log(-log(1 - v)) with v uniform in (0, 1): of all tokens the
- * one with the largest logit / temperature + gumbel is a sample of the softmax. GPUs compute log near 1 with
- * an absolute error only, so small v (the large numbers, the ones that decide) go through the series of
- * -log(1 - v).
+ * A number of the standard Gumbel distribution, -log(-log(1 - v)) with v uniform in (0, 1): of all tokens the one with
+ * the largest logit / temperature + gumbel is a sample of the softmax. GPUs compute log near 1 with an absolute error
+ * only, so small v (the large numbers, the ones that decide) go through the series of -log(1 - v).
  */
 LG_SHARED_FN float lg_random_gumbel(lg_uint draw, lg_uint token)
 {

@@ -49,8 +49,7 @@ static inline void decode_bf16(const uint8_t *restrict src, float *restrict y, s
     }
 }
 
-/* ---- blocks of 32
- * ----------------------------------------------------------------------------------------------- */
+/* ---- blocks of 32 -------------------------------------------------------------------------------- */
 
 static inline void decode_q4_0(const uint8_t *restrict src, float *restrict y, size_t n)
 {
@@ -121,8 +120,7 @@ static inline void decode_q8_0(const uint8_t *restrict src, float *restrict y, s
     }
 }
 
-/* ---- blocks of 256
- * ---------------------------------------------------------------------------------------------- */
+/* ---- blocks of 256 ------------------------------------------------------------------------------- */
 
 static inline void decode_q2_k(const uint8_t *restrict src, float *restrict y, size_t n)
 {

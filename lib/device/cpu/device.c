@@ -22,8 +22,7 @@ enum {
     MAX_THREADS = 1024,
 };
 
-/* ---- the machine
- * ------------------------------------------------------------------------------------------------ */
+/* ---- the machine --------------------------------------------------------------------------------- */
 
 /* The text behind `key` in a file of "key: value" lines, from its first 4 KiB. */
 static bool read_value(const char *path, const char *key, char *value, size_t size)
@@ -84,8 +83,7 @@ void lg_cpu_device_describe(struct lg_device_info *info, uint32_t n_threads)
     snprintf(info->driver, sizeof(info->driver), "C, %s", lg_cpu_isa_name(lg_cpu_best_isa()));
 }
 
-/* ---- buffers
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- buffers ------------------------------------------------------------------------------------- */
 
 int lg_cpu_check_view(struct lg_device *dev, const struct lg_view *view, const char *what)
 {
@@ -207,8 +205,7 @@ static int memory_budget(struct lg_device *dev, uint64_t *available)
     return 0;
 }
 
-/* ---- the device
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the device ---------------------------------------------------------------------------------- */
 
 /* A submission is finished when submit returns. */
 static int wait_ticket(struct lg_device *dev, uint64_t ticket, uint64_t timeout_ns)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The CPU device's kernels: a plain C version of each kernel in kernels/meson.build. It is the reference that
- * the GPU kernels are checked against, and the fallback where there is no GPU.
+ * The CPU device's kernels: a plain C version of each kernel in kernels/meson.build. It is the reference that the GPU
+ * kernels are checked against, and the fallback where there is no GPU.
  */
 #ifndef LG_DEVICE_CPU_KERNEL_H
 #define LG_DEVICE_CPU_KERNEL_H
@@ -19,8 +19,8 @@ struct lg_cpu_args {
 };
 
 /**
- * Runs workgroups [first, last) of the grid, x fastest: i = x + grid[0] * (y + grid[1] * z). Different ranges
- * of one dispatch may run on different threads at the same time, so a workgroup writes only what is its own.
+ * Runs workgroups [first, last) of the grid, x fastest: i = x + grid[0] * (y + grid[1] * z). Different ranges of one
+ * dispatch may run on different threads at the same time, so a workgroup writes only what is its own.
  */
 typedef void lg_cpu_kernel_fn(const struct lg_cpu_args *args, uint32_t first, uint32_t last);
 
