@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Attention of each (row, head) over the keys of its sequence up to the row itself, found through the slot's page
- * table; softmax and weighted sum go on together, key by key. */
+ * Attention of each (row, head) over the keys of its sequence up to the row itself, found through the slot's
+ * page table; softmax and weighted sum go on together, key by key. */
 #include <math.h>
 #include <string.h>
 
 #include "device/cpu/dot.h"
 #include "device/cpu/grid.h"
 
-static void attend(const struct lg_attention_push *push, const uint32_t *pages, uint32_t n_keys, const float *q,
-                   const float *k_cache, const float *v_cache, uint32_t kv_head, float *y)
+static void attend(const struct lg_attention_push *push, const uint32_t *pages, uint32_t n_keys,
+                   const float *q, const float *k_cache, const float *v_cache, uint32_t kv_head, float *y)
 {
     uint32_t n = push->head_dim;
     float max = -INFINITY, sum = 0;
@@ -43,7 +43,7 @@ void lg_cpu_attention(const struct lg_cpu_args *args, uint32_t first, uint32_t l
         uint32_t head = i % push->n_heads, row = i / push->n_heads;
         const uint32_t *pages = (const uint32_t *)args->view[1] + (size_t)rows[row].slot * push->max_pages;
         size_t at = (size_t)i * push->head_dim;
-        attend(push, pages, rows[row].pos + 1, (const float *)args->view[2] + at, args->view[3], args->view[4],
-               head / (push->n_heads / push->n_kv), (float *)args->view[5] + at);
+        attend(push, pages, rows[row].pos + 1, (const float *)args->view[2] + at, args->view[3],
+               args->view[4], head / (push->n_heads / push->n_kv), (float *)args->view[5] + at);
     }
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The debug mode. Each dispatch runs on copies of its views, blocks of exactly their size: an address sanitizer sees
- * what is read or written beyond them, and without one a guard behind each block does for writes. What is declared
- * read-only must be unchanged afterwards. Dispatches that no barrier orders run last to first, so that a missing
- * barrier gives wrong results.
+ * The debug mode. Each dispatch runs on copies of its views, blocks of exactly their size: an address
+ * sanitizer sees what is read or written beyond them, and without one a guard behind each block does for
+ * writes. What is declared read-only must be unchanged afterwards. Dispatches that no barrier orders run last
+ * to first, so that a missing barrier gives wrong results.
  */
 #include <string.h>
 
@@ -27,7 +27,8 @@ enum { GUARD_BYTE = 0xa5, LARGEST_IMPORT = 16 << 20 }; // imported views beyond 
 static void report(struct lg_cpu_device *cpu, const struct lg_cpu_op *op, uint32_t view, const char *what)
 {
     cpu->base.check_messages++;
-    lg_log(cpu->base.env, LG_LOG_ERROR, "check: %s %s binding %u", lg_kernel_infos[op->kernel].name, what, view);
+    lg_log(cpu->base.env, LG_LOG_ERROR, "check: %s %s binding %u", lg_kernel_infos[op->kernel].name, what,
+           view);
 }
 
 static bool is_copied(const struct lg_cpu_op *op, uint32_t view)
@@ -47,7 +48,8 @@ static int make_copy(struct lg_cpu_device *cpu, const struct lg_cpu_op *op, uint
     return 0;
 }
 
-static void take_back(struct lg_cpu_device *cpu, const struct lg_cpu_op *op, uint32_t view, const uint8_t *copy)
+static void take_back(struct lg_cpu_device *cpu, const struct lg_cpu_op *op, uint32_t view,
+                      const uint8_t *copy)
 {
     size_t size = op->args.view_size[view];
     for (uint32_t i = 0; i < GUARD; i++) {
@@ -85,7 +87,8 @@ static int run_isolated(struct lg_cpu_device *cpu, const struct lg_cpu_op *op)
     return rc;
 }
 
-int lg_cpu_check_walk(struct lg_cpu_device *cpu, const struct lg_cpu_program *prog, uint32_t begin, uint32_t end)
+int lg_cpu_check_walk(struct lg_cpu_device *cpu, const struct lg_cpu_program *prog, uint32_t begin,
+                      uint32_t end)
 {
     while (begin < end) {
         uint32_t group_end = begin + 1;

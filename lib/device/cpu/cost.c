@@ -61,25 +61,24 @@ static uint64_t read_sum(const struct lg_dispatch *d)
 
 typedef uint64_t cost_fn(const struct lg_dispatch *d);
 
-static cost_fn *const costs[LG_K_COUNT] = {
-    [LG_K_PLAN] = row,
-    [LG_K_RMS_NORM] = row,
-    [LG_K_LAYER_NORM] = row,
-    [LG_K_ROPE] = element,
-    [LG_K_KV_WRITE] = element,
-    [LG_K_ATTENTION] = attention,
-    [LG_K_SILU_MUL] = exp_element,
-    [LG_K_GELU] = exp_element,
-    [LG_K_ADD] = element,
-    [LG_K_SOFTMAX] = exp_row,
-    [LG_K_ARGMAX] = row,
-    [LG_K_LOG_PROB] = exp_row,
-    [LG_K_PENALTIES] = row,
-    [LG_K_READ_SUM] = read_sum,
-    [LG_K_SAMPLE] = exp_row,
-#define TYPED(lower, UPPER)                                                                                  \
+static cost_fn *const costs[LG_K_COUNT] = {[LG_K_PLAN] = row,
+                                           [LG_K_RMS_NORM] = row,
+                                           [LG_K_LAYER_NORM] = row,
+                                           [LG_K_ROPE] = element,
+                                           [LG_K_KV_WRITE] = element,
+                                           [LG_K_ATTENTION] = attention,
+                                           [LG_K_SILU_MUL] = exp_element,
+                                           [LG_K_GELU] = exp_element,
+                                           [LG_K_ADD] = element,
+                                           [LG_K_SOFTMAX] = exp_row,
+                                           [LG_K_ARGMAX] = row,
+                                           [LG_K_LOG_PROB] = exp_row,
+                                           [LG_K_PENALTIES] = row,
+                                           [LG_K_READ_SUM] = read_sum,
+                                           [LG_K_SAMPLE] = exp_row,
+#define TYPED(lower, UPPER) \
     [LG_K_EMBED_##UPPER] = embed, [LG_K_MATVEC_##UPPER] = matvec, [LG_K_MATMUL_##UPPER] = matmul,
-    LG_WEIGHT_TYPES(TYPED)
+                                           LG_WEIGHT_TYPES(TYPED)
 #undef TYPED
 };
 

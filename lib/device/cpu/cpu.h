@@ -16,7 +16,7 @@ struct lg_cpu_device {
 
 struct lg_cpu_buffer {
     struct lg_buffer base;
-    void *block;    // what lg_free() or munmap() takes; NULL when imported
+    void *block;     // what lg_free() or munmap() takes; NULL when imported
     uint64_t mapped; // bytes of the map; 0 when `block` came from the env
     bool imported;
 };
@@ -25,7 +25,7 @@ struct lg_cpu_buffer {
 struct lg_cpu_op {
     enum lg_kernel kernel;
     lg_cpu_kernel_fn *run;
-    struct lg_cpu_args args;            // `push` and `spec` point at the two members below
+    struct lg_cpu_args args; // `push` and `spec` point at the two members below
     _Alignas(8) uint8_t push[LG_MAX_PUSH];
     uint32_t spec[LG_MAX_SPEC];
     const uint32_t *indirect; // where the grid is when the dispatch starts; NULL: args.grid is it
@@ -63,9 +63,10 @@ int lg_cpu_run(struct lg_cpu_device *cpu, const struct lg_cpu_op *op, const stru
 int lg_cpu_resolve(struct lg_cpu_device *cpu, const struct lg_cpu_op *op, struct lg_cpu_args *args);
 
 /**
- * The debug mode's walk of ops [begin, end): each sees copies of its views, and ops without a barrier between them run
- * last to first.
+ * The debug mode's walk of ops [begin, end): each sees copies of its views, and ops without a barrier between
+ * them run last to first.
  */
-int lg_cpu_check_walk(struct lg_cpu_device *cpu, const struct lg_cpu_program *prog, uint32_t begin, uint32_t end);
+int lg_cpu_check_walk(struct lg_cpu_device *cpu, const struct lg_cpu_program *prog, uint32_t begin,
+                      uint32_t end);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Decoding of weights in loops that compilers vectorise: the same arithmetic as lg_dequantize(), bit for bit. Included
- * by hot.c, which is compiled for several instruction sets. Private to lib/device/cpu.
+ * Decoding of weights in loops that compilers vectorise: the same arithmetic as lg_dequantize(), bit for bit.
+ * Included by hot.c, which is compiled for several instruction sets. Private to lib/device/cpu.
  */
 #ifndef LG_DEVICE_CPU_DECODE_H
 #define LG_DEVICE_CPU_DECODE_H
@@ -49,7 +49,7 @@ static inline void decode_bf16(const uint8_t *restrict src, float *restrict y, s
     }
 }
 
-/* ---- blocks of 32 ----------------------------------------------------------------------------------------------- */
+/* ---- blocks of 32 -------------------------------------------------------------------------------- */
 
 static inline void decode_q4_0(const uint8_t *restrict src, float *restrict y, size_t n)
 {
@@ -120,7 +120,7 @@ static inline void decode_q8_0(const uint8_t *restrict src, float *restrict y, s
     }
 }
 
-/* ---- blocks of 256 ---------------------------------------------------------------------------------------------- */
+/* ---- blocks of 256 ------------------------------------------------------------------------------- */
 
 static inline void decode_q2_k(const uint8_t *restrict src, float *restrict y, size_t n)
 {
@@ -182,7 +182,8 @@ static inline void decode_q4_k(const uint8_t *restrict src, float *restrict y, s
 
 static inline void decode_q5_k(const uint8_t *restrict src, float *restrict y, size_t n)
 {
-    for (; n > 0; n -= 256, src += 176) { // d, dmin, 12 bytes of scales and mins, 32 of fifth bits, 128 of nibbles
+    for (; n > 0;
+         n -= 256, src += 176) { // d, dmin, 12 bytes of scales and mins, 32 of fifth bits, 128 of nibbles
         float d = decode_half(src), dmin = decode_half(src + 2);
         const uint8_t *high = src + 16;
         for (int part = 0; part < 8; part++, y += 32) {

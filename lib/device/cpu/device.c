@@ -15,12 +15,14 @@
 #include "util/checked.h"
 
 enum {
-    ALIGN = 64,         // bytes, of buffers and views
-    LARGE = 1 << 20,    // bytes from which on a buffer is a map of its own: zeroed by the system, page by page as used
+    ALIGN = 64, // bytes, of buffers and views
+    LARGE =
+        1
+        << 20, // bytes from which on a buffer is a map of its own: zeroed by the system, page by page as used
     MAX_THREADS = 1024,
 };
 
-/* ---- the machine ------------------------------------------------------------------------------------------------ */
+/* ---- the machine --------------------------------------------------------------------------------- */
 
 /* The text behind `key` in a file of "key: value" lines, from its first 4 KiB. */
 static bool read_value(const char *path, const char *key, char *value, size_t size)
@@ -81,14 +83,15 @@ void lg_cpu_device_describe(struct lg_device_info *info, uint32_t n_threads)
     snprintf(info->driver, sizeof(info->driver), "C, %s", lg_cpu_isa_name(lg_cpu_best_isa()));
 }
 
-/* ---- buffers ---------------------------------------------------------------------------------------------------- */
+/* ---- buffers ------------------------------------------------------------------------------------- */
 
 int lg_cpu_check_view(struct lg_device *dev, const struct lg_view *view, const char *what)
 {
     if (!view->buf || view->buf->dev != dev)
         return lg_fail(dev->env, LLMGPU_E_INVALID, "%s: a view has no buffer of this device", what);
     if (view->size > view->buf->size || view->offset > view->buf->size - view->size)
-        return lg_fail(dev->env, LLMGPU_E_INVALID, "%s: a view of %llu bytes at %llu is outside its buffer of %llu", what,
+        return lg_fail(dev->env, LLMGPU_E_INVALID,
+                       "%s: a view of %llu bytes at %llu is outside its buffer of %llu", what,
                        (unsigned long long)view->size, (unsigned long long)view->offset,
                        (unsigned long long)view->buf->size);
     return 0;
@@ -142,7 +145,8 @@ static struct lg_cpu_buffer *new_buffer(struct lg_device *dev, uint64_t size, en
 static int buffer_create(struct lg_device *dev, uint64_t size, enum lg_mem mem, struct lg_buffer **out)
 {
     if (size == 0 || size > dev->info.max_buffer_size)
-        return lg_fail(dev->env, LLMGPU_E_INVALID, "a buffer cannot have %llu bytes", (unsigned long long)size);
+        return lg_fail(dev->env, LLMGPU_E_INVALID, "a buffer cannot have %llu bytes",
+                       (unsigned long long)size);
     struct lg_cpu_buffer *buf = new_buffer(dev, size, mem);
     if (!buf)
         return lg_fail_nomem(dev->env, "a buffer", sizeof(*buf));
@@ -196,11 +200,12 @@ static int flush(struct lg_device *dev)
 static int memory_budget(struct lg_device *dev, uint64_t *available)
 {
     if (!read_available(available))
-        return lg_fail(dev->env, LLMGPU_E_UNSUPPORTED, "the system does not say how much memory is available");
+        return lg_fail(dev->env, LLMGPU_E_UNSUPPORTED,
+                       "the system does not say how much memory is available");
     return 0;
 }
 
-/* ---- the device ------------------------------------------------------------------------------------------------- */
+/* ---- the device ---------------------------------------------------------------------------------- */
 
 /* A submission is finished when submit returns. */
 static int wait_ticket(struct lg_device *dev, uint64_t ticket, uint64_t timeout_ns)
@@ -208,7 +213,8 @@ static int wait_ticket(struct lg_device *dev, uint64_t ticket, uint64_t timeout_
     (void)timeout_ns;
     uint64_t last = ((const struct lg_cpu_device *)dev)->last_ticket;
     if (ticket > last)
-        return lg_fail(dev->env, LLMGPU_E_INVALID, "ticket %llu was not given out yet", (unsigned long long)ticket);
+        return lg_fail(dev->env, LLMGPU_E_INVALID, "ticket %llu was not given out yet",
+                       (unsigned long long)ticket);
     return 0;
 }
 

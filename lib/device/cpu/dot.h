@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The dot product of the CPU device: element k goes to lane k % 32, in ascending order, and the lanes are added
- * pairwise. It vectorises at any width, and all versions of a kernel give the same bits. Private to lib/device/cpu.
+ * The dot product of the CPU device: element k goes to lane k % 32, in ascending order, and the lanes are
+ * added pairwise. It vectorises at any width, and all versions of a kernel give the same bits. Private to
+ * lib/device/cpu.
  */
 #ifndef LG_DEVICE_CPU_DOT_H
 #define LG_DEVICE_CPU_DOT_H

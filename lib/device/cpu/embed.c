@@ -32,14 +32,15 @@ static void embed(enum lg_type type, const struct lg_cpu_args *args, uint32_t fi
         uint32_t id = ids[(size_t)s.row * push->id_stride + push->id_offset];
         if (id < push->row_begin || id >= push->row_end)
             continue;
-        const uint8_t *row = (const uint8_t *)args->view[1] + (size_t)(id - push->row_begin) * push->row_bytes;
+        const uint8_t *row =
+            (const uint8_t *)args->view[1] + (size_t)(id - push->row_begin) * push->row_bytes;
         decode_range(type, row, s.begin, s.end, (float *)args->view[2] + (size_t)s.row * push->n_cols);
     }
 }
 
-#define EMBED(lower, UPPER)                                                                                  \
-    void lg_cpu_embed_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last)                 \
-    {                                                                                                        \
-        embed(LG_TYPE_##UPPER, args, first, last);                                                           \
+#define EMBED(lower, UPPER)                                                                  \
+    void lg_cpu_embed_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last) \
+    {                                                                                        \
+        embed(LG_TYPE_##UPPER, args, first, last);                                           \
     }
 LG_WEIGHT_TYPES(EMBED)

@@ -12,15 +12,15 @@ static lg_cpu_fast_table *const tables[LG_CPU_ISA_COUNT] = {
 static bool is_usable(enum lg_cpu_isa isa)
 {
     switch (isa) {
-    case LG_CPU_PORTABLE:
-        return true;
+    case LG_CPU_PORTABLE: return true;
     case LG_CPU_AVX2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+               __builtin_cpu_supports("f16c");
     case LG_CPU_AVX512:
-        return is_usable(LG_CPU_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    default:
-        return false;
+        return is_usable(LG_CPU_AVX2) && __builtin_cpu_supports("avx512f") &&
+               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl");
+    default: return false;
     }
 }
 #else

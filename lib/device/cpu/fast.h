@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Faster versions of the hot kernels, compiled once for each instruction set. They give the same bits as the reference. */
+ * Faster versions of the hot kernels, compiled once for each instruction set. They give the same bits as the
+ * reference. */
 #ifndef LG_DEVICE_CPU_FAST_H
 #define LG_DEVICE_CPU_FAST_H
 
@@ -16,7 +17,8 @@ enum lg_cpu_isa {
 const char *lg_cpu_isa_name(enum lg_cpu_isa isa);
 /** The best that this build and this processor have. */
 enum lg_cpu_isa lg_cpu_best_isa(void);
-/** The version for an instruction set; NULL when there is none, or when this build or processor lacks the set. */
+/** The version for an instruction set; NULL when there is none, or when this build or processor lacks the
+ * set. */
 lg_cpu_kernel_fn *lg_cpu_isa_kernel(enum lg_cpu_isa isa, enum lg_kernel kernel);
 /** The fastest version; NULL when that is the reference. */
 lg_cpu_kernel_fn *lg_cpu_fast(enum lg_kernel kernel);

@@ -18,7 +18,8 @@ struct lg_cpu_span {
 };
 
 /** Workgroup i of a grid {ceil(n / per_group), rows, 1} over rows of n elements. */
-static inline struct lg_cpu_span lg_cpu_span(const struct lg_cpu_args *args, uint32_t i, uint32_t per_group, uint32_t n)
+static inline struct lg_cpu_span lg_cpu_span(const struct lg_cpu_args *args, uint32_t i, uint32_t per_group,
+                                             uint32_t n)
 {
     uint64_t begin = (uint64_t)(i % args->grid[0]) * per_group;
     uint64_t end = begin + per_group;

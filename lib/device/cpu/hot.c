@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The hot kernels: weights times rows of x, and attention. Meson compiles this file once for each instruction set, with
- * HOT_TABLE as the name of its table; the order of all sums is that of dot.h, so the variants agree with the reference
- * bit for bit.
+ * The hot kernels: weights times rows of x, and attention. Meson compiles this file once for each instruction
+ * set, with HOT_TABLE as the name of its table; the order of all sums is that of dot.h, so the variants agree
+ * with the reference bit for bit.
  */
 #include <math.h>
 
@@ -22,8 +22,8 @@ enum { VEC = 4, ROWS = 1 };
 
 enum {
     N_VECS = LG_DOT_LANES / VEC,
-    CHUNK = 256,    // weights decoded at a time: a multiple of all blocks and of the lanes
-    MAX_COLS = 16,  // rows of x that share a decoded chunk
+    CHUNK = 256,   // weights decoded at a time: a multiple of all blocks and of the lanes
+    MAX_COLS = 16, // rows of x that share a decoded chunk
 };
 
 typedef float vec __attribute__((vector_size(VEC * sizeof(float))));
@@ -43,7 +43,8 @@ INLINE void store(float *p, vec v)
 }
 
 /* Adds to acc[r] the products of w[r] and x, n of them, a multiple of the lanes. n_rows is a constant. */
-INLINE void add_products(struct lg_dot *acc, const float *w, size_t w_stride, const float *x, size_t n, int n_rows)
+INLINE void add_products(struct lg_dot *acc, const float *w, size_t w_stride, const float *x, size_t n,
+                         int n_rows)
 {
     vec sum[ROWS][N_VECS];
     for (int r = 0; r < n_rows; r++) {
@@ -75,8 +76,8 @@ struct weights {
 };
 
 /* y[t][r] = dot(weight row r, x[t]) for n_rows rows (a constant) and up to MAX_COLS rows of x. */
-INLINE void multiply(const struct weights *w, uint32_t row, int n_rows, const float *x, uint32_t n_x, float *y,
-                     size_t y_stride)
+INLINE void multiply(const struct weights *w, uint32_t row, int n_rows, const float *x, uint32_t n_x,
+                     float *y, size_t y_stride)
 {
     struct lg_dot acc[MAX_COLS][ROWS];
     float chunk[ROWS][CHUNK];
@@ -84,7 +85,8 @@ INLINE void multiply(const struct weights *w, uint32_t row, int n_rows, const fl
     for (size_t k = 0; k < w->n_cols; k += CHUNK) {
         size_t n = w->n_cols - k < CHUNK ? w->n_cols - k : CHUNK, whole = n - n % LG_DOT_LANES;
         for (int r = 0; r < n_rows; r++)
-            w->decode(w->data + (row + r) * w->row_bytes + k / w->block_elements * w->block_bytes, chunk[r], n);
+            w->decode(w->data + (row + r) * w->row_bytes + k / w->block_elements * w->block_bytes, chunk[r],
+                      n);
         for (uint32_t t = 0; t < n_x; t++) {
             const float *xt = x + t * w->n_cols + k;
             add_products(acc[t], chunk[0], CHUNK, xt, whole, n_rows);
@@ -158,16 +160,18 @@ INLINE void matmul(const struct weights *w, const struct lg_cpu_args *args, uint
     }
 }
 
-#define TYPED(name, block_elements, block_bytes)                                                             \
-    static void matvec_##name(const struct lg_cpu_args *args, uint32_t first, uint32_t last)                 \
-    {                                                                                                        \
-        struct weights w = weights_of(args->push, args->view[0], decode_##name, block_elements, block_bytes); \
-        matvec(&w, args, first, last);                                                                       \
-    }                                                                                                        \
-    static void matmul_##name(const struct lg_cpu_args *args, uint32_t first, uint32_t last)                 \
-    {                                                                                                        \
-        struct weights w = weights_of(args->push, args->view[1], decode_##name, block_elements, block_bytes); \
-        matmul(&w, args, first, last);                                                                       \
+#define TYPED(name, block_elements, block_bytes)                                               \
+    static void matvec_##name(const struct lg_cpu_args *args, uint32_t first, uint32_t last)   \
+    {                                                                                          \
+        struct weights w =                                                                     \
+            weights_of(args->push, args->view[0], decode_##name, block_elements, block_bytes); \
+        matvec(&w, args, first, last);                                                         \
+    }                                                                                          \
+    static void matmul_##name(const struct lg_cpu_args *args, uint32_t first, uint32_t last)   \
+    {                                                                                          \
+        struct weights w =                                                                     \
+            weights_of(args->push, args->view[1], decode_##name, block_elements, block_bytes); \
+        matmul(&w, args, first, last);                                                         \
     }
 TYPED(f32, 1, 4)
 TYPED(f16, 1, 2)
@@ -183,7 +187,7 @@ TYPED(q4_k, 256, 144)
 TYPED(q5_k, 256, 176)
 TYPED(q6_k, 256, 210)
 
-/* ---- attention -------------------------------------------------------------------------------------------------- */
+/* ---- attention ----------------------------------------------------------------------------------- */
 
 INLINE float dot(const float *a, const float *b, size_t n)
 {
@@ -206,8 +210,8 @@ static void add_scaled(float *restrict y, const float *restrict v, float factor,
         y[i] += factor * v[i];
 }
 
-static void attend(const struct lg_attention_push *push, const uint32_t *pages, uint32_t n_keys, const float *q,
-                   const float *k_cache, const float *v_cache, uint32_t kv_head, float *y)
+static void attend(const struct lg_attention_push *push, const uint32_t *pages, uint32_t n_keys,
+                   const float *q, const float *k_cache, const float *v_cache, uint32_t kv_head, float *y)
 {
     size_t n = push->head_dim;
     float max = -INFINITY, sum = 0;
@@ -241,13 +245,11 @@ static void attention(const struct lg_cpu_args *args, uint32_t first, uint32_t l
         uint32_t head = i % push->n_heads, row = i / push->n_heads;
         const uint32_t *pages = (const uint32_t *)args->view[1] + (size_t)rows[row].slot * push->max_pages;
         size_t at = (size_t)i * push->head_dim;
-        attend(push, pages, rows[row].pos + 1, (const float *)args->view[2] + at, args->view[3], args->view[4],
-               head / (push->n_heads / push->n_kv), (float *)args->view[5] + at);
+        attend(push, pages, rows[row].pos + 1, (const float *)args->view[2] + at, args->view[3],
+               args->view[4], head / (push->n_heads / push->n_kv), (float *)args->view[5] + at);
     }
 }
 
-lg_cpu_fast_table HOT_TABLE = {
-    [LG_K_ATTENTION] = attention,
+lg_cpu_fast_table HOT_TABLE = {[LG_K_ATTENTION] = attention,
 #define ENTRIES(lower, UPPER) [LG_K_MATVEC_##UPPER] = matvec_##lower, [LG_K_MATMUL_##UPPER] = matmul_##lower,
-    LG_WEIGHT_TYPES(ENTRIES)
-};
+                               LG_WEIGHT_TYPES(ENTRIES)};

@@ -11,7 +11,8 @@ static void matmul(enum lg_type type, const struct lg_cpu_args *args, uint32_t f
     float *y = (float *)args->view[3] + push->row_begin;
     for (uint32_t g = first; g < last; g++) {
         struct lg_cpu_span m = lg_cpu_span(args, g, args->spec[1], push->n_rows);
-        uint32_t t_begin = m.row * args->spec[2], t_end = lg_min_u32(t_begin + args->spec[2], dims[push->dim]);
+        uint32_t t_begin = m.row * args->spec[2],
+                 t_end = lg_min_u32(t_begin + args->spec[2], dims[push->dim]);
         for (uint32_t i = m.begin; i < m.end; i++) {
             const uint8_t *row = weight + (size_t)i * push->row_bytes;
             for (uint32_t t = t_begin; t < t_end; t++)
@@ -21,9 +22,9 @@ static void matmul(enum lg_type type, const struct lg_cpu_args *args, uint32_t f
     }
 }
 
-#define MATMUL(lower, UPPER)                                                                                 \
-    void lg_cpu_matmul_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last)                \
-    {                                                                                                        \
-        matmul(LG_TYPE_##UPPER, args, first, last);                                                          \
+#define MATMUL(lower, UPPER)                                                                  \
+    void lg_cpu_matmul_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last) \
+    {                                                                                         \
+        matmul(LG_TYPE_##UPPER, args, first, last);                                           \
     }
 LG_WEIGHT_TYPES(MATMUL)

@@ -15,9 +15,9 @@ static void matvec(enum lg_type type, const struct lg_cpu_args *args, uint32_t f
     }
 }
 
-#define MATVEC(lower, UPPER)                                                                                 \
-    void lg_cpu_matvec_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last)                \
-    {                                                                                                        \
-        matvec(LG_TYPE_##UPPER, args, first, last);                                                          \
+#define MATVEC(lower, UPPER)                                                                  \
+    void lg_cpu_matvec_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last) \
+    {                                                                                         \
+        matvec(LG_TYPE_##UPPER, args, first, last);                                           \
     }
 LG_WEIGHT_TYPES(MATVEC)

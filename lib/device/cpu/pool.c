@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A job is published in one atomic word: its generation and how many of its items nobody has taken yet. A thread takes
- * items by lowering that count. While the count is not 0 the caller cannot have finished the job, so what a thread read
- * of the job before it took items is still true once it has them; a thread that comes late finds 0 and touches nothing.
+ * A job is published in one atomic word: its generation and how many of its items nobody has taken yet. A
+ * thread takes items by lowering that count. While the count is not 0 the caller cannot have finished the
+ * job, so what a thread read of the job before it took items is still true once it has them; a thread that
+ * comes late finds 0 and touches nothing.
  */
 #include "device/cpu/pool.h"
 
@@ -20,7 +21,7 @@ struct lg_pool {
     uint32_t n_workers; // threads started, besides the caller
 
     /* the job; its parts are atomic because a late thread may look at them while the next job is written */
-    _Atomic uint64_t open;         // generation << 32 | items not taken
+    _Atomic uint64_t open; // generation << 32 | items not taken
     _Atomic(lg_pool_fn *) fn;
     _Atomic(void *) user;
     _Atomic uint32_t n, chunk;
@@ -173,7 +174,8 @@ static int start_worker(struct lg_pool *pool)
 int lg_pool_create(struct lg_env *env, uint32_t n_threads, struct lg_pool **out)
 {
     size_t size;
-    if (!lg_mul_size(n_threads, sizeof(pthread_t), &size) || !lg_add_size(size, sizeof(struct lg_pool) + 64, &size))
+    if (!lg_mul_size(n_threads, sizeof(pthread_t), &size) ||
+        !lg_add_size(size, sizeof(struct lg_pool) + 64, &size))
         return lg_fail(env, LLMGPU_E_INVALID, "%u threads are too many", n_threads);
     struct lg_pool *pool = lg_alloc(env, size);
     if (!pool)

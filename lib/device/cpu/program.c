@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Programs of the CPU device: an array of dispatches whose pointers are resolved, walked on the caller's thread. */
+ * Programs of the CPU device: an array of dispatches whose pointers are resolved, walked on the caller's
+ * thread. */
 #include <string.h>
 
 #include "device/cpu/cpu.h"
@@ -8,7 +9,9 @@
 #include "util/clock.h"
 
 enum {
-    CHUNK_COST = 1 << 15, // multiplications between two looks at the cancel flag, and what is worth waking a thread for
+    CHUNK_COST =
+        1
+        << 15, // multiplications between two looks at the cancel flag, and what is worth waking a thread for
 };
 
 static int check_indirect(struct lg_device *dev, const struct lg_dispatch *d)
@@ -26,14 +29,16 @@ static int check_dispatch(struct lg_device *dev, const struct lg_dispatch *d)
         return lg_fail(dev->env, LLMGPU_E_INVALID, "there is no kernel %u", (unsigned)d->kernel);
     const struct lg_kernel_info *info = &lg_kernel_infos[d->kernel];
     if (d->push_size > LG_MAX_PUSH || d->push_size % 4)
-        return lg_fail(dev->env, LLMGPU_E_INVALID, "%s: %u bytes of push constants", info->name, d->push_size);
+        return lg_fail(dev->env, LLMGPU_E_INVALID, "%s: %u bytes of push constants", info->name,
+                       d->push_size);
     for (uint32_t i = 0; i < info->n_views; i++) {
         LG_TRY(lg_cpu_check_view(dev, &d->views[i], info->name));
         const struct lg_cpu_buffer *buf = (const struct lg_cpu_buffer *)d->views[i].buf;
         if (!buf->imported && d->views[i].offset % dev->info.view_align)
             return lg_fail(dev->env, LLMGPU_E_INVALID, "%s: view %u is not aligned", info->name, i);
         if (buf->imported && (info->access[i] & LG_WRITE))
-            return lg_fail(dev->env, LLMGPU_E_INVALID, "%s: view %u would write to imported memory", info->name, i);
+            return lg_fail(dev->env, LLMGPU_E_INVALID, "%s: view %u would write to imported memory",
+                           info->name, i);
     }
     return d->indirect.buf ? check_indirect(dev, d) : 0;
 }
@@ -150,7 +155,8 @@ int lg_cpu_run(struct lg_cpu_device *cpu, const struct lg_cpu_op *op, const stru
     if (n > 0)
         lg_pool_run(cpu->pool, run_piece, &job, n, (uint32_t)chunk);
     if (atomic_exchange(&cpu->cancelled, false))
-        return lg_fail(cpu->base.env, LLMGPU_E_CANCELLED, "the submission was cancelled in the dispatch of %s",
+        return lg_fail(cpu->base.env, LLMGPU_E_CANCELLED,
+                       "the submission was cancelled in the dispatch of %s",
                        lg_kernel_infos[op->kernel].name);
     return 0;
 }
@@ -184,8 +190,8 @@ int lg_cpu_submit(struct lg_program *base, uint32_t first_slice, uint32_t n_slic
     struct lg_cpu_program *prog = (struct lg_cpu_program *)base;
     struct lg_cpu_device *cpu = (struct lg_cpu_device *)base->dev;
     if (first_slice > base->n_slices || n_slices > base->n_slices - first_slice)
-        return lg_fail(cpu->base.env, LLMGPU_E_INVALID, "slices %u to %u of a program that has %u", first_slice,
-                       first_slice + n_slices, base->n_slices);
+        return lg_fail(cpu->base.env, LLMGPU_E_INVALID, "slices %u to %u of a program that has %u",
+                       first_slice, first_slice + n_slices, base->n_slices);
     uint32_t begin = prog->slices[first_slice], end = prog->slices[first_slice + n_slices];
     *ticket = ++cpu->last_ticket;
     atomic_fetch_add_explicit(&cpu->base.stats.submits, 1, memory_order_relaxed);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Samples a token from each output row's logits and makes the row of the next pass from it. What is cut away by top_k,
- * top_p and min_p is a threshold on the logits, found by counting on integers, so that no order of summation shows.
+ * Samples a token from each output row's logits and makes the row of the next pass from it. What is cut away
+ * by top_k, top_p and min_p is a threshold on the logits, found by counting on integers, so that no order of
+ * summation shows.
  */
 #include <math.h>
 #include <string.h>
@@ -35,10 +36,11 @@ struct candidates {
 };
 
 /*
- * Adds to hist what each candidate weighs: 1, or its mass. Only keys are looked at whose bits above `shift` + 8 are
- * those of `prefix`; the next 8 bits are the index.
+ * Adds to hist what each candidate weighs: 1, or its mass. Only keys are looked at whose bits above `shift` +
+ * 8 are those of `prefix`; the next 8 bits are the index.
  */
-static void count_digits(const struct candidates *c, bool by_mass, uint32_t prefix, uint32_t shift, uint64_t hist[256])
+static void count_digits(const struct candidates *c, bool by_mass, uint32_t prefix, uint32_t shift,
+                         uint64_t hist[256])
 {
     memset(hist, 0, 256 * sizeof(*hist));
     for (uint32_t i = 0; i < c->n; i++) {
@@ -49,7 +51,8 @@ static void count_digits(const struct candidates *c, bool by_mass, uint32_t pref
     }
 }
 
-/* The largest key such that the candidates of this key or above weigh at least `wanted`; 0 when all weigh less. */
+/* The largest key such that the candidates of this key or above weigh at least `wanted`; 0 when all weigh
+ * less. */
 static uint32_t find_threshold(const struct candidates *c, bool by_mass, uint64_t wanted)
 {
     uint32_t prefix = 0;
@@ -76,7 +79,8 @@ static uint64_t wanted_mass(const struct candidates *c, float top_p)
     return wanted ? wanted : 1;
 }
 
-static uint32_t draw(const struct lg_sampler *s, const float *logits, uint32_t n_vocab, struct lg_cpu_best best)
+static uint32_t draw(const struct lg_sampler *s, const float *logits, uint32_t n_vocab,
+                     struct lg_cpu_best best)
 {
     struct candidates c = {.logits = logits, .n = n_vocab, .max = best.value};
     if (s->top_k > 0 && s->top_k < n_vocab)
