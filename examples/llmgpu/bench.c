@@ -157,7 +157,7 @@ static int prepare(struct bench *b, const struct bench_values *v)
     params.n_ctx = v->n_prompt > v->n_decode + 2 ? v->n_prompt : v->n_decode + 2;
     params.n_batch = v->n_batch;
     params.tokens_per_submit = v->tokens_per_submit;
-    int rc = cli_engine_open(&b->engine, "bench", &v->engine);
+    int rc = cli_engine_open(&b->engine, &v->engine);
     if (rc == CLI_OK)
         rc = cli_session_open(&b->session, &b->engine, &params);
     if (rc != CLI_OK)

@@ -106,7 +106,7 @@ static int read_prompt(struct run *run, const struct run_values *v, const struct
 static int load(struct run *run, const struct run_values *v)
 {
     double start = cli_seconds();
-    int rc = cli_engine_open(&run->engine, "run", &v->engine);
+    int rc = cli_engine_open(&run->engine, &v->engine);
     if (rc == CLI_OK)
         rc = cli_session_open(&run->session, &run->engine, &v->session);
     if (rc != CLI_OK)

@@ -61,7 +61,7 @@ static int tokenize(void *values, const struct cli_args *args, FILE *out)
     const char *word = args->words[0];
     int rc = strcmp(word, "-") == 0 ? cli_read_text("-", &text) : cli_copy_text(word, "the text", &text);
     if (rc == CLI_OK)
-        rc = cli_engine_open(&engine, "tokenize", &v->engine);
+        rc = cli_engine_open(&engine, &v->engine);
     uint32_t flags = v->special ? LLMGPU_TOKENIZE_ADD_SPECIAL | LLMGPU_TOKENIZE_PARSE_SPECIAL : 0;
     if (rc == CLI_OK)
         rc = cli_tokenize(&engine, &text, flags, &tokens);
@@ -110,7 +110,7 @@ static int detokenize(void *values, const struct cli_args *args, FILE *out)
     for (int i = 0; i < args->n && rc == CLI_OK; i++)
         rc = cli_parse_ids("detokenize", args->words[i], &tokens);
     if (rc == CLI_OK)
-        rc = cli_engine_open(&engine, "detokenize", &v->engine);
+        rc = cli_engine_open(&engine, &v->engine);
     if (rc == CLI_OK)
         rc = to_text(&engine, &tokens, &text);
     if (rc == CLI_OK)
