@@ -182,17 +182,14 @@ const struct cli_command cli_command_score = {
     .name = "score",
     .usage = "-m MODEL (-f FILE | --ids IDS) [options]",
     .summary = "measure how well a model predicts a text",
-    .about =
-        "Computes the perplexity of a text. The text is tokenised, with BOS where the model adds it and "
-        "without looking "
-        "for control tokens, and cut into consecutive full windows; what is left over is not scored. Each "
-        "window starts "
-        "with an empty context, and each of its tokens but the first is scored. Ids fewer than a window are "
-        "one window.\n"
-        "\n"
-        "With --json: {\"tokens\":...,\"windows\":...,\"nll\":...,\"perplexity\":...}\n"
-        "\"tokens\" is how many were scored, \"nll\" the mean of their negative log probabilities (nats), "
-        "\"perplexity\" its exponential; null where one id alone leaves nothing to score.\n",
+    .about = "Computes the perplexity of a text. The text is tokenised, with BOS where the model adds it and "
+             "without looking for control tokens, and cut into consecutive full windows; what is left over "
+             "is not scored. Each window starts with an empty context, and each of its tokens but the first "
+             "is scored. Ids fewer than a window are one window.\n"
+             "\n"
+             "With --json: {\"tokens\":...,\"windows\":...,\"nll\":...,\"perplexity\":...}\n"
+             "\"tokens\" is how many were scored, \"nll\" the mean of their negative log probabilities "
+             "(nats), \"perplexity\" its exponential; null where one id alone leaves nothing to score.\n",
     .options = options,
     .size = sizeof(struct score_values),
     .init = init,

@@ -125,13 +125,11 @@ const struct cli_command cli_command_tokenize = {
     .name = "tokenize",
     .usage = "-m MODEL [options] TEXT|-",
     .summary = "show the token ids of a text",
-    .about =
-        "Prints the token ids of a text, or of the standard input for '-', separated by spaces. A vocabulary "
-        "without weights will do. The text is taken as it is: nothing is added and nothing in it is a "
-        "control "
-        "token, unless --special is given.\n"
-        "\n"
-        "With --json: {\"tokens\":[...]}\n",
+    .about = "Prints the token ids of a text, or of the standard input for '-', separated by spaces. A "
+             "vocabulary without weights will do. The text is taken as it is: nothing is added and nothing "
+             "in it is a control token, unless --special is given.\n"
+             "\n"
+             "With --json: {\"tokens\":[...]}\n",
     .options = tokenize_options,
     .max_args = 1,
     .size = sizeof(struct tokens_values),
@@ -144,8 +142,7 @@ const struct cli_command cli_command_detokenize = {
     .usage = "-m MODEL [options] IDS...",
     .summary = "show the text of token ids",
     .about = "Prints the text of token ids, with control tokens written out and one line end behind it. The "
-             "ids are "
-             "words of their own or one word such as \"1 2 3\".\n"
+             "ids are words of their own or one word such as \"1 2 3\".\n"
              "\n"
              "With --json: {\"text\":\"...\"}\n",
     .options = detokenize_options,
