@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,14 +136,15 @@ static bool set_value(const struct cli_option *o, const char *text, void *values
     return true;
 }
 
-/* "a whole number, at least 1" */
+/* "0 .. 100", "1 or more" or, for what is no number, "" */
 static const char *describe_range(const struct cli_option *o, char *buf, size_t size)
 {
-    const char *what = is_integer(o->kind) ? "a whole number" : "a number";
     if (o->kind == CLI_U64)
-        snprintf(buf, size, "%s from 0 to %llu", what, (unsigned long long)UINT64_MAX);
+        snprintf(buf, size, "0 .. %llu", (unsigned long long)UINT64_MAX);
+    else if (o->max >= INT32_MAX)
+        snprintf(buf, size, "%.10g or more", o->min);
     else
-        snprintf(buf, size, "%s from %.10g to %.10g", what, o->min, o->max);
+        snprintf(buf, size, "%.10g .. %.10g", o->min, o->max);
     return buf;
 }
 
@@ -186,10 +186,24 @@ static int parse_option(const struct cli_command *command, int argc, char **argv
     }
     const char *value = equals ? equals + 1 : argv[++*i];
     if (!set_value(o, value, values)) {
-        char range[96];
-        cli_usage(command->name, "--%s: '%s' is not %s", o->name, value,
-                  describe_range(o, range, sizeof(range)));
+        char range[64];
+        cli_usage(command->name, "--%s takes a %snumber, %s, not '%s'", o->name,
+                  is_integer(o->kind) ? "whole " : "", describe_range(o, range, sizeof(range)), value);
         return -1;
+    }
+    return 0;
+}
+
+static int check_required(const struct cli_command *command, const void *values)
+{
+    for (const struct cli_option *o = command->options; o->kind != CLI_END; o++) {
+        const char *text = "";
+        if (o->required)
+            memcpy(&text, (const char *)values + o->offset, sizeof(text));
+        if (!text) {
+            cli_usage(command->name, "%s needs -%c %s", command->name, o->letter, o->value);
+            return -1;
+        }
     }
     return 0;
 }
@@ -214,7 +228,7 @@ int cli_parse(const struct cli_command *command, int argc, char **argv, void *va
             return -1;
         }
     }
-    return 0;
+    return check_required(command, values);
 }
 
 enum { HELP_COLUMN = 28, HELP_WIDTH = 92 };
@@ -241,10 +255,10 @@ static void write_wrapped(FILE *out, const char *text, int column, int indent)
 }
 
 /* "(0 .. 100, default 0.5)", or "" where there is nothing to say. */
-static void describe_default(const struct cli_option *o, const void *values, char *buf, size_t size)
+static const char *describe_default(const struct cli_option *o, const void *values, char *buf, size_t size)
 {
-    const char *target = (const char *)values + o->offset;
-    const char *text;
+    const char *target = (const char *)values + o->offset, *text = NULL;
+    char range[64], value[32] = "";
     uint64_t u64;
     uint32_t u32;
     int32_t i32;
@@ -255,25 +269,27 @@ static void describe_default(const struct cli_option *o, const void *values, cha
         memcpy(&text, target, sizeof(text));
         if (text)
             snprintf(buf, size, " (default %s)", text);
-        break;
+        return buf;
     case CLI_U64:
         memcpy(&u64, target, sizeof(u64));
-        snprintf(buf, size, " (0 .. 2^64-1, default %llu)", (unsigned long long)u64);
+        snprintf(value, sizeof(value), "%llu", (unsigned long long)u64);
         break;
     case CLI_U32:
         memcpy(&u32, target, sizeof(u32));
-        snprintf(buf, size, " (%.10g .. %.10g, default %u)", o->min, o->max, u32);
+        snprintf(value, sizeof(value), "%u", u32);
         break;
     case CLI_I32:
         memcpy(&i32, target, sizeof(i32));
-        snprintf(buf, size, " (%.10g .. %.10g, default %d)", o->min, o->max, i32);
+        snprintf(value, sizeof(value), "%d", i32);
         break;
     case CLI_F32:
         memcpy(&f32, target, sizeof(f32));
-        snprintf(buf, size, " (%g .. %g, default %g)", o->min, o->max, f32);
+        snprintf(value, sizeof(value), "%g", (double)f32);
         break;
-    default: break;
+    default: return buf;
     }
+    snprintf(buf, size, " (%s, default %s)", describe_range(o, range, sizeof(range)), value);
+    return buf;
 }
 
 static void help_option(const struct cli_option *o, const void *values, FILE *out)
@@ -283,8 +299,8 @@ static void help_option(const struct cli_option *o, const void *values, FILE *ou
                       : snprintf(left, sizeof(left), "      --%s", o->name);
     if (o->kind != CLI_FLAG)
         n += snprintf(left + n, sizeof(left) - (size_t)n, " %s", o->value);
-    describe_default(o, values, range, sizeof(range));
-    snprintf(text, sizeof(text), "%s%s", o->help, range);
+    snprintf(text, sizeof(text), "%s%s%s", o->help, o->required ? "; it has to be given" : "",
+             describe_default(o, values, range, sizeof(range)));
     fputs(left, out);
     if (n > HELP_COLUMN - 2) {
         fputc('\n', out);

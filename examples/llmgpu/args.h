@@ -7,6 +7,7 @@
 #ifndef CLI_ARGS_H
 #define CLI_ARGS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ struct cli_option {
     size_t offset;     // of the target in the command's values
     double min, max;   // allowed numbers
     const char *help;  // the default and the range are added to it
+    bool required;     // of a CLI_TEXT: it has to be given
 };
 
 /** What is left of a command line when the options are taken. */

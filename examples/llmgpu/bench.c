@@ -151,7 +151,7 @@ static int prepare(struct bench *b, const struct bench_values *v)
     params.ignore_end = 1;
     params.n_batch = v->n_batch;
     params.tokens_per_submit = v->tokens_per_submit;
-    int rc = cli_engine_open(&b->engine, "bench", &v->engine);
+    int rc = cli_engine_open(&b->engine, &v->engine);
     if (rc == CLI_OK)
         rc = cli_session_open(&b->session, &b->engine, &params);
     if (rc != CLI_OK)
@@ -279,25 +279,22 @@ const struct cli_command cli_command_bench = {
     .name = "bench",
     .usage = "-m MODEL [options]",
     .summary = "measure how fast a model runs",
-    .about =
-        "Measures prefill (test pp<N>: a prompt of N random tokens) and decoding (test tg<N>: N tokens after "
-        "one). The "
-        "ids are the same in every run. An end token does not stop the decode test: a random token goes on.\n"
-        "\n"
-        "GB/s is the rate at which decoding reads weights, and the share is that of the read bandwidth which "
-        "the device "
-        "reaches when it does nothing else. CPU time is that of the whole process, user and system. Peak "
-        "memory is of "
-        "the process.\n"
-        "\n"
-        "With --json an array of:\n"
-        "  {\"test\":\"pp512\",\"tokens_per_second\":{\"median\":...,\"min\":...,\"max\":...},\n"
-        "   "
-        "\"gigabytes_per_second\":...,\"bandwidth_share\":...,\"submits_per_token\":...,\"cpu_us_per_token\":"
-        "...,\n"
-        "   \"peak_memory_bytes\":...,\"device_bytes\":...,\"device\":\"...\"}\n"
-        "The share is a fraction of 1; rate and share are null for prefill, which reads weights once for "
-        "many tokens.\n",
+    .about = "Measures prefill (test pp<N>: a prompt of N random tokens) and decoding (test tg<N>: N tokens "
+             "after one). The ids are the same in every run. An end token does not stop the decode test: a "
+             "random token goes on.\n"
+             "\n"
+             "GB/s is the rate at which decoding reads weights, and the share is that of the read bandwidth "
+             "which the device reaches when it does nothing else. CPU time is that of the whole process, "
+             "user and system. Peak memory is of the process.\n"
+             "\n"
+             "With --json an array of:\n"
+             "  {\"test\":\"pp512\",\"tokens_per_second\":{\"median\":...,\"min\":...,\"max\":...},\n"
+             "   "
+             "\"gigabytes_per_second\":...,\"bandwidth_share\":...,\"submits_per_token\":...,\"cpu_us_per_"
+             "token\":...,\n"
+             "   \"peak_memory_bytes\":...,\"device_bytes\":...,\"device\":\"...\"}\n"
+             "The share is a fraction of 1; rate and share are null for prefill, which reads weights once "
+             "for many tokens.\n",
     .options = options,
     .size = sizeof(struct bench_values),
     .init = init,

@@ -183,11 +183,9 @@ static int open_model(struct cli_engine *engine, const struct cli_engine_options
     return rc < 0 ? cli_fail_library(rc, llmgpu_context_error(engine->ctx)) : CLI_OK;
 }
 
-int cli_engine_open(struct cli_engine *engine, const char *command, const struct cli_engine_options *options)
+int cli_engine_open(struct cli_engine *engine, const struct cli_engine_options *options)
 {
     *engine = (struct cli_engine){0};
-    if (!options->model)
-        return cli_usage(command, "%s needs a model: -m FILE", command);
     int rc = open_context(engine, options);
     if (rc == CLI_OK)
         rc = open_model(engine, options);

@@ -38,8 +38,7 @@ struct cli_tokens {
     size_t n;
 };
 
-/** Adds the ids of "1 2 3" (spaces, commas or lines between). CLI_OK; CLI_USAGE or CLI_FAILED when reported.
- */
+/** Adds the ids of "1 2 3" (spaces, commas or lines between). CLI_OK; CLI_USAGE or CLI_FAILED, reported. */
 int cli_parse_ids(const char *command, const char *text, struct cli_tokens *out);
 
 /** The options of commands that open a model. Zero with `device` set to "auto" is the default. */
@@ -53,54 +52,27 @@ struct cli_engine_options {
     bool verbose;
 };
 
-/** Rows of an option table whose values, of `type`, have a member `engine`. */
-#define CLI_MODEL_OPTION(type)                                                                       \
-    {                                                                                                \
-        CLI_TEXT, 'm', "model", "FILE", offsetof(type, engine.model), 0, 0, "the model, a GGUF file" \
-    }
-#define CLI_JSON_OPTION(type)                                                                               \
-    {                                                                                                       \
-        CLI_FLAG, 0, "json", NULL, offsetof(type, json), 0, 0, "print the result as JSON, and nothing else" \
-    }
-#define CLI_ENGINE_OPTIONS(type)                                                                        \
-    {CLI_HEADING, .help = "Device"},                                                                    \
-        {CLI_TEXT,                                                                                      \
-         'd',                                                                                           \
-         "device",                                                                                      \
-         "NAME",                                                                                        \
-         offsetof(type, engine.device),                                                                 \
-         0,                                                                                             \
-         0,                                                                                             \
-         "auto (a real GPU, else the CPU), cpu, vulkan, or vulkan:N for device N of 'llmgpu devices'"}, \
-        {CLI_U32,                                                                                       \
-         't',                                                                                           \
-         "threads",                                                                                     \
-         "N",                                                                                           \
-         offsetof(type, engine.n_threads),                                                              \
-         0,                                                                                             \
-         1024,                                                                                          \
-         "threads of the CPU device; 0: all processors that may be used"},                              \
-        {CLI_TEXT,                                                                                      \
-         0,                                                                                             \
-         "cache-dir",                                                                                   \
-         "DIR",                                                                                         \
-         offsetof(type, engine.cache_dir),                                                              \
-         0,                                                                                             \
-         0,                                                                                             \
-         "where compiled GPU pipelines are kept; '': nowhere (default $XDG_CACHE_HOME/llmgpu or "       \
-         "~/.cache/llmgpu)"},                                                                           \
-        {CLI_FLAG,                                                                                      \
-         0,                                                                                             \
-         "check",                                                                                       \
-         NULL,                                                                                          \
-         offsetof(type, engine.check),                                                                  \
-         0,                                                                                             \
-         0,                                                                                             \
-         "check every dispatch and turn on Vulkan validation; a finding fails the command; slow"},      \
-    {                                                                                                   \
-        CLI_FLAG, 'v', "verbose", NULL, offsetof(type, engine.verbose), 0, 0,                           \
-            "write the library's log to the standard error"                                             \
-    }
+// clang-format off
+/** Rows of an option table whose values, of `type`, have a member `engine`, or `json`. */
+#define CLI_MODEL_OPTION(type)                                                                               \
+    {CLI_TEXT, 'm', "model", "FILE", offsetof(type, engine.model), 0, 0, "the model, a GGUF file",           \
+     .required = true}
+#define CLI_JSON_OPTION(type)                                                                                \
+    {CLI_FLAG, 0, "json", NULL, offsetof(type, json), 0, 0, "print the result as JSON, and nothing else"}
+#define CLI_ENGINE_OPTIONS(type)                                                                             \
+    {CLI_HEADING, .help = "Device"},                                                                         \
+    {CLI_TEXT, 'd', "device", "NAME", offsetof(type, engine.device), 0, 0,                                   \
+     "auto (a real GPU, else the CPU), cpu, vulkan, or vulkan:N as 'llmgpu devices' lists it"},              \
+    {CLI_U32, 't', "threads", "N", offsetof(type, engine.n_threads), 0, 1024,                                \
+     "threads of the CPU device; 0: all processors that may be used"},                                       \
+    {CLI_TEXT, 0, "cache-dir", "DIR", offsetof(type, engine.cache_dir), 0, 0,                                \
+     "where compiled GPU pipelines are kept; '': nowhere (default $XDG_CACHE_HOME/llmgpu or "                \
+     "~/.cache/llmgpu)"},                                                                                    \
+    {CLI_FLAG, 0, "check", NULL, offsetof(type, engine.check), 0, 0,                                         \
+     "check every dispatch and turn on Vulkan validation; a finding fails the command; slow"},               \
+    {CLI_FLAG, 'v', "verbose", NULL, offsetof(type, engine.verbose), 0, 0,                                   \
+     "write the library's log to the standard error"}
+// clang-format on
 
 /** A device with a model on it. */
 struct cli_engine {
@@ -110,9 +82,9 @@ struct cli_engine {
     llmgpu_device_info device;
 };
 
-/** Opens both. CLI_OK; CLI_USAGE or CLI_FAILED when reported, and then the engine need not be closed. */
-int cli_engine_open(struct cli_engine *engine, const char *command, const struct cli_engine_options *options);
-/** A session that is not there is allowed. */
+/** Opens both. CLI_OK, or CLI_FAILED when reported, and then the engine need not be closed. */
+int cli_engine_open(struct cli_engine *engine, const struct cli_engine_options *options);
+/** An engine of zeros is allowed. */
 void cli_engine_close(struct cli_engine *engine);
 /** CLI_FAILED, reported, if the debug mode of --check found something. */
 int cli_engine_check(const struct cli_engine *engine);

@@ -86,12 +86,12 @@ const struct cli_command cli_command_devices = {
     .usage = "[options]",
     .summary = "list the devices of this machine",
     .about = "Lists what models can run on: the name to give to --device, the kind of device, what the "
-             "driver calls "
-             "it, its memory, and the driver. Unknown figures are left out.\n"
+             "driver calls it, its memory, and the driver. Unknown figures are left out.\n"
              "\n"
              "With --json an array of:\n"
-             "  {\"id\":\"...\",\"name\":\"...\",\"kind\":\"...\",\"driver\":\"...\",\"threads\":...,"
-             "\"memory_bytes\":...}\n"
+             "  "
+             "{\"id\":\"...\",\"name\":\"...\",\"kind\":\"...\",\"driver\":\"...\",\"threads\":...,\"memory_"
+             "bytes\":...}\n"
              "Kinds are cpu, discrete, integrated, virtual, software and other; 0 is unknown.\n",
     .options = options,
     .size = sizeof(struct devices_values),

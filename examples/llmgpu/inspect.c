@@ -255,17 +255,14 @@ const struct cli_command cli_command_inspect = {
     .name = "inspect",
     .usage = "MODEL [options]",
     .summary = "show what a GGUF file holds",
-    .about =
-        "Prints the metadata of a GGUF file, long values shortened, and with --tensors its tensors. Files of "
-        "models that cannot be run can be looked into.\n"
-        "\n"
-        "With --json one object with version, file_bytes, alignment, n_metadata, n_tensors, n_params, "
-        "tensor_bytes, "
-        "metadata (key to value) and tensors (name, type, shape, offset, bytes). Arrays of more than 16 "
-        "items are "
-        "given as:\n"
-        "  {\"type\":\"...\",\"count\":...,\"first\":[...]}\n"
-        "Bytes that are not UTF-8 become U+FFFD.\n",
+    .about = "Prints the metadata of a GGUF file, long values shortened, and with --tensors its tensors. "
+             "Files of models that cannot be run can be looked into.\n"
+             "\n"
+             "With --json one object with version, file_bytes, alignment, n_metadata, n_tensors, n_params, "
+             "tensor_bytes, metadata (key to value) and tensors (name, type, shape, offset, bytes). Arrays "
+             "of more than 16 items are given as:\n"
+             "  {\"type\":\"...\",\"count\":...,\"first\":[...]}\n"
+             "Bytes that are not UTF-8 become U+FFFD.\n",
     .options = options,
     .max_args = 1,
     .size = sizeof(struct inspect_values),

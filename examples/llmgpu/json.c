@@ -61,34 +61,29 @@ void json_null(struct json *j)
     fputs("null", j->out);
 }
 
-void json_number(struct json *j, double value)
+static void write_number(struct json *j, double value, bool is_float)
 {
     char text[32];
     if (!isfinite(value)) {
         json_null(j);
         return;
     }
-    int digits = 6;
+    int digits = 6, enough = is_float ? 9 : 17;
     do
         snprintf(text, sizeof(text), "%.*g", digits, value);
-    while (strtod(text, NULL) != value && ++digits <= 17);
+    while ((is_float ? (double)strtof(text, NULL) : strtod(text, NULL)) != value && ++digits <= enough);
     begin_value(j);
     fputs(text, j->out);
 }
 
+void json_number(struct json *j, double value)
+{
+    write_number(j, value, false);
+}
+
 void json_float(struct json *j, float value)
 {
-    char text[32];
-    if (!isfinite(value)) {
-        json_null(j);
-        return;
-    }
-    int digits = 6;
-    do
-        snprintf(text, sizeof(text), "%.*g", digits, (double)value);
-    while (strtof(text, NULL) != value && ++digits <= 9);
-    begin_value(j);
-    fputs(text, j->out);
+    write_number(j, (double)value, true);
 }
 
 size_t json_utf8_len(const char *text, size_t len)

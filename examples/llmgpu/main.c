@@ -31,7 +31,7 @@ static void help(FILE *out)
     for (size_t i = 0; i < N_COMMANDS; i++)
         fprintf(out, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
     fputs("\n"
-          "  help COMMAND what a command does and its options (also: llmgpu COMMAND --help)\n"
+          "  help COMMAND what a command does, and its options (also: COMMAND --help)\n"
           "  --version    the version of the library\n"
           "  --help       this text\n"
           "\n"

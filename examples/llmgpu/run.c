@@ -108,7 +108,7 @@ static int read_prompt(struct run *run, const struct run_values *v, const struct
 static int load(struct run *run, const struct run_values *v)
 {
     double start = cli_seconds();
-    int rc = cli_engine_open(&run->engine, "run", &v->engine);
+    int rc = cli_engine_open(&run->engine, &v->engine);
     if (rc == CLI_OK)
         rc = cli_session_open(&run->session, &run->engine, &v->session);
     if (rc != CLI_OK)
@@ -282,14 +282,12 @@ const struct cli_command cli_command_run = {
     .usage = "-m MODEL (-p TEXT | -f FILE | --ids IDS | -) [options]",
     .summary = "continue a prompt and stream the answer",
     .about = "Continues a prompt. The answer is written to the standard output as it comes; a line with the "
-             "speed of prompt "
-             "and answer and the device follows on the standard error.\n"
+             "speed of prompt and answer and the device follows on the standard error.\n"
              "\n"
              "The prompt is a text, a file, token ids, or '-' for the standard input. BOS is put before a "
-             "text where the "
-             "model asks for it. Generation stops at an end token, after N tokens, or when the context is "
-             "full. Ctrl-C "
-             "stops it with exit status 130; a second one ends the program at once.\n"
+             "text where the model asks for it. Generation stops at an end token, after N tokens, or when "
+             "the context is full. Ctrl-C stops it with exit status 130; a second one ends the program at "
+             "once.\n"
              "\n"
              "With --json one object is printed at the end:\n"
              "  "
@@ -297,8 +295,7 @@ const struct cli_command cli_command_run = {
              "\"prompt_s\":...,\n"
              "   \"decode_s\":...,\"tokens_per_second\":...},\"device\":\"...\"}\n"
              "Times are in seconds. \"tokens\" holds all that was generated, the end token too; \"text\" "
-             "shows no control "
-             "tokens.\n",
+             "shows no control tokens.\n",
     .options = options,
     .max_args = 1,
     .size = sizeof(struct run_values),

@@ -28,8 +28,7 @@ static const struct cli_option options[] = {
      "tokens computed in one pass"},
     {CLI_TEXT, 0, "logits", "FILE", offsetof(struct score_values, logits), 0, 0,
      "with --ids: write the logits of every position as little-endian float32 [positions, vocabulary]; the "
-     "ids are "
-     "then one window, however many they are"},
+     "ids are then one window, however many they are"},
     CLI_JSON_OPTION(struct score_values),
     CLI_ENGINE_OPTIONS(struct score_values),
     {0},
@@ -73,7 +72,7 @@ static int read_input(struct score *s, const struct score_values *v)
 /* Opens the model and decides the windows. */
 static int prepare(struct score *s, const struct score_values *v)
 {
-    int rc = cli_engine_open(&s->engine, "score", &v->engine);
+    int rc = cli_engine_open(&s->engine, &v->engine);
     if (rc == CLI_OK && v->file)
         rc = cli_tokenize(&s->engine, &s->text, LLMGPU_TOKENIZE_ADD_SPECIAL, &s->tokens);
     if (rc != CLI_OK)
@@ -183,17 +182,14 @@ const struct cli_command cli_command_score = {
     .name = "score",
     .usage = "-m MODEL (-f FILE | --ids IDS) [options]",
     .summary = "measure how well a model predicts a text",
-    .about =
-        "Computes the perplexity of a text. The text is tokenised, with BOS where the model adds it and "
-        "without looking "
-        "for control tokens, and cut into consecutive full windows; what is left over is not scored. Each "
-        "window starts "
-        "with an empty context, and each of its tokens but the first is scored. Ids fewer than a window are "
-        "one window.\n"
-        "\n"
-        "With --json: {\"tokens\":...,\"windows\":...,\"nll\":...,\"perplexity\":...}\n"
-        "\"tokens\" is how many were scored, \"nll\" the mean of their negative log probabilities (nats), "
-        "\"perplexity\" its exponential; null where one id alone leaves nothing to score.\n",
+    .about = "Computes the perplexity of a text. The text is tokenised, with BOS where the model adds it and "
+             "without looking for control tokens, and cut into consecutive full windows; what is left over "
+             "is not scored. Each window starts with an empty context, and each of its tokens but the first "
+             "is scored. Ids fewer than a window are one window.\n"
+             "\n"
+             "With --json: {\"tokens\":...,\"windows\":...,\"nll\":...,\"perplexity\":...}\n"
+             "\"tokens\" is how many were scored, \"nll\" the mean of their negative log probabilities "
+             "(nats), \"perplexity\" its exponential; null where one id alone leaves nothing to score.\n",
     .options = options,
     .size = sizeof(struct score_values),
     .init = init,

@@ -61,7 +61,7 @@ static int tokenize(void *values, const struct cli_args *args, FILE *out)
     const char *word = args->words[0];
     int rc = strcmp(word, "-") == 0 ? cli_read_text("-", &text) : cli_copy_text(word, "the text", &text);
     if (rc == CLI_OK)
-        rc = cli_engine_open(&engine, "tokenize", &v->engine);
+        rc = cli_engine_open(&engine, &v->engine);
     uint32_t flags = v->special ? LLMGPU_TOKENIZE_ADD_SPECIAL | LLMGPU_TOKENIZE_PARSE_SPECIAL : 0;
     if (rc == CLI_OK)
         rc = cli_tokenize(&engine, &text, flags, &tokens);
@@ -110,7 +110,7 @@ static int detokenize(void *values, const struct cli_args *args, FILE *out)
     for (int i = 0; i < args->n && rc == CLI_OK; i++)
         rc = cli_parse_ids("detokenize", args->words[i], &tokens);
     if (rc == CLI_OK)
-        rc = cli_engine_open(&engine, "detokenize", &v->engine);
+        rc = cli_engine_open(&engine, &v->engine);
     if (rc == CLI_OK)
         rc = to_text(&engine, &tokens, &text);
     if (rc == CLI_OK)
@@ -125,13 +125,11 @@ const struct cli_command cli_command_tokenize = {
     .name = "tokenize",
     .usage = "-m MODEL [options] TEXT|-",
     .summary = "show the token ids of a text",
-    .about =
-        "Prints the token ids of a text, or of the standard input for '-', separated by spaces. A vocabulary "
-        "without weights will do. The text is taken as it is: nothing is added and nothing in it is a "
-        "control "
-        "token, unless --special is given.\n"
-        "\n"
-        "With --json: {\"tokens\":[...]}\n",
+    .about = "Prints the token ids of a text, or of the standard input for '-', separated by spaces. A "
+             "vocabulary without weights will do. The text is taken as it is: nothing is added and nothing "
+             "in it is a control token, unless --special is given.\n"
+             "\n"
+             "With --json: {\"tokens\":[...]}\n",
     .options = tokenize_options,
     .max_args = 1,
     .size = sizeof(struct tokens_values),
@@ -144,8 +142,7 @@ const struct cli_command cli_command_detokenize = {
     .usage = "-m MODEL [options] IDS...",
     .summary = "show the text of token ids",
     .about = "Prints the text of token ids, with control tokens written out and one line end behind it. The "
-             "ids are "
-             "words of their own or one word such as \"1 2 3\".\n"
+             "ids are words of their own or one word such as \"1 2 3\".\n"
              "\n"
              "With --json: {\"text\":\"...\"}\n",
     .options = detokenize_options,
