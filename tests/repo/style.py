@@ -41,7 +41,7 @@ def functions(text):
             start = i
         elif line == "}" and start is not None:
             head = start
-            while head > 0 and code[head - 1].strip() and not code[head - 1].rstrip().endswith((";", "}")):
+            while head > 0 and code[head - 1].strip() and code[head - 1].rstrip()[-1] not in ";}" and code[head - 1][0] != "#":
                 head -= 1
             name = re.search(r"(\w+)\s*\(", " ".join(code[head:start]))
             end = head
