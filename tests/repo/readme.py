@@ -44,6 +44,7 @@ def main():
             continue
         with tempfile.TemporaryDirectory() as folder:
             os.symlink(os.path.join(source.ROOT, "examples"), os.path.join(folder, "examples"))
+            environment["XDG_CACHE_HOME"] = os.path.join(folder, "cache")
             if language == "sh":
                 result = run(["sh", "-eu"], folder, environment, text)
             else:

@@ -41,7 +41,7 @@ def functions(text):
             start = i
         elif line == "}" and start is not None:
             head = start
-            while head > 0 and code[head - 1].strip() and not code[head - 1].rstrip().endswith((";", "}")):
+            while head > 0 and re.match(r"[^#\s].*[^;}\s]\s*$|\s+\S", code[head - 1]):
                 head -= 1
             name = re.search(r"(\w+)\s*\(", " ".join(code[head:start]))
             end = head
@@ -52,10 +52,9 @@ def functions(text):
 
 
 def quantiles(numbers):
-    numbers = sorted(numbers)
-    if not numbers:
-        return "none"
-    return "p50 {}, p90 {}, max {}".format(*(numbers[min(int(len(numbers) * q), len(numbers) - 1)] for q in (0.5, 0.9, 1)))
+    numbers = sorted(numbers) or [0]
+    at = [numbers[min(int(len(numbers) * share), len(numbers) - 1)] for share in (0.5, 0.9, 1)]
+    return "p50 {}, p90 {}, max {}".format(*at)
 
 
 def main():
