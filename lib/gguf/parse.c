@@ -9,6 +9,7 @@
 #define DEFAULT_ALIGNMENT 32
 #define MIN_ALIGNMENT 8
 #define MAX_ALIGNMENT (UINT64_C(1) << 20)
+#define MAX_LABEL 160  // bytes of the path in messages
 #define MAX_NAME 65535 // bytes of a key (the format's limit) or a tensor's name
 
 // The least that an entry takes in a file, with a name of one byte.
@@ -405,11 +406,12 @@ static int read_all(struct reader *r)
 
 int lg_gguf_read(struct lg_gguf *gguf, const char *name)
 {
-    // The end of a long path tells more than its beginning.
-    char label[LG_GGUF_QUOTE];
-    size_t len = strlen(name), shown = LG_GGUF_QUOTE - 16;
-    if (len > shown)
-        name += len - shown;
-    struct reader r = {.gguf = gguf, .label = lg_gguf_quote((struct lg_str){name, strlen(name)}, label)};
+    size_t len = strlen(name);
+    if (len > MAX_LABEL) { // the end of a path tells more than its beginning
+        name += len - MAX_LABEL;
+        while (((unsigned char)*name & 0xc0) == 0x80) // not from within a UTF-8 character
+            name++;
+    }
+    struct reader r = {.gguf = gguf, .label = name};
     return read_all(&r);
 }
