@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ * What the files of the GGUF reader share. */
+#ifndef LG_GGUF_INTERNAL_H
+#define LG_GGUF_INTERNAL_H
+
+#include "gguf/gguf.h"
+#include "util/filemap.h"
+
+/** Most keys or tensors of a file; slots number them in 32 bits. */
+#define LG_GGUF_MAX_ENTRIES (UINT32_C(1) << 30)
+
+/** A table of names by hash, with open addressing. Zeroed: empty. */
+struct lg_gguf_index {
+    const void *entries; // not owned; each begins with its name, a struct lg_str
+    size_t stride;       // bytes from one entry to the next
+    uint32_t *slots;     // entry + 1, 0 when free; at most half are taken
+    uint64_t mask;       // number of slots - 1
+    uint64_t seed;       // random, so that a file cannot be made of names that collide
+};
+
+/** What hides behind lg_gguf::priv. */
+struct lg_gguf_priv {
+    struct lg_filemap map; // zeroed for bytes in memory
+    struct lg_gguf_index keys, names;
+};
+
+/**
+ * Builds the table.
+ *
+ * @param twin set to the first entry whose name an earlier one has, `n` when there is none
+ * @return 0 or LLMGPU_E_NOMEM
+ */
+int lg_gguf_index_build(struct lg_gguf_index *index, struct lg_env *env, const void *entries, size_t stride,
+                        uint64_t n, uint64_t *twin);
+void lg_gguf_index_finish(struct lg_gguf_index *index, struct lg_env *env);
+const void *lg_gguf_index_find(const struct lg_gguf_index *index, const char *name, size_t len);
+
+/** Reads gguf->file into a zeroed gguf; what was read before a failure is released by lg_gguf_close(). */
+int lg_gguf_read(struct lg_gguf *gguf, const char *name);
+
+/** Bytes of a value of a fixed-size type; 0 for strings, arrays and unknown types. */
+size_t lg_gguf_type_size(uint32_t type);
+
+/** Bytes that lg_gguf_quote() fills at most. */
+#define LG_GGUF_QUOTE 128
+
+/** A name that came from a file, as printable ASCII for messages: the rest is escaped, what is long is cut.
+ */
+const char *lg_gguf_quote(struct lg_str s, char out[LG_GGUF_QUOTE]);
+
+#endif
