@@ -144,6 +144,8 @@ static void print_result(const struct score *s, bool as_json, FILE *out)
     struct json j = {.out = out};
     json_begin(&j, '{');
     json_key(&j, "tokens");
+    json_uint(&j, s->tokens.n);
+    json_key(&j, "scored");
     json_uint(&j, n);
     json_key(&j, "windows");
     json_uint(&j, s->n_windows);
@@ -187,8 +189,9 @@ const struct cli_command cli_command_score = {
              "is not scored. Each window starts with an empty context, and each of its tokens but the first "
              "is scored. Ids fewer than a window are one window.\n"
              "\n"
-             "With --json: {\"tokens\":...,\"windows\":...,\"nll\":...,\"perplexity\":...}\n"
-             "\"tokens\" is how many were scored, \"nll\" the mean of their negative log probabilities "
+             "With --json: {\"tokens\":...,\"scored\":...,\"windows\":...,\"nll\":...,\"perplexity\":...}\n"
+             "\"tokens\" is how many the text has, \"scored\" how many were, \"nll\" the mean of their "
+             "negative log probabilities "
              "(nats), \"perplexity\" its exponential; null where one id alone leaves nothing to score.\n",
     .options = options,
     .size = sizeof(struct score_values),

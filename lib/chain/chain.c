@@ -114,6 +114,8 @@ int lg_chain_compile(struct lg_chain *chain, bool timestamps)
     LG_TRY(chain->status);
     LG_TRY(add_plan(chain));
     LG_TRY(lg_hazards_derive(chain->env, chain->ops, chain->n_ops));
+    if (chain->dev->check)
+        LG_TRY(lg_hazards_verify(chain->env, chain->ops, chain->n_ops));
     struct lg_program_desc desc = {
         .ops = chain->ops,
         .n_ops = chain->n_ops,

@@ -68,29 +68,39 @@ static int fail_unknown(struct lg_env *env, const struct lg_device_info *infos, 
     return lg_fail(env, LLMGPU_E_NO_DEVICE, "no device '%.64s'; this machine has: %s", name, ids);
 }
 
+/** Opens what `name` asks for among Vulkan's devices; *out stays NULL where "auto" means the CPU. */
+static int open_vulkan(struct lg_env *env, const struct lg_device_options *options, const char *name,
+                       struct lg_device **out)
+{
+    struct lg_device_info *infos;
+    uint32_t n;
+    LG_TRY(lg_vk_device_list(env, &infos, &n));
+    bool is_auto = strcmp(name, "auto") == 0, is_any = strcmp(name, "vulkan") == 0;
+    const struct lg_device_info *info =
+        is_auto || is_any ? best_of(infos, n, is_any) : find_id(infos, n, name);
+    int rc = 0;
+    if (info)
+        rc = lg_vk_device_open(env, options, (uint32_t)strtoul(info->id + strlen("vulkan:"), NULL, 10), out);
+    else if (!is_auto)
+        rc = fail_unknown(env, infos, n, name);
+    lg_free(env, infos);
+    if (is_auto && rc == LLMGPU_E_UNSUPPORTED) {
+        lg_log(env, LG_LOG_WARN, "%s; the CPU is used instead", env->error);
+        return 0;
+    }
+    return rc;
+}
+
 int lg_device_open(struct lg_env *env, const struct lg_device_options *options, struct lg_device **out)
 {
     *out = NULL;
     const char *name = options->name ? options->name : "auto";
-    if (strcmp(name, "cpu") == 0)
-        return lg_cpu_device_open(env, options, out);
-
-    struct lg_device_info *infos;
-    uint32_t n;
-    LG_TRY(lg_vk_device_list(env, &infos, &n));
-    bool is_auto = strcmp(name, "auto") == 0;
-    bool is_any = strcmp(name, "vulkan") == 0;
-    const struct lg_device_info *info =
-        is_auto || is_any ? best_of(infos, n, is_any) : find_id(infos, n, name);
-    int rc;
-    if (info)
-        rc = lg_vk_device_open(env, options, (uint32_t)strtoul(info->id + strlen("vulkan:"), NULL, 10), out);
-    else if (is_auto)
-        rc = lg_cpu_device_open(env, options, out);
-    else
-        rc = fail_unknown(env, infos, n, name);
-    lg_free(env, infos);
-    return rc;
+    if (strcmp(name, "cpu") != 0)
+        LG_TRY(open_vulkan(env, options, name, out));
+    if (!*out)
+        LG_TRY(lg_cpu_device_open(env, options, out));
+    (*out)->check = options->check;
+    return 0;
 }
 
 void lg_device_close(struct lg_device *dev)

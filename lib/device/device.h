@@ -162,6 +162,7 @@ struct lg_device {
     struct lg_device_info info;
     struct lg_device_stats stats;
     int lost;               // LLMGPU_E_DEVICE_LOST once the device is gone, 0 before: sticky
+    bool check;              // the debug mode is on
     uint32_t check_messages; // validation messages and check failures so far (options.check)
 };
 

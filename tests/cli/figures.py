@@ -21,10 +21,10 @@ def log_softmax(row, token):
 class Score(CommandTest):
     def test_keys(self):
         result = self.json(*SCORE, "-f", "-", "--window", "32", stdin=TEXT)
-        self.assertEqual(list(result), ["tokens", "windows", "nll", "perplexity"])
+        self.assertEqual(list(result), ["tokens", "scored", "windows", "nll", "perplexity"])
         tokens = self.json("tokenize", "-m", MODEL, "--special", TEXT)["tokens"]
         self.assertEqual(result["windows"], len(tokens) // 32)
-        self.assertEqual(result["tokens"], len(tokens) // 32 * 31)
+        self.assertEqual((result["tokens"], result["scored"]), (len(tokens), len(tokens) // 32 * 31))
         self.assertAlmostEqual(result["perplexity"], math.exp(result["nll"]), places=9)
         self.assertRegex(self.good(*SCORE, "-f", "-", "--window", "32", stdin=TEXT), r"perplexity [\d.]+\n$")
 
@@ -33,7 +33,7 @@ class Score(CommandTest):
         ids = lambda part: " ".join(map(str, part))
         both = self.json(*SCORE, "--ids", ids(tokens), "--window", "32")
         halves = [self.json(*SCORE, "--ids", ids(part)) for part in (tokens[:32], tokens[32:])]
-        self.assertEqual((both["windows"], both["tokens"]), (2, 62))
+        self.assertEqual((both["windows"], both["scored"]), (2, 62))
         self.assertAlmostEqual(both["nll"], (halves[0]["nll"] + halves[1]["nll"]) / 2, places=6)
 
     def test_what_is_left_over_is_not_scored(self):
@@ -51,7 +51,7 @@ class Score(CommandTest):
             result = self.json(*SCORE, *args)
             with open(path, "rb") as file:
                 data = file.read()
-        self.assertEqual((result["windows"], result["tokens"]), (1, len(tokens) - 1))
+        self.assertEqual((result["windows"], result["scored"]), (1, len(tokens) - 1))
         n_vocab = self.json("inspect", MODEL)["metadata"]["tokenizer.ggml.tokens"]["count"]
         self.assertEqual(len(data), 4 * n_vocab * len(tokens))
         rows = [struct.unpack_from(f"<{n_vocab}f", data, 4 * n_vocab * i) for i in range(len(tokens))]
@@ -62,7 +62,7 @@ class Score(CommandTest):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "logits.bin")
             result = self.json(*SCORE, "--ids", "1", "--logits", path)
-        self.assertEqual(result, {"tokens": 0, "windows": 1, "nll": None, "perplexity": None})
+        self.assertEqual(result, {"tokens": 1, "scored": 0, "windows": 1, "nll": None, "perplexity": None})
 
     def test_failures(self):
         self.assertIn("window", self.fails("LLMGPU_E_INVALID", *SCORE, "-f", "-", stdin="short"))
@@ -76,7 +76,7 @@ class Score(CommandTest):
                 want = json.load(file)["ppl"]
             text = os.path.join(SHARED, "text", want["text"])
             got = self.json("score", "-m", f"{SHARED}/models/{name}.gguf", "-f", text, "--device", "cpu")
-            self.assertEqual((got["windows"], got["tokens"]), (want["windows"], want["scored"]), name)
+            self.assertEqual((got["windows"], got["scored"]), (want["windows"], want["scored"]), name)
             self.assertAlmostEqual(got["nll"] / want["nll_per_token"], 1, delta=share, msg=name)
 
 
