@@ -52,8 +52,8 @@ static void take_back(struct lg_cpu_device *cpu, const struct lg_cpu_op *op, uin
                       const uint8_t *copy)
 {
     size_t size = op->args.view_size[view];
-    for (uint32_t i = 0; i < GUARD; i++) {
-        if (copy[size + i] != GUARD_BYTE) {
+    for (size_t i = size; i < size + GUARD; i++) {
+        if (copy[i] != GUARD_BYTE) {
             report(cpu, op, view, "wrote behind the end of");
             break;
         }
