@@ -243,7 +243,7 @@ static size_t merge_naively(const struct small_vocab *v, bool spm, char parts[][
         for (size_t i = 0; i + 1 < n; i++) {
             char pair[160];
             double order = 1e9;
-            snprintf(pair, sizeof(pair), spm ? "%s%s" : "%s %s", parts[i], parts[i + 1]);
+            snprintf(pair, sizeof(pair), spm ? "%.63s%.63s" : "%.63s %.63s", parts[i], parts[i + 1]);
             if (spm) {
                 for (uint32_t t = 0; t < v->n_tokens; t++)
                     if (strcmp(v->tokens[t].text, pair) == 0)
@@ -302,7 +302,7 @@ static void test_merging(void)
         size_t n_parts = merge_naively(&small, spm, parts, len);
         char want[128] = "";
         for (size_t i = 0; i < n_parts; i++)
-            snprintf(want + strlen(want), sizeof(want) - strlen(want), "%s%s", i ? "|" : "", parts[i]);
+            snprintf(want + strlen(want), sizeof(want) - strlen(want), "%s%.63s", i ? "|" : "", parts[i]);
         check_tokens(&s, text, 0, want);
         close_subject(&s);
     }
