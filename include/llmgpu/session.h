@@ -51,6 +51,8 @@ typedef struct llmgpu_session_params {
     uint32_t n_ctx;             /**< tokens of context; 0 (default): what the model was trained for, at most 4096 */
     uint32_t n_batch;           /**< tokens of a prompt computed in one pass: 1 .. 4096, default 256 */
     uint32_t tokens_per_submit; /**< tokens decoded in one submission: 1 (default, least latency) .. 64 */
+    uint32_t ignore_end;        /**< 1: end tokens do not end an answer; default 0 */
+    uint32_t reserved;          /**< 0 */
     llmgpu_sampler_params sampler; /**< how tokens are chosen */
 } llmgpu_session_params;
 

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "device/cpu/cpu.h"
+#include "gguf/types.h"
+
+enum {
+    TYPICAL_KEYS = 128, // of an attention whose length nobody knows yet
+    EXP = 8,            // what an exponential costs
+};
+
+/* Kernels whose workgroup takes a row: its length is the first word of the push constants. */
+static uint64_t row(const struct lg_dispatch *d)
+{
+    uint32_t n_cols;
+    memcpy(&n_cols, d->push, sizeof(n_cols));
+    return n_cols;
+}
+
+static uint64_t exp_row(const struct lg_dispatch *d)
+{
+    return EXP * row(d);
+}
+
+static uint64_t element(const struct lg_dispatch *d)
+{
+    return d->spec[0];
+}
+
+static uint64_t exp_element(const struct lg_dispatch *d)
+{
+    return EXP * (uint64_t)d->spec[0];
+}
+
+static uint64_t embed(const struct lg_dispatch *d)
+{
+    return 32 * (uint64_t)d->spec[0];
+}
+
+static uint64_t attention(const struct lg_dispatch *d)
+{
+    struct lg_attention_push push;
+    memcpy(&push, d->push, sizeof(push));
+    return 2 * TYPICAL_KEYS * (uint64_t)push.head_dim;
+}
+
+static uint64_t matvec(const struct lg_dispatch *d)
+{
+    return row(d) * d->spec[0] * d->spec[1];
+}
+
+static uint64_t matmul(const struct lg_dispatch *d)
+{
+    return row(d) * d->spec[1] * d->spec[2];
+}
+
+static uint64_t read_sum(const struct lg_dispatch *d)
+{
+    return row(d) / (d->grid[0] ? d->grid[0] : 1);
+}
+
+typedef uint64_t cost_fn(const struct lg_dispatch *d);
+
+static cost_fn *const costs[LG_K_COUNT] = {[LG_K_PLAN] = row,
+                                           [LG_K_RMS_NORM] = row,
+                                           [LG_K_LAYER_NORM] = row,
+                                           [LG_K_ROPE] = element,
+                                           [LG_K_KV_WRITE] = element,
+                                           [LG_K_ATTENTION] = attention,
+                                           [LG_K_SILU_MUL] = exp_element,
+                                           [LG_K_GELU] = exp_element,
+                                           [LG_K_ADD] = element,
+                                           [LG_K_SOFTMAX] = exp_row,
+                                           [LG_K_ARGMAX] = row,
+                                           [LG_K_LOG_PROB] = exp_row,
+                                           [LG_K_PENALTIES] = row,
+                                           [LG_K_READ_SUM] = read_sum,
+                                           [LG_K_SAMPLE] = exp_row,
+#define TYPED(lower, UPPER) \
+    [LG_K_EMBED_##UPPER] = embed, [LG_K_MATVEC_##UPPER] = matvec, [LG_K_MATMUL_##UPPER] = matmul,
+                                           LG_WEIGHT_TYPES(TYPED)
+#undef TYPED
+};
+
+uint64_t lg_cpu_cost(const struct lg_dispatch *dispatch)
+{
+    uint64_t cost = costs[dispatch->kernel] ? costs[dispatch->kernel](dispatch) : 0;
+    return cost ? cost : 1;
+}

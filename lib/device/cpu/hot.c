@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The hot kernels: weights times rows of x, and attention. Meson compiles this file once for each instruction
+ * set, with HOT_TABLE as the name of its table; the order of all sums is that of dot.h, so the variants agree
+ * with the reference bit for bit.
+ */
+#include <math.h>
+
+#include "device/cpu/decode.h"
+#include "device/cpu/dot.h"
+#include "device/cpu/fast.h"
+#include "device/cpu/grid.h"
+
+/* Vectors of the instruction set, and how many weight rows fit into its registers with one row of x. */
+#if defined(__AVX512F__)
+enum { VEC = 16, ROWS = 4 };
+#elif defined(__AVX2__)
+enum { VEC = 8, ROWS = 2 };
+#else
+enum { VEC = 4, ROWS = 1 };
+#endif
+
+enum {
+    N_VECS = LG_DOT_LANES / VEC,
+    CHUNK = 256,   // weights decoded at a time: a multiple of all blocks and of the lanes
+    MAX_COLS = 16, // rows of x that share a decoded chunk
+};
+
+typedef float vec __attribute__((vector_size(VEC * sizeof(float))));
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vec load(const float *p)
+{
+    vec v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+INLINE void store(float *p, vec v)
+{
+    memcpy(p, &v, sizeof(v));
+}
+
+/* Adds to acc[r] the products of w[r] and x, n of them, a multiple of the lanes. n_rows is a constant. */
+INLINE void add_products(struct lg_dot *acc, const float *w, size_t w_stride, const float *x, size_t n,
+                         int n_rows)
+{
+    vec sum[ROWS][N_VECS];
+    for (int r = 0; r < n_rows; r++) {
+        for (int j = 0; j < N_VECS; j++)
+            sum[r][j] = load(acc[r].lane + j * VEC);
+    }
+    for (size_t k = 0; k < n; k += LG_DOT_LANES) {
+        for (int j = 0; j < N_VECS; j++) {
+            vec xs = load(x + k + j * VEC);
+            for (int r = 0; r < n_rows; r++)
+                sum[r][j] += load(w + (size_t)r * w_stride + k + j * VEC) * xs;
+        }
+    }
+    for (int r = 0; r < n_rows; r++) {
+        for (int j = 0; j < N_VECS; j++)
+            store(acc[r].lane + j * VEC, sum[r][j]);
+    }
+}
+
+typedef void decode_fn(const uint8_t *restrict src, float *restrict y, size_t n);
+
+/* An encoded matrix. */
+struct weights {
+    decode_fn *decode;
+    uint32_t block_elements, block_bytes;
+    const uint8_t *data;
+    size_t row_bytes;
+    size_t n_cols;
+};
+
+/* y[t][r] = dot(weight row r, x[t]) for n_rows rows (a constant) and up to MAX_COLS rows of x. */
+INLINE void multiply(const struct weights *w, uint32_t row, int n_rows, const float *x, uint32_t n_x,
+                     float *y, size_t y_stride)
+{
+    struct lg_dot acc[MAX_COLS][ROWS];
+    float chunk[ROWS][CHUNK];
+    memset(acc, 0, n_x * sizeof(acc[0]));
+    for (size_t k = 0; k < w->n_cols; k += CHUNK) {
+        size_t n = w->n_cols - k < CHUNK ? w->n_cols - k : CHUNK, whole = n - n % LG_DOT_LANES;
+        for (int r = 0; r < n_rows; r++)
+            w->decode(w->data + (row + r) * w->row_bytes + k / w->block_elements * w->block_bytes, chunk[r],
+                      n);
+        for (uint32_t t = 0; t < n_x; t++) {
+            const float *xt = x + t * w->n_cols + k;
+            add_products(acc[t], chunk[0], CHUNK, xt, whole, n_rows);
+            for (int r = 0; r < n_rows && whole < n; r++)
+                lg_dot_add(&acc[t][r], chunk[r] + whole, xt + whole, n - whole);
+        }
+    }
+    for (uint32_t t = 0; t < n_x; t++) {
+        for (int r = 0; r < n_rows; r++)
+            y[t * y_stride + row + r] = lg_dot_sum(&acc[t][r]);
+    }
+}
+
+/* A tile of weight rows [begin, end) and any number of rows of x. */
+INLINE void multiply_tile(const struct weights *w, uint32_t begin, uint32_t end, const float *x, uint32_t n_x,
+                          float *y, size_t y_stride)
+{
+    for (uint32_t t = 0; t < n_x; t += MAX_COLS) {
+        uint32_t n = lg_min_u32(n_x - t, MAX_COLS), row = begin;
+        const float *xt = x + t * w->n_cols;
+        float *yt = y + t * y_stride;
+        for (; end - row >= ROWS; row += ROWS)
+            multiply(w, row, ROWS, xt, n, yt, y_stride);
+        for (; row < end; row++)
+            multiply(w, row, 1, xt, n, yt, y_stride);
+    }
+}
+
+INLINE struct weights weights_of(const struct lg_matmul_push *push, const void *data, decode_fn *decode,
+                                 uint32_t block_elements, uint32_t block_bytes)
+{
+    return (struct weights){
+        .decode = decode,
+        .block_elements = block_elements,
+        .block_bytes = block_bytes,
+        .data = data,
+        .row_bytes = push->row_bytes,
+        .n_cols = push->n_cols,
+    };
+}
+
+/* Neighbouring workgroups of one row of x are one span of weight rows. */
+INLINE void matvec(const struct weights *w, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    const struct lg_matmul_push *push = args->push;
+    while (first < last) {
+        uint32_t n = lg_min_u32(last - first, args->grid[0] - first % args->grid[0]);
+        uint32_t per_group = args->spec[0] * args->spec[1];
+        struct lg_cpu_span from = lg_cpu_span(args, first, per_group, push->n_rows);
+        struct lg_cpu_span to = lg_cpu_span(args, first + n - 1, per_group, push->n_rows);
+        const float *x = (const float *)args->view[1] + (size_t)from.row * push->n_cols;
+        float *y = (float *)args->view[2] + (size_t)from.row * push->y_stride + push->row_begin;
+        multiply_tile(w, from.begin, to.end, x, 1, y, push->y_stride);
+        first += n;
+    }
+}
+
+INLINE void matmul(const struct weights *w, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    const struct lg_matmul_push *push = args->push;
+    uint32_t n_x = ((const uint32_t *)args->view[0])[push->dim];
+    const float *x = args->view[2];
+    float *y = (float *)args->view[3] + push->row_begin;
+    for (uint32_t g = first; g < last; g++) {
+        struct lg_cpu_span m = lg_cpu_span(args, g, args->spec[1], push->n_rows);
+        uint32_t t = m.row * args->spec[2];
+        if (t >= n_x)
+            continue;
+        multiply_tile(w, m.begin, m.end, x + (size_t)t * push->n_cols, lg_min_u32(n_x - t, args->spec[2]),
+                      y + (size_t)t * push->y_stride, push->y_stride);
+    }
+}
+
+#define TYPED(name, block_elements, block_bytes)                                               \
+    static void matvec_##name(const struct lg_cpu_args *args, uint32_t first, uint32_t last)   \
+    {                                                                                          \
+        struct weights w =                                                                     \
+            weights_of(args->push, args->view[0], decode_##name, block_elements, block_bytes); \
+        matvec(&w, args, first, last);                                                         \
+    }                                                                                          \
+    static void matmul_##name(const struct lg_cpu_args *args, uint32_t first, uint32_t last)   \
+    {                                                                                          \
+        struct weights w =                                                                     \
+            weights_of(args->push, args->view[1], decode_##name, block_elements, block_bytes); \
+        matmul(&w, args, first, last);                                                         \
+    }
+TYPED(f32, 1, 4)
+TYPED(f16, 1, 2)
+TYPED(bf16, 1, 2)
+TYPED(q4_0, 32, 18)
+TYPED(q4_1, 32, 20)
+TYPED(q5_0, 32, 22)
+TYPED(q5_1, 32, 24)
+TYPED(q8_0, 32, 34)
+TYPED(q2_k, 256, 84)
+TYPED(q3_k, 256, 110)
+TYPED(q4_k, 256, 144)
+TYPED(q5_k, 256, 176)
+TYPED(q6_k, 256, 210)
+
+/* ---- attention ----------------------------------------------------------------------------------- */
+
+INLINE float dot(const float *a, const float *b, size_t n)
+{
+    struct lg_dot acc = {0};
+    size_t whole = n - n % LG_DOT_LANES;
+    add_products(&acc, a, 0, b, whole, 1);
+    lg_dot_add(&acc, a + whole, b + whole, n - whole);
+    return lg_dot_sum(&acc);
+}
+
+static void scale_row(float *restrict y, float factor, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] *= factor;
+}
+
+static void add_scaled(float *restrict y, const float *restrict v, float factor, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] += factor * v[i];
+}
+
+static void attend(const struct lg_attention_push *push, const uint32_t *pages, uint32_t n_keys,
+                   const float *q, const float *k_cache, const float *v_cache, uint32_t kv_head, float *y)
+{
+    size_t n = push->head_dim;
+    float max = -INFINITY, sum = 0;
+    memset(y, 0, n * sizeof(*y));
+    for (uint32_t begin = 0; begin < n_keys; begin += push->page_size) {
+        uint32_t end = lg_min_u32(n_keys - begin, push->page_size);
+        size_t cell = (size_t)pages[begin / push->page_size] * push->page_size;
+        for (uint32_t key = 0; key < end; key++) {
+            size_t at = ((cell + key) * push->n_kv + kv_head) * n;
+            float score = dot(q, k_cache + at, n) * push->scale;
+            if (score > max) {
+                float shrink = expf(max - score);
+                scale_row(y, shrink, n);
+                sum *= shrink;
+                max = score;
+            }
+            float p = expf(score - max);
+            add_scaled(y, v_cache + at, p, n);
+            sum += p;
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        y[i] /= sum;
+}
+
+static void attention(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    const struct lg_attention_push *push = args->push;
+    const struct lg_row *rows = args->view[0];
+    for (uint32_t i = first; i < last; i++) {
+        uint32_t head = i % push->n_heads, row = i / push->n_heads;
+        const uint32_t *pages = (const uint32_t *)args->view[1] + (size_t)rows[row].slot * push->max_pages;
+        size_t at = (size_t)i * push->head_dim;
+        attend(push, pages, rows[row].pos + 1, (const float *)args->view[2] + at, args->view[3],
+               args->view[4], head / (push->n_heads / push->n_kv), (float *)args->view[5] + at);
+    }
+}
+
+lg_cpu_fast_table HOT_TABLE = {[LG_K_ATTENTION] = attention,
+#define ENTRIES(lower, UPPER) [LG_K_MATVEC_##UPPER] = matvec_##lower, [LG_K_MATMUL_##UPPER] = matmul_##lower,
+                               LG_WEIGHT_TYPES(ENTRIES)};

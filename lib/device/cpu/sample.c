@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Samples a token from each output row's logits and makes the row of the next pass from it. What is cut away
+ * by top_k, top_p and min_p is a threshold on the logits, found by counting on integers, so that no order of
+ * summation shows.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "device/cpu/grid.h"
+#include "random.h"
+
+/* Logits as integers of the same order; NaN is below all. */
+static uint32_t key_of(float logit)
+{
+    uint32_t bits;
+    memcpy(&bits, &logit, sizeof(bits));
+    if (logit != logit)
+        return 0;
+    return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+
+/* exp(logit - max) in units of 2^-24; NaN weighs nothing. */
+static uint32_t mass_of(float logit, float max)
+{
+    if (logit == max)
+        return 1u << 24;
+    return logit < max ? (uint32_t)(expf(logit - max) * 0x1p24f + 0.5f) : 0;
+}
+
+struct candidates {
+    const float *logits;
+    uint32_t n;
+    float max;
+    uint32_t threshold; // of the keys: what is below is cut away
+};
+
+/*
+ * Adds to hist what each candidate weighs: 1, or its mass. Only keys are looked at whose bits above `shift` +
+ * 8 are those of `prefix`; the next 8 bits are the index.
+ */
+static void count_digits(const struct candidates *c, bool by_mass, uint32_t prefix, uint32_t shift,
+                         uint64_t hist[256])
+{
+    memset(hist, 0, 256 * sizeof(*hist));
+    for (uint32_t i = 0; i < c->n; i++) {
+        uint32_t key = key_of(c->logits[i]);
+        if (key < c->threshold || (uint64_t)key >> (shift + 8) != (uint64_t)prefix >> (shift + 8))
+            continue;
+        hist[key >> shift & 255] += by_mass ? mass_of(c->logits[i], c->max) : 1;
+    }
+}
+
+/* The largest key such that the candidates of this key or above weigh at least `wanted`; 0 when all weigh
+ * less. */
+static uint32_t find_threshold(const struct candidates *c, bool by_mass, uint64_t wanted)
+{
+    uint32_t prefix = 0;
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        uint64_t hist[256];
+        count_digits(c, by_mass, prefix, (uint32_t)shift, hist);
+        uint32_t digit = 255;
+        for (; digit > 0 && hist[digit] < wanted; digit--)
+            wanted -= hist[digit];
+        prefix |= digit << shift;
+    }
+    return prefix;
+}
+
+/* top_p is taken in units of 2^-16: the product with the whole mass fits into 64 bits. */
+static uint64_t wanted_mass(const struct candidates *c, float top_p)
+{
+    uint64_t total = 0, units = (uint64_t)(top_p * 65536.0f + 0.5f);
+    for (uint32_t i = 0; i < c->n; i++) {
+        if (key_of(c->logits[i]) >= c->threshold)
+            total += mass_of(c->logits[i], c->max);
+    }
+    uint64_t wanted = (total * units + 65535) >> 16;
+    return wanted ? wanted : 1;
+}
+
+static uint32_t draw(const struct lg_sampler *s, const float *logits, uint32_t n_vocab,
+                     struct lg_cpu_best best)
+{
+    struct candidates c = {.logits = logits, .n = n_vocab, .max = best.value};
+    if (s->top_k > 0 && s->top_k < n_vocab)
+        c.threshold = find_threshold(&c, false, s->top_k);
+    if (s->top_p < 1)
+        c.threshold = lg_max_u32(c.threshold, find_threshold(&c, true, wanted_mass(&c, s->top_p)));
+    if (s->min_p > 0)
+        c.threshold = lg_max_u32(c.threshold, key_of(best.value + logf(s->min_p)));
+    uint32_t random = lg_random_draw(s->seed_lo, s->seed_hi, s->n_sampled), token = best.index;
+    float most = -INFINITY;
+    for (uint32_t i = 0; i < n_vocab; i++) {
+        if (key_of(logits[i]) < c.threshold)
+            continue;
+        float below = logits[i] == best.value ? 0 : logits[i] - best.value;
+        float score = below / s->temperature + lg_random_gumbel(random, i);
+        if (score > most) {
+            most = score;
+            token = i;
+        }
+    }
+    return token;
+}
+
+/* The sampler's state after a token. */
+static void accept(struct lg_sampler *s, uint32_t *history, uint32_t *ring, uint32_t token)
+{
+    history[s->n_history++ % LG_HISTORY] = token;
+    ring[s->n_sampled++ % LG_RING] = token;
+    s->n_remaining--;
+    bool ended = s->n_remaining == 0;
+    for (uint32_t i = 0; i < s->n_end && i < LG_MAX_END; i++)
+        ended |= s->end[i] == token;
+    s->ended = ended;
+}
+
+static void sample_row(const struct lg_cpu_args *args, uint32_t o)
+{
+    const struct lg_sample_push *push = args->push;
+    const float *logits = (const float *)args->view[0] + (size_t)o * push->n_vocab;
+    struct lg_cpu_best best = ((const struct lg_cpu_best *)args->view[1])[o];
+    uint32_t *out_ids = args->view[2];
+    struct lg_row *rows = args->view[3], old = rows[out_ids[o]];
+    struct lg_sampler *s = (struct lg_sampler *)args->view[4] + old.slot;
+    uint32_t *history = (uint32_t *)args->view[5] + (size_t)old.slot * LG_HISTORY;
+    uint32_t *ring = (uint32_t *)args->view[6] + (size_t)old.slot * LG_RING;
+
+    uint32_t token = s->temperature <= 0 ? best.index : draw(s, logits, push->n_vocab, best);
+    accept(s, history, ring, token);
+    rows[o] = (struct lg_row){.token = token, .pos = old.pos + 1, .slot = old.slot};
+    out_ids[o] = o;
+    if (o == 0) {
+        uint32_t *dims = args->view[7];
+        dims[LG_DIM_ROWS] = dims[LG_DIM_OUT] = dims[LG_DIM_SAMPLE] = !s->ended;
+        dims[LG_DIM_SCORE] = 0;
+    }
+}
+
+void lg_cpu_sample(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    for (uint32_t o = first; o < last; o++)
+        sample_row(args, o);
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Copies between the host and memory that it does not reach. They go through a ring of mapped memory in
+ * chunks: one is filled by the host while the device copies out of the others.
+ */
+#include <string.h>
+
+#include "device/vulkan/vk.h"
+
+int lg_vk_staging_init(struct lg_vk_device *dev)
+{
+    struct lg_vk_staging *s = &dev->staging;
+    LG_TRY(lg_vk_buffer_init(dev, &s->ring, (uint64_t)LG_VK_CHUNKS * LG_VK_CHUNK_SIZE, LG_MEM_READBACK));
+    VkCommandPoolCreateInfo pool = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+        .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT | VK_COMMAND_POOL_CREATE_TRANSIENT_BIT,
+        .queueFamilyIndex = dev->probe.queue_family,
+    };
+    VK_CREATE(dev, vkCreateCommandPool, &pool, &s->pool);
+    VkCommandBuffer cmds[LG_VK_CHUNKS];
+    VkCommandBufferAllocateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+        .commandPool = s->pool,
+        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+        .commandBufferCount = LG_VK_CHUNKS,
+    };
+    VK(dev, vkAllocateCommandBuffers, dev->handle, &info, cmds);
+    for (uint32_t i = 0; i < LG_VK_CHUNKS; i++)
+        s->chunks[i].cmd = cmds[i];
+    return 0;
+}
+
+void lg_vk_staging_finish(struct lg_vk_device *dev)
+{
+    struct lg_vk_staging *s = &dev->staging;
+    if (s->pool)
+        dev->vk.vkDestroyCommandPool(dev->handle, s->pool, NULL);
+    lg_vk_buffer_finish(dev, &s->ring);
+    memset(s, 0, sizeof(*s));
+}
+
+/* Makes sure that the current chunk can take commands. */
+static int begin(struct lg_vk_device *dev)
+{
+    struct lg_vk_staging *s = &dev->staging;
+    if (s->recording)
+        return 0;
+    struct lg_vk_chunk *chunk = &s->chunks[s->current];
+    LG_TRY(lg_vk_wait(&dev->base, chunk->ticket, UINT64_MAX));
+    VkCommandBufferBeginInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+        .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
+    };
+    VK(dev, vkBeginCommandBuffer, chunk->cmd, &info);
+    s->recording = true;
+    s->used = 0;
+    s->segment++;
+    return 0;
+}
+
+int lg_vk_staging_submit(struct lg_vk_device *dev)
+{
+    struct lg_vk_staging *s = &dev->staging;
+    if (!s->recording)
+        return 0;
+    struct lg_vk_chunk *chunk = &s->chunks[s->current];
+    s->recording = false; // also when it fails: the chunk is begun anew then
+    LG_TRY(lg_vk_cmd_end(dev, chunk->cmd));
+    LG_TRY(lg_vk_queue_submit(dev, &chunk->cmd, 1, &chunk->ticket));
+    s->last_ticket = chunk->ticket;
+    s->current = (s->current + 1) % LG_VK_CHUNKS;
+    return 0;
+}
+
+/* Keeps copies in order that touch the same bytes of a buffer; others may overlap in time. */
+static void order(struct lg_vk_device *dev, struct lg_vk_buffer *buf, uint64_t begin_byte, uint64_t end_byte)
+{
+    struct lg_vk_staging *s = &dev->staging;
+    if (buf->segment == s->segment && begin_byte < buf->touched_end && end_byte > buf->touched_begin) {
+        VkMemoryBarrier barrier = {
+            .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+            .srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT,
+            .dstAccessMask = VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+        };
+        dev->vk.vkCmdPipelineBarrier(s->chunks[s->current].cmd, VK_PIPELINE_STAGE_TRANSFER_BIT,
+                                     VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &barrier, 0, NULL, 0, NULL);
+        s->segment++;
+    }
+    if (buf->segment != s->segment) {
+        buf->segment = s->segment;
+        buf->touched_begin = begin_byte;
+        buf->touched_end = end_byte;
+        return;
+    }
+    if (begin_byte < buf->touched_begin)
+        buf->touched_begin = begin_byte;
+    if (end_byte > buf->touched_end)
+        buf->touched_end = end_byte;
+}
+
+int lg_vk_staging_zero(struct lg_vk_device *dev, struct lg_vk_buffer *buf)
+{
+    LG_TRY(begin(dev));
+    order(dev, buf, 0, buf->base.size);
+    dev->vk.vkCmdFillBuffer(dev->staging.chunks[dev->staging.current].cmd, buf->handle, 0, VK_WHOLE_SIZE, 0);
+    return 0;
+}
+
+/* Puts a piece of an upload into the current chunk. Returns its size. */
+static uint64_t stage_piece(struct lg_vk_device *dev, struct lg_vk_buffer *dst, uint64_t offset,
+                            const uint8_t *src, uint64_t size)
+{
+    struct lg_vk_staging *s = &dev->staging;
+    uint64_t room = LG_VK_CHUNK_SIZE - s->used;
+    uint64_t n = size < room ? size : room;
+    uint64_t at = (uint64_t)s->current * LG_VK_CHUNK_SIZE + s->used;
+    memcpy((uint8_t *)s->ring.base.map + at, src, n);
+    order(dev, dst, offset, offset + n);
+    VkBufferCopy copy = {.srcOffset = at, .dstOffset = offset, .size = n};
+    dev->vk.vkCmdCopyBuffer(s->chunks[s->current].cmd, s->ring.handle, dst->handle, 1, &copy);
+    s->used = (s->used + n + 15) & ~UINT64_C(15); // copies of whole vectors are the fast ones
+    return n;
+}
+
+static int check_view(struct lg_vk_device *dev, const struct lg_view *view, const char *what)
+{
+    if (!lg_vk_view_fits(view))
+        return lg_fail(dev->base.env, LLMGPU_E_INTERNAL, "%s of bytes [%llu, +%llu) of a buffer of %llu",
+                       what, (unsigned long long)view->offset, (unsigned long long)view->size,
+                       (unsigned long long)view->buf->size);
+    return lg_vk_alive(dev);
+}
+
+/* Waits for everything that was submitted, so that the host may touch mapped buffers. */
+static int wait_all(struct lg_vk_device *dev)
+{
+    LG_TRY(lg_vk_staging_submit(dev));
+    return lg_vk_wait(&dev->base, dev->last_ticket, UINT64_MAX);
+}
+
+int lg_vk_upload(struct lg_device *base, struct lg_view dst, const void *src)
+{
+    struct lg_vk_device *dev = lg_vk_device(base);
+    LG_TRY(check_view(dev, &dst, "upload"));
+    if (dst.buf->map) {
+        LG_TRY(wait_all(dev));
+        memcpy((uint8_t *)dst.buf->map + dst.offset, src, dst.size);
+        return 0;
+    }
+    for (uint64_t done = 0; done < dst.size;) {
+        LG_TRY(begin(dev));
+        done += stage_piece(dev, lg_vk_buffer(dst.buf), dst.offset + done, (const uint8_t *)src + done,
+                            dst.size - done);
+        if (dev->staging.used >= LG_VK_CHUNK_SIZE)
+            LG_TRY(lg_vk_staging_submit(dev));
+    }
+    return 0;
+}
+
+int lg_vk_download(struct lg_device *base, struct lg_view src, void *dst)
+{
+    struct lg_vk_device *dev = lg_vk_device(base);
+    struct lg_vk_staging *s = &dev->staging;
+    LG_TRY(check_view(dev, &src, "download"));
+    LG_TRY(wait_all(dev));
+    if (src.buf->map) {
+        memcpy(dst, (uint8_t *)src.buf->map + src.offset, src.size);
+        return 0;
+    }
+    for (uint64_t done = 0; done < src.size;) {
+        uint64_t rest = src.size - done;
+        uint64_t n = rest < LG_VK_CHUNK_SIZE ? rest : LG_VK_CHUNK_SIZE;
+        LG_TRY(begin(dev));
+        uint32_t chunk = s->current;
+        uint64_t at = (uint64_t)chunk * LG_VK_CHUNK_SIZE;
+        VkBufferCopy copy = {.srcOffset = src.offset + done, .dstOffset = at, .size = n};
+        dev->vk.vkCmdCopyBuffer(s->chunks[chunk].cmd, lg_vk_buffer(src.buf)->handle, s->ring.handle, 1,
+                                &copy);
+        LG_TRY(lg_vk_staging_submit(dev));
+        LG_TRY(lg_vk_wait(base, s->chunks[chunk].ticket, UINT64_MAX));
+        memcpy((uint8_t *)dst + done, (uint8_t *)s->ring.base.map + at, n);
+        done += n;
+    }
+    return 0;
+}
+
+int lg_vk_flush(struct lg_device *base)
+{
+    struct lg_vk_device *dev = lg_vk_device(base);
+    LG_TRY(lg_vk_alive(dev));
+    LG_TRY(lg_vk_staging_submit(dev));
+    return lg_vk_wait(base, dev->staging.last_ticket, UINT64_MAX);
+}

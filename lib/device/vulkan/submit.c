@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+#include <inttypes.h>
+
+#include "device/vulkan/vk.h"
+
+int lg_vk_cmd_end(struct lg_vk_device *dev, VkCommandBuffer cmd)
+{
+    const VkPipelineStageFlags device_stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT |
+                                               VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT |
+                                               VK_PIPELINE_STAGE_TRANSFER_BIT;
+    VkMemoryBarrier barrier = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
+                         VK_ACCESS_INDIRECT_COMMAND_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT |
+                         VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT,
+    };
+    dev->vk.vkCmdPipelineBarrier(cmd, device_stages, device_stages | VK_PIPELINE_STAGE_HOST_BIT, 0, 1,
+                                 &barrier, 0, NULL, 0, NULL);
+    VK(dev, vkEndCommandBuffer, cmd);
+    return 0;
+}
+
+int lg_vk_queue_submit(struct lg_vk_device *dev, const VkCommandBuffer *cmds, uint32_t n, uint64_t *ticket)
+{
+    uint64_t value = dev->last_ticket + 1;
+    VkTimelineSemaphoreSubmitInfo timeline = {
+        .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+        .signalSemaphoreValueCount = 1,
+        .pSignalSemaphoreValues = &value,
+    };
+    VkSubmitInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .pNext = &timeline,
+        .commandBufferCount = n,
+        .pCommandBuffers = cmds,
+        .signalSemaphoreCount = 1,
+        .pSignalSemaphores = &dev->timeline,
+    };
+    VK(dev, vkQueueSubmit, dev->queue, 1, &info, VK_NULL_HANDLE);
+    dev->last_ticket = *ticket = value;
+    return 0;
+}
+
+/* The command buffers of the slices, `repeat` times over. */
+static int list_commands(struct lg_vk_device *dev, const VkCommandBuffer *cmds, uint32_t n, uint32_t repeat,
+                         const VkCommandBuffer **out)
+{
+    *out = cmds;
+    if (repeat == 1)
+        return 0;
+    uint32_t total = n * repeat;
+    if (total > dev->submit_cap) {
+        void *grown = lg_resize(dev->base.env, dev->submit_list, total * sizeof(*cmds));
+        if (!grown)
+            return lg_fail_nomem(dev->base.env, "a list of command buffers", total * sizeof(*cmds));
+        dev->submit_list = grown;
+        dev->submit_cap = total;
+    }
+    for (uint32_t i = 0; i < total; i++)
+        dev->submit_list[i] = cmds[i % n];
+    *out = dev->submit_list;
+    return 0;
+}
+
+static void count(struct lg_vk_device *dev, const struct lg_vk_slice *slices, uint32_t n, uint32_t repeat)
+{
+    uint64_t n_ops = 0, n_barriers = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        n_ops += slices[i].n_ops;
+        n_barriers += slices[i].n_barriers;
+    }
+    struct lg_device_stats *stats = &dev->base.stats;
+    atomic_fetch_add_explicit(&stats->submits, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stats->dispatches, n_ops * repeat, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stats->barriers, n_barriers * repeat, memory_order_relaxed);
+}
+
+int lg_vk_program_submit(struct lg_program *base, uint32_t first_slice, uint32_t n_slices, uint32_t repeat,
+                         uint64_t *ticket)
+{
+    struct lg_vk_device *dev = lg_vk_device(base->dev);
+    struct lg_vk_program *prog = lg_vk_program(base);
+    struct lg_env *env = dev->base.env;
+    *ticket = 0;
+    LG_TRY(lg_vk_alive(dev));
+    if (!n_slices || !repeat || first_slice > base->n_slices || n_slices > base->n_slices - first_slice)
+        return lg_fail(env, LLMGPU_E_INTERNAL, "submit of slices [%u, +%u), %u times, of a program of %u",
+                       first_slice, n_slices, repeat, base->n_slices);
+    if (repeat > UINT32_MAX / n_slices / sizeof(VkCommandBuffer))
+        return lg_fail(env, LLMGPU_E_INTERNAL, "submit of %u slices %u times is too much", n_slices, repeat);
+    if (atomic_exchange(&dev->cancelled, false))
+        return lg_fail(env, LLMGPU_E_CANCELLED, "the submission was cancelled before it began");
+
+    const VkCommandBuffer *cmds;
+    LG_TRY(list_commands(dev, prog->cmds + first_slice, n_slices, repeat, &cmds));
+    LG_TRY(lg_vk_staging_submit(dev));
+    LG_TRY(lg_vk_queue_submit(dev, cmds, n_slices * repeat, ticket));
+    prog->last_ticket = *ticket;
+    prog->last_first = first_slice;
+    prog->last_n = n_slices;
+    count(dev, prog->slices + first_slice, n_slices, repeat);
+    return 0;
+}
+
+int lg_vk_wait(struct lg_device *base, uint64_t ticket, uint64_t timeout_ns)
+{
+    struct lg_vk_device *dev = lg_vk_device(base);
+    LG_TRY(lg_vk_alive(dev));
+    if (ticket <= dev->done_ticket)
+        return 0;
+    if (ticket > dev->last_ticket)
+        return lg_fail(base->env, LLMGPU_E_INTERNAL, "wait for submission %" PRIu64 ", the last is %" PRIu64,
+                       ticket, dev->last_ticket);
+    VkSemaphoreWaitInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
+        .semaphoreCount = 1,
+        .pSemaphores = &dev->timeline,
+        .pValues = &ticket,
+    };
+    VkResult result = dev->vk.vkWaitSemaphores(dev->handle, &info, timeout_ns);
+    LG_TRY(lg_vk_device_result(dev, result, "vkWaitSemaphores"));
+    if (result == VK_TIMEOUT)
+        return lg_fail(base->env, LLMGPU_E_TIMEOUT, "submission %" PRIu64 " is not finished yet", ticket);
+    dev->done_ticket = ticket;
+    return 0;
+}
+
+void lg_vk_cancel(struct lg_device *base)
+{
+    atomic_store(&lg_vk_device(base)->cancelled, true);
+}
+
+/* Durations of a slice's dispatches out of its n_ops + 1 time stamps. */
+static int read_slice(struct lg_vk_device *dev, const struct lg_vk_program *prog,
+                      const struct lg_vk_slice *slice, uint64_t *ns)
+{
+    enum { BATCH = 64 };
+    uint64_t stamps[BATCH + 1];
+    uint64_t mask =
+        dev->probe.timestamp_bits < 64 ? (UINT64_C(1) << dev->probe.timestamp_bits) - 1 : UINT64_MAX;
+    double period = (double)dev->probe.props.properties.limits.timestampPeriod;
+    for (uint32_t i = 0; i < slice->n_ops; i += BATCH) {
+        uint32_t n = slice->n_ops - i < BATCH ? slice->n_ops - i : BATCH;
+        VK(dev, vkGetQueryPoolResults, dev->handle, prog->queries, slice->first_query + i, n + 1,
+           sizeof(stamps), stamps, sizeof(stamps[0]), VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
+        for (uint32_t k = 0; k < n; k++)
+            ns[i + k] = (uint64_t)((double)((stamps[k + 1] - stamps[k]) & mask) * period);
+    }
+    return 0;
+}
+
+int lg_vk_program_times(struct lg_program *base, uint64_t *ns)
+{
+    struct lg_vk_device *dev = lg_vk_device(base->dev);
+    struct lg_vk_program *prog = lg_vk_program(base);
+    if (!prog->queries)
+        return lg_fail(dev->base.env, LLMGPU_E_UNSUPPORTED, "the program was made without time stamps");
+    for (uint32_t i = 0; i < base->n_ops; i++)
+        ns[i] = 0;
+    LG_TRY(lg_vk_wait(base->dev, prog->last_ticket, UINT64_MAX));
+    for (uint32_t i = prog->last_first; i < prog->last_first + prog->last_n; i++)
+        LG_TRY(read_slice(dev, prog, &prog->slices[i], ns + prog->slices[i].first_op));
+    return 0;
+}

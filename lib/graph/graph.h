@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Building chains from a model: ops.h appends one kernel at a time, forward.c composes them into an
+ * architecture's pass, sample.c into the choice of the next token.
+ *
+ * Letters used in every shape: T rows of the batch, C width, H query heads, D elements of a head, F
+ * feed-forward width, V vocabulary. Activations are float32, row after row.
+ */
+#ifndef LG_GRAPH_GRAPH_H
+#define LG_GRAPH_GRAPH_H
+
+#include "chain/chain.h"
+#include "model/model.h"
+
+/** Workgroup sizes and tiles for one device: the specialisation constants of the kernels. */
+struct lg_tuning {
+    uint32_t flat_wg;  // invocations of a workgroup where each element is on its own
+    uint32_t row_wg;   // where a workgroup reduces a row
+    uint32_t vocab_wg; // where that row is as long as the vocabulary
+    uint32_t attention_wg;
+    uint32_t matvec_wg;
+    uint32_t matvec_rows; // rows of a weight for each subgroup
+    uint32_t matvec_rows_per_wg;
+    uint32_t matmul_wg;
+    uint32_t matmul_m, matmul_n; // tile: weight rows x rows of x
+};
+
+/** The one place where sizes are chosen (tuning.c). */
+struct lg_tuning lg_tuning_choose(const struct lg_device_info *info);
+
+/** Which matrix kernel a pass uses. The choice follows the phase, never the number of rows, so that a token's
+ * arithmetic does not depend on how its prompt was cut. */
+enum lg_phase { LG_PREFILL, LG_DECODE };
+
+/** What changes from pass to pass, and the caches. Made by the runtime. */
+struct lg_batch {
+    uint32_t max_rows;             // T at the most
+    uint32_t page_size, max_pages; // tokens of a page, pages of a table
+    struct lg_buffer *dims;        // uint32[LG_N_DIMS]
+    struct lg_buffer *rows;        // struct lg_row[max_rows]
+    struct lg_buffer *out_ids;     // uint32[max_rows]: rows whose logits are wanted
+    struct lg_buffer *pages;       // uint32[slots][max_pages]
+    struct lg_buffer *samplers;    // struct lg_sampler[slots]
+    struct lg_buffer *history;     // uint32[slots][LG_HISTORY]
+    struct lg_buffer *ring;        // uint32[slots][LG_RING]
+    struct lg_buffer *targets;     // uint32[max_rows]: the tokens that log-probabilities are wanted of
+    struct lg_buffer *rope; // float[positions][n_rot/2][2]: cosine and sine; NULL without rotary positions
+    struct lg_buffer **k_cache; // float[pages * page_size][n_kv * D] of each layer
+    struct lg_buffer **v_cache; // the same
+};
+
+/** Activations of a pass, each for max_rows rows. */
+struct lg_acts {
+    struct lg_view x;         // (T, C) residual stream
+    struct lg_view h;         // (T, C) normalised; also the output of a projection before it is added
+    struct lg_view q;         // (T, H*D)
+    struct lg_view k, v;      // (T, n_kv*D)
+    struct lg_view a;         // (T, H*D) attention's output
+    struct lg_view gate, up;  // (T, F)
+    struct lg_view f;         // (T, F) after the activation
+    struct lg_view logits;    // (T_out, V)
+    struct lg_view best;      // (T_out) {uint32 index, float value}
+    struct lg_view log_probs; // (T_out)
+};
+
+/** A chain under construction. */
+struct lg_graph {
+    struct lg_chain *chain;
+    const struct lg_model *model;
+    const struct lg_batch *batch;
+    struct lg_acts acts;
+    struct lg_tuning tune;
+    enum lg_phase phase;
+    uint32_t dim; // LG_DIM_* that counts the rows of the dispatches being added
+};
+
+/** The pass through all blocks: rows' tokens to acts.x (T, C), keys and values into the caches. */
+void lg_forward(struct lg_graph *g);
+/** acts.x (T, C) to acts.logits (T, V). */
+void lg_head(struct lg_graph *g);
+/** acts.logits to the next tokens, in the samplers' rings and in the rows of the next pass. */
+void lg_sample(struct lg_graph *g);
+/** acts.logits and batch.targets to acts.log_probs. */
+void lg_score(struct lg_graph *g);
+
+#endif

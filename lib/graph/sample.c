@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+#include "graph/ops.h"
+
+void lg_sample(struct lg_graph *g)
+{
+    struct lg_acts *a = &g->acts;
+    g->dim = LG_DIM_SAMPLE;
+    lg_op_penalties(g, a->logits);
+    lg_op_argmax(g, a->logits, a->best);
+    lg_op_sample(g, a->logits, a->best);
+}
+
+void lg_score(struct lg_graph *g)
+{
+    g->dim = LG_DIM_SCORE;
+    lg_op_log_prob(g, g->acts.logits, g->acts.log_probs);
+}

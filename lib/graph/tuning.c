@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+#include "graph/graph.h"
+#include "util/checked.h"
+
+/** On the CPU a "workgroup" is what one thread takes at a time: large enough to be worth a call. */
+static struct lg_tuning cpu_tuning(void)
+{
+    return (struct lg_tuning){
+        .flat_wg = 1024,
+        .row_wg = 1,
+        .vocab_wg = 1,
+        .attention_wg = 1,
+        .matvec_wg = 1,
+        .matvec_rows = 16,
+        .matvec_rows_per_wg = 16,
+        .matmul_wg = 1,
+        .matmul_m = 16,
+        .matmul_n = 64,
+    };
+}
+
+struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
+{
+    if (info->kind == LG_DEVICE_CPU)
+        return cpu_tuning();
+    bool software = info->kind == LG_DEVICE_SOFTWARE;
+    struct lg_tuning t = {
+        .flat_wg = 64,
+        .row_wg = software ? 64 : 256,
+        .vocab_wg = software ? 64 : lg_min_u32(1024, info->max_workgroup),
+        .attention_wg = 64,
+        .matvec_wg = software ? info->subgroup_size : 4 * info->subgroup_size,
+        .matvec_rows = software ? 4 : 2,
+        .matmul_wg = 64,
+        .matmul_m = 64,
+        .matmul_n = 64,
+    };
+    t.matvec_rows_per_wg = t.matvec_wg / info->subgroup_size * t.matvec_rows;
+    return t;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A model: hyper-parameters and immutable weights on a device, and the vocabulary. One file per architecture
+ * family says which metadata and tensors it has (llama.c, gpt2.c); what it computes is graph/forward.c.
+ *
+ * Thread-safety: immutable once loaded.
+ */
+#ifndef LG_MODEL_MODEL_H
+#define LG_MODEL_MODEL_H
+
+#include "device/device.h"
+#include "gguf/gguf.h"
+#include "text/vocab.h"
+
+enum lg_norm_kind { LG_NORM_RMS, LG_NORM_LAYER };
+enum lg_ffn_kind {
+    LG_FFN_SILU_GATED, // down(silu(gate(x)) * up(x))
+    LG_FFN_GELU,       // down(gelu(up(x)))
+};
+enum lg_rope_kind { LG_ROPE_NONE, LG_ROPE_PAIRS, LG_ROPE_HALVES };
+
+struct lg_hparams {
+    uint32_t n_layers;    // L
+    uint32_t n_embd;      // C
+    uint32_t n_heads;     // H
+    uint32_t n_kv;        // key/value heads, a divisor of n_heads
+    uint32_t head_dim;    // D
+    uint32_t n_ff;        // F
+    uint32_t n_vocab;     // V
+    uint32_t n_ctx_train; // positions
+    enum lg_norm_kind norm;
+    float norm_eps;
+    enum lg_ffn_kind ffn;
+    enum lg_rope_kind rope;
+    uint32_t n_rot;   // rotated elements of a head
+    float rope_base;  // theta
+    float rope_scale; // positions are multiplied by this (1 / the linear scaling factor)
+};
+
+/** A matrix [rows, cols] in some weight type, or a vector (rows = 1, F32). `view.buf` is NULL when the model
+ * has none. */
+struct lg_weight {
+    struct lg_view view;
+    enum lg_type type;
+    uint32_t rows, cols;
+    uint32_t row_bytes;
+};
+
+struct lg_layer {
+    struct lg_weight attn_norm, attn_norm_b; // (C)
+    struct lg_weight wq, wk, wv;             // (H*D, C), (n_kv*D, C), (n_kv*D, C)
+    struct lg_weight bq, bk, bv;             // their biases, optional
+    struct lg_weight wo, bo;                 // (C, H*D), bias optional
+    struct lg_weight ffn_norm, ffn_norm_b;   // (C)
+    struct lg_weight gate, gate_b;           // (F, C), gated kinds only
+    struct lg_weight up, up_b;               // (F, C)
+    struct lg_weight down, down_b;           // (C, F)
+};
+
+struct lg_weights {
+    struct lg_weight tok_embd;             // (V, C)
+    struct lg_weight pos_embd;             // (n_ctx_train, C), models with learned positions
+    struct lg_layer *layers;               // n_layers
+    struct lg_weight out_norm, out_norm_b; // (C)
+    struct lg_weight output;               // (V, C); tok_embd when the model ties them
+    const float *rope_freqs; // (n_rot/2) divisors of the rotation frequencies, NULL when the model has none
+};
+
+struct lg_model {
+    struct lg_env *env;
+    struct lg_device *dev;
+    struct lg_gguf *gguf;
+    struct lg_vocab *vocab;
+    bool vocab_only;
+    char arch[64];
+    struct lg_hparams hp;
+    struct lg_weights w;
+    struct lg_buffer *file_buf; // the mapped file, where the device can read it in place
+    struct lg_buffer **bufs;    // the others
+    uint32_t n_bufs, cap_bufs;
+    float *rope_freqs;
+    uint64_t n_params, weight_bytes;
+    uint64_t bytes_per_token; // weight bytes that decoding one token reads
+};
+
+/**
+ * Reads a file and puts its weights on the device. `env` and `dev` must outlive the model.
+ * LLMGPU_E_IO, _FORMAT, _UNSUPPORTED, _NOMEM, or a device failure, with the tensor or key in the sentence.
+ */
+int lg_model_load(struct lg_env *env, struct lg_device *dev, const char *path, bool vocab_only,
+                  struct lg_model **out);
+/** NULL is allowed. */
+void lg_model_destroy(struct lg_model *model);
+
+#endif

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT
+ * Building and submitting an engine's chains. Private to lib/runtime. */
+#ifndef LG_RUNTIME_PASS_H
+#define LG_RUNTIME_PASS_H
+
+#include "runtime/engine.h"
+
+/** What a pass does behind the blocks. */
+enum lg_pass_tail { LG_TAIL_NONE, LG_TAIL_SAMPLE, LG_TAIL_SCORE };
+
+/** Records a pass for up to max_rows rows; nothing when it is already there. */
+int lg_pass_build(struct lg_engine *engine, struct lg_pass *pass, enum lg_phase phase, enum lg_pass_tail tail,
+                  uint32_t max_rows);
+/** A zeroed pass is allowed. */
+void lg_pass_finish(struct lg_pass *pass);
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT
+ * Each fast kernel of the CPU device against its reference, for every instruction set of this machine, bit
+ * for bit. */
+#include "test.h"
+
+#include "device/cpu/fast.h"
+#include "gguf/quants.h"
+
+static struct test_rng rng = {1};
+
+struct type {
+    const char *name;
+    enum lg_type type;
+    enum lg_kernel matvec, matmul;
+};
+
+static const struct type types[] = {
+#define TYPE(lower, UPPER) {#lower, LG_TYPE_##UPPER, LG_K_MATVEC_##UPPER, LG_K_MATMUL_##UPPER},
+    LG_WEIGHT_TYPES(TYPE)};
+
+enum { N_TYPES = sizeof(types) / sizeof(types[0]) };
+
+/* Offsets of the 16-bit scales in a block, the only bytes that cannot be just anything. */
+static const struct {
+    enum lg_type type;
+    int at[2];
+} halves[] = {
+    {LG_TYPE_Q4_0, {0, 0}}, {LG_TYPE_Q4_1, {0, 2}},     {LG_TYPE_Q5_0, {0, 0}},     {LG_TYPE_Q5_1, {0, 2}},
+    {LG_TYPE_Q8_0, {0, 0}}, {LG_TYPE_Q2_K, {80, 82}},   {LG_TYPE_Q3_K, {108, 108}}, {LG_TYPE_Q4_K, {0, 2}},
+    {LG_TYPE_Q5_K, {0, 2}}, {LG_TYPE_Q6_K, {208, 208}},
+};
+
+static uint16_t random_half(void)
+{
+    return (uint16_t)((test_rand(&rng) & 0x83ff) | test_randu(&rng, 0, 16)
+                                                       << 10); // subnormal numbers included
+}
+
+static void fill_weights(enum lg_type type, uint8_t *data, size_t size)
+{
+    const struct lg_type_info *info = lg_type_info(type);
+    for (size_t i = 0; i < size; i++)
+        data[i] = (uint8_t)test_rand(&rng);
+    for (size_t i = 0; i < size; i += info->block_bytes) {
+        if (type == LG_TYPE_F32) {
+            float f = test_randf(&rng, -1, 1);
+            memcpy(data + i, &f, sizeof(f));
+        } else if (type == LG_TYPE_BF16) {
+            float f = test_randf(&rng, -1, 1);
+            memcpy(data + i, (const uint8_t *)&f + 2, 2);
+        } else if (type == LG_TYPE_F16) {
+            uint16_t h = random_half();
+            memcpy(data + i, &h, sizeof(h));
+        }
+        for (size_t j = 0; j < sizeof(halves) / sizeof(halves[0]); j++) {
+            for (int k = 0; k < 2 && halves[j].type == type; k++) {
+                uint16_t h = random_half();
+                memcpy(data + i + halves[j].at[k], &h, sizeof(h));
+            }
+        }
+    }
+}
+
+static float *random_floats(size_t n)
+{
+    float *x = malloc(n * sizeof(*x) + 1);
+    for (size_t i = 0; i < n; i++)
+        x[i] = test_randf(&rng, -2, 2);
+    return x;
+}
+
+/* Runs a kernel over its whole grid, in pieces of random size. */
+static void run(lg_cpu_kernel_fn *fn, const struct lg_cpu_args *args)
+{
+    uint32_t n = args->grid[0] * args->grid[1] * args->grid[2];
+    for (uint32_t i = 0; i < n;) {
+        uint32_t take = test_randu(&rng, 1, n - i);
+        fn(args, i, i + take);
+        i += take;
+    }
+}
+
+/* Calls the reference and the fast version; `out` is the view that they write, of `size` bytes. */
+static void compare(enum lg_cpu_isa isa, enum lg_kernel kernel, struct lg_cpu_args args, int out, size_t size)
+{
+    void *expected = malloc(size), *got = malloc(size);
+    memcpy(expected, args.view[out], size);
+    memcpy(got, args.view[out], size);
+    lg_cpu_kernel_fn *fast = lg_cpu_isa_kernel(isa, kernel);
+    args.view[out] = expected;
+    run(lg_cpu_kernels[kernel], &args);
+    args.view[out] = got;
+    run(fast, &args);
+    if (memcmp(expected, got, size) != 0) {
+        size_t i = 0;
+        while (((const float *)expected)[i] == ((const float *)got)[i])
+            i++;
+        fprintf(stderr, "%s, kernel %d: element %zu is %a, not %a\n", lg_cpu_isa_name(isa), (int)kernel, i,
+                ((const float *)got)[i], ((const float *)expected)[i]);
+        exit(1);
+    }
+    free(expected);
+    free(got);
+}
+
+static void check_type(enum lg_cpu_isa isa, const struct type *t)
+{
+    const struct lg_type_info *info = lg_type_info(t->type);
+    uint32_t unit = info->block_elements;
+    uint32_t n_cols = unit * test_randu(&rng, 1, unit == 1 ? 900 : unit == 32 ? 40 : 5);
+    uint32_t n_rows = test_randu(&rng, 1, 23), n_x = test_randu(&rng, 1, 37),
+             skipped = test_randu(&rng, 0, 3);
+    struct lg_matmul_push push = {
+        .n_cols = n_cols,
+        .n_rows = n_rows,
+        .row_bytes = n_cols / unit * info->block_bytes,
+        .y_stride = n_rows + skipped + test_randu(&rng, 0, 3),
+        .row_begin = skipped,
+        .dim = test_randu(&rng, 0, LG_N_DIMS - 1),
+    };
+    uint32_t dims[LG_N_DIMS] = {0}, spec[LG_MAX_SPEC] = {1, test_randu(&rng, 1, 9), test_randu(&rng, 1, 40)};
+    dims[push.dim] = n_x;
+    size_t w_size = (size_t)push.row_bytes * n_rows, y_size = (size_t)n_x * push.y_stride * sizeof(float);
+    uint8_t *block = malloc(w_size + 1), *w = block + (w_size & 1); // exact end; any alignment
+    fill_weights(t->type, w, w_size);
+    float *x = random_floats((size_t)n_x * n_cols), *y = random_floats(y_size / sizeof(float));
+
+    struct lg_cpu_args args = {.view = {w, x, y}, .push = &push, .spec = spec};
+    memcpy(args.grid, (uint32_t[3]){(n_rows + spec[1] - 1) / spec[1], n_x, 1}, sizeof(args.grid));
+    compare(isa, t->matvec, args, 2, y_size);
+    args = (struct lg_cpu_args){.view = {dims, w, x, y}, .push = &push, .spec = spec};
+    memcpy(args.grid, (uint32_t[3]){(n_rows + spec[1] - 1) / spec[1], (n_x + spec[2] - 1) / spec[2], 1},
+           sizeof(args.grid));
+    compare(isa, t->matmul, args, 3, y_size);
+    free(block);
+    free(x);
+    free(y);
+}
+
+static void check_attention(enum lg_cpu_isa isa)
+{
+    enum { MAX_PAGES = 8, SLOTS = 2 };
+    uint32_t n_kv = test_randu(&rng, 1, 3), head_dim = test_randu(&rng, 1, 40) * 2,
+             page_size = test_randu(&rng, 1, 9);
+    struct lg_attention_push push = {
+        .n_heads = n_kv * test_randu(&rng, 1, 4),
+        .n_kv = n_kv,
+        .head_dim = head_dim,
+        .page_size = page_size,
+        .max_pages = MAX_PAGES,
+        .scale = 0.3f,
+    };
+    uint32_t n_rows = test_randu(&rng, 1, 6), pages[SLOTS * MAX_PAGES];
+    struct lg_row rows[6] = {0};
+    for (uint32_t i = 0; i < SLOTS * MAX_PAGES; i++)
+        pages[i] = i * 5 % (SLOTS * MAX_PAGES);
+    for (uint32_t i = 0; i < n_rows; i++) {
+        rows[i].pos = test_randu(&rng, 0, MAX_PAGES * page_size - 1);
+        rows[i].slot = test_randu(&rng, 0, SLOTS - 1);
+    }
+    size_t n_y = (size_t)n_rows * push.n_heads * head_dim,
+           n_cache = (size_t)SLOTS * MAX_PAGES * page_size * n_kv * head_dim;
+    float *q = random_floats(n_y), *k = random_floats(n_cache), *v = random_floats(n_cache),
+          *y = random_floats(n_y);
+    struct lg_cpu_args args = {
+        .view = {rows, pages, q, k, v, y},
+        .push = &push,
+        .grid = {push.n_heads, n_rows, 1},
+    };
+    compare(isa, LG_K_ATTENTION, args, 5, n_y * sizeof(float));
+    free(q);
+    free(k);
+    free(v);
+    free(y);
+}
+
+int main(void)
+{
+    int n_isas = 0;
+    for (int isa = 0; isa < LG_CPU_ISA_COUNT; isa++) {
+        if (!lg_cpu_isa_kernel(isa, LG_K_MATVEC_F32))
+            continue;
+        n_isas++;
+        for (int round = 0; round < 30; round++) {
+            for (int t = 0; t < N_TYPES; t++)
+                check_type(isa, &types[t]);
+            check_attention(isa);
+        }
+        printf("%s: the same bits as the reference\n", lg_cpu_isa_name(isa));
+    }
+    REQUIRE_INT(n_isas, >=, 1);
+    REQUIRE(lg_cpu_fast(LG_K_ATTENTION) == lg_cpu_isa_kernel(lg_cpu_best_isa(), LG_K_ATTENTION));
+    return 0;
+}

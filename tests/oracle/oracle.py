@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Compares what the llmgpu command computes with reference data.
+
+    oracle.py COMMAND DEVICE SUITE
+
+SUITE is one of
+    logits      `score --logits` against float64 logits, for every architecture
+    quants      the same for every weight type, and for files of mixed types
+    greedy      `run` against expected greedy tokens
+    perplexity  `score` against expected negative log-likelihoods
+
+The data is in $LLMGPU_SHARED; without it the test is skipped.
+"""
+import array
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+
+SKIP = 77
+ARCHITECTURES = ["llama", "llama-linear", "llama3-ropefreqs", "qwen2", "gpt2"]
+WEIGHT_TYPES = ["BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
+MIXES = ["mix-Q2_K", "mix-Q3_K_L", "mix-Q4_K_M"]
+# float32 arithmetic against float64; the data's README derives it.
+LOGIT_LIMIT = 1e-4
+NLL_LIMIT = 0.005
+
+failures = 0
+
+
+def shared(*parts):
+    return os.path.join(os.environ["LLMGPU_SHARED"], *parts)
+
+
+def load(path):
+    with open(path) as f:
+        return json.load(f)
+
+
+def floats(path):
+    data = array.array("f")
+    with open(path, "rb") as f:
+        data.frombytes(f.read())
+    return data
+
+
+def report(name, ok, detail):
+    global failures
+    failures += not ok
+    print(f"{'ok  ' if ok else 'FAIL'} {name}: {detail}", flush=True)
+
+
+class Runner:
+    def __init__(self, command, device):
+        self.command, self.device = command, device
+
+    def __call__(self, *args):
+        """stdout of the command, which must succeed without a finding of its debug mode."""
+        line = [self.command, *args, "--device", self.device]
+        if self.device != "cpu":
+            line.append("--check")
+        done = subprocess.run(line, capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(f"{' '.join(line)}\nexit status {done.returncode}: {done.stderr}")
+        return done.stdout
+
+
+def ids(tokens):
+    return " ".join(map(str, tokens))
+
+
+def check_logits(run, name, model, prompt, expected_path):
+    with tempfile.NamedTemporaryFile(suffix=".bin") as out:
+        run("score", "-m", model, "--ids", ids(prompt), "--logits", out.name, "--json")
+        found = floats(out.name)
+    expected = floats(expected_path)
+    if len(found) != len(expected):
+        report(name, False, f"{len(found)} logits, not {len(expected)}")
+        return
+    worst = max(abs(a - b) if a == a else math.inf for a, b in zip(found, expected))
+    report(name, worst <= LOGIT_LIMIT, f"largest difference {worst:.2e}")
+
+
+def test_logits(run):
+    for arch in ARCHITECTURES:
+        folder = shared("oracle", "visible", "models", arch)
+        manifest = load(os.path.join(folder, "manifest.json"))
+        for case in manifest["cases"]:
+            # Positions may be stored for some rows only; then the whole is compared where it is whole.
+            if "rows" in case:
+                continue
+            for file in manifest["files"].values():
+                check_logits(run, f"{arch} {file} {case['name']}", os.path.join(folder, file), case["prompt"],
+                             os.path.join(folder, case["logits_f64"]["file"]))
+
+
+def test_quants(run):
+    folder = shared("oracle", "visible", "quant")
+    manifest = load(os.path.join(folder, "manifest.json"))
+    for kind in WEIGHT_TYPES:
+        entry = manifest["types"][kind]
+        check_logits(run, kind, os.path.join(folder, kind, "model.gguf"), manifest["prompt"],
+                     os.path.join(folder, entry["logits_f64"]["file"]))
+    for mix in MIXES:
+        check_logits(run, mix, os.path.join(folder, mix + ".gguf"), manifest["prompt"],
+                     os.path.join(folder, mix + ".logits_f64.bin"))
+
+
+def check_greedy(run, name, model, prompt, expected):
+    found = json.loads(run("run", "-m", model, "--ids", ids(prompt), "-n", str(len(expected)),
+                           "--ignore-eos", "--json"))["tokens"]
+    same = next((i for i, (a, b) in enumerate(zip(found, expected)) if a != b), min(len(found), len(expected)))
+    report(name, found == expected, f"{same} of {len(expected)} tokens equal")
+
+
+def fixtures():
+    folder = shared("models", "fixtures")
+    for name in sorted(os.listdir(folder)):
+        yield name[: -len(".json")], load(os.path.join(folder, name))
+
+
+def is_exact(name):
+    return name.rsplit("-", 1)[1] in ("f32", "f16", "bf16")
+
+
+def test_greedy(run):
+    for name, fixture in fixtures():
+        if is_exact(name):
+            check_greedy(run, name, shared("models", name + ".gguf"), fixture["prompt_tokens"],
+                         fixture["greedy_tokens"])
+    for arch in ARCHITECTURES:
+        folder = shared("oracle", "visible", "models", arch)
+        manifest = load(os.path.join(folder, "manifest.json"))
+        for case in manifest["cases"]:
+            model = os.path.join(folder, manifest["files"]["f16"])
+            check_greedy(run, f"{arch} {case['name']}", model, case["prompt"], case["greedy"])
+
+
+def test_perplexity(run):
+    for name, fixture in fixtures():
+        model, ppl = shared("models", name + ".gguf"), fixture["ppl"]
+        with open(shared("text", ppl["text"]), encoding="utf-8") as f:
+            text = f.read()
+        done = subprocess.run([run.command, "tokenize", "-m", model, "--special", "--json", "-"], input=text,
+                              capture_output=True, text=True, check=True)
+        # The reference scored the first windows of the text.
+        tokens = json.loads(done.stdout)["tokens"][: ppl["windows"] * ppl["window"]]
+        found = json.loads(run("score", "-m", model, "--ids", ids(tokens), "--window", str(ppl["window"]), "--json"))
+        off = abs(found["nll"] / ppl["nll_per_token"] - 1)
+        report(name, found["tokens"] == ppl["scored"] and off <= NLL_LIMIT,
+               f"nll {found['nll']:.5f} of {found['tokens']} tokens, {100 * off:.3f}% off")
+
+
+def main():
+    command, device, suite = sys.argv[1:4]
+    if not os.environ.get("LLMGPU_SHARED"):
+        print("no shared data beside this checkout")
+        sys.exit(SKIP)
+    run = Runner(command, device)
+    {"logits": test_logits, "quants": test_quants, "greedy": test_greedy, "perplexity": test_perplexity}[suite](run)
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
