@@ -35,9 +35,14 @@ INLINE i8x16 pick_bit(u8x16 bytes, int bit, int8_t value)
 /* 16 bits as bytes of 0 or `value`. */
 INLINE i8x16 spread_bits(const uint8_t *bits, int8_t value)
 {
-    const u64x2 each = {0x8040201008040201u, 0x8040201008040201u};
-    u64x2 repeated = {bits[0] * 0x0101010101010101u, bits[1] * 0x0101010101010101u};
-    return (i8x16)((u8x16)(repeated & each) == (u8x16)each) & value;
+    const u8x16 each = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    uint16_t both;
+    memcpy(&both, bits, sizeof(both));
+    u8x16 pairs = (u8x16)((u16x8){0} + both); // 0 1 0 1 ...
+    u16x8 doubled =
+        (u16x8)__builtin_shufflevector(pairs, pairs, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    u8x16 repeated = (u8x16)__builtin_shufflevector(doubled, doubled, 0, 0, 0, 0, 1, 1, 1, 1);
+    return (i8x16)((repeated & each) == each) & value;
 }
 
 /* ---- plain numbers ------------------------------------------------------------------------------ */
