@@ -86,7 +86,7 @@ struct lg_decoder {
 };
 
 /** Longest text that one call of lg_decoder_push() gives for a token of `piece_len` bytes. */
-#define LG_DECODER_ROOM(piece_len) ((piece_len) + 16)
+#define LG_DECODER_ROOM(piece_len) (3 * (piece_len) + 16)
 
 /**
  * Adds a token and writes the text that is now complete, without a NUL. Bytes that can no longer become a character are
