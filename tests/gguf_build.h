@@ -9,7 +9,7 @@
 #include "test.h"
 
 struct build {
-    uint8_t data[1 << 16];
+    uint8_t data[1 << 17];
     size_t size;
 };
 

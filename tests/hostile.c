@@ -201,8 +201,10 @@ static void empty_key(void)
 static void long_key(void)
 {
     build_header(&b, 3, 0, 1);
-    build_u64(&b, 60000 + 5536);
-    build_fill(&b, 'k', sizeof(b.data) - b.size);
+    build_u64(&b, 65536);
+    build_fill(&b, 'k', 65536);
+    build_u32(&b, LG_GGUF_U32);
+    build_u32(&b, 1);
 }
 
 static void key_twice(void)
@@ -464,7 +466,7 @@ static const struct {
     CASE("llama.cpp #26690", array_of_unknown, FORMAT, "key 'a': value type 13 is unknown"),
     CASE("", value_of_unknown_type, FORMAT, "value type 4294967295 is unknown"),
     CASE("", empty_key, FORMAT, "key 1 of 1: its name is empty"),
-    CASE("", long_key, FORMAT, "key 1 of 1: its name"),
+    CASE("", long_key, FORMAT, "key 1 of 1: its name has 65536 bytes, more than 65535"),
     CASE("", key_twice, FORMAT, "key 'llama.block_count': is there twice"),
     CASE("", bool_of_2, FORMAT, "key 'flags': a bool is 2"),
     CASE("", name_with_escapes, FORMAT, "key '\\x1b[2J\\x0a\\x27%s%n': is there twice"),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Reads the JSON of the reference data: trusted files, so what is wrong with one ends the test. Strings are bytes; a lone
- * surrogate U+DC80 to U+DCFF stands for the byte 0x80 to 0xff, as Python's "surrogateescape" writes it.
+ * Reads the JSON of the reference data: trusted files, so what is wrong with one ends the test. Strings are
+ * bytes; a lone surrogate U+DC80 to U+DCFF stands for the byte 0x80 to 0xff, as Python's "surrogateescape"
+ * writes it.
  */
 #ifndef LG_TESTS_JSON_H
 #define LG_TESTS_JSON_H

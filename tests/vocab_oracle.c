@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Vocabularies against ids and texts that llama.cpp gives: the shared oracles, real vocabularies, and model fixtures. */
+ * Vocabularies against ids and texts that llama.cpp gives: the shared oracles, real vocabularies, and model
+ * fixtures. */
 #include "json.h"
 #include "text/vocab.h"
 
@@ -36,8 +37,8 @@ static void print_ids(const char *name, const int32_t *ids, size_t n)
     fputc('\n', stderr);
 }
 
-static void check_ids(const struct subject *s, const char *where, const char *text, size_t len, uint32_t flags,
-                      const int32_t *want, size_t n_want)
+static void check_ids(const struct subject *s, const char *where, const char *text, size_t len,
+                      uint32_t flags, const int32_t *want, size_t n_want)
 {
     struct lg_env env;
     lg_env_child(&env, &s->env);
@@ -53,8 +54,10 @@ static void check_ids(const struct subject *s, const char *where, const char *te
     lg_free(&env, ids);
 }
 
-/** Checks the pieces put together, but for the space that the decoder drops, and the decoder where they are UTF-8. */
-static void check_text(const struct subject *s, const char *where, const int32_t *ids, size_t n, const struct json *want)
+/** Checks the pieces put together, but for the space that the decoder drops, and the decoder where they are
+ * UTF-8. */
+static void check_text(const struct subject *s, const char *where, const int32_t *ids, size_t n,
+                       const struct json *want)
 {
     char pieces[8192], text[8192];
     size_t n_pieces = 0, n_text = 0;
@@ -76,8 +79,8 @@ static void check_text(const struct subject *s, const char *where, const int32_t
     size_t skip = n_pieces == want->len + 1 && pieces[0] == ' ';
     bool same_pieces = n_pieces - skip == want->len && memcmp(pieces + skip, want->str, want->len) == 0;
     if (!same_text || !same_pieces) {
-        fprintf(stderr, "%s: text '%.*s', pieces '%.*s', want '%s'\n", where, (int)n_text, text, (int)n_pieces, pieces,
-                want->str);
+        fprintf(stderr, "%s: text '%.*s', pieces '%.*s', want '%s'\n", where, (int)n_text, text,
+                (int)n_pieces, pieces, want->str);
         n_failures++;
     }
 }
@@ -125,7 +128,8 @@ static void check_real(const char *kind)
     snprintf(out, sizeof(out), "%s.out", name);
     struct subject s = {0};
     subject_open(&s, test_shared_path(name));
-    char *texts = test_read_file(test_shared_path(inp), NULL), *lines = test_read_file(test_shared_path(out), NULL);
+    char *texts = test_read_file(test_shared_path(inp), NULL),
+         *lines = test_read_file(test_shared_path(out), NULL);
     unsigned n_cases = 0;
     char *line = lines;
     for (char *text = texts, *end; *text && (end = strstr(text, separator)); text = end + strlen(separator)) {
@@ -157,13 +161,17 @@ static void check_fixture(const char *folder, const char *file)
     subject_open(&s, test_shared_path(path));
     const struct json *cases = json_get(fixture, "cases");
     for (const struct json *c = cases ? cases->first : fixture; c; c = cases ? c->next : NULL) {
-        const struct json *prompt = json_get(c, "prompt"), *ids = json_get(c, cases ? "prompt_ids" : "prompt_tokens");
+        const struct json *prompt = json_get(c, "prompt"),
+                          *ids = json_get(c, cases ? "prompt_ids" : "prompt_tokens");
         REQUIRE(prompt && ids);
         int32_t want[4096];
         size_t n_want = read_ids(ids, want, 4096);
-        check_ids(&s, file, prompt->str, prompt->len, LG_ENCODE_ADD_SPECIAL | LG_ENCODE_PARSE_SPECIAL, want, n_want);
-        // A case's text is what the greedy tokens give; of the other fixtures it is prompt and answer together.
-        const struct json *greedy = json_get(c, cases ? "greedy_ids" : "greedy_tokens"), *text = json_get(c, "text");
+        check_ids(&s, file, prompt->str, prompt->len, LG_ENCODE_ADD_SPECIAL | LG_ENCODE_PARSE_SPECIAL, want,
+                  n_want);
+        // A case's text is what the greedy tokens give; of the other fixtures it is prompt and answer
+        // together.
+        const struct json *greedy = json_get(c, cases ? "greedy_ids" : "greedy_tokens"),
+                          *text = json_get(c, "text");
         if (greedy && text && !cases) {
             n_want += read_ids(greedy, want + n_want, 4096 - n_want);
             check_text(&s, file, want, n_want, text);

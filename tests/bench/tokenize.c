@@ -36,7 +36,8 @@ static void measure(struct lg_env *env, const struct lg_vocab *vocab, const stru
     for (int run = 0; run < N_RUNS; run++) {
         int32_t *ids;
         double begin = now();
-        REQUIRE_INT(lg_vocab_encode(vocab, env, text->bytes, text->len, LG_ENCODE_PARSE_SPECIAL, &ids, &n), ==, 0);
+        REQUIRE_INT(lg_vocab_encode(vocab, env, text->bytes, text->len, LG_ENCODE_PARSE_SPECIAL, &ids, &n),
+                    ==, 0);
         double seconds = now() - begin;
         best = seconds < best ? seconds : best;
         lg_free(env, ids);

@@ -1,160 +1,160 @@
 /* SPDX-License-Identifier: MIT
  *
- * Decoding of weights in loops that compilers vectorise: the same arithmetic as lg_dequantize(), bit for bit.
- * Included by hot.c, which is compiled for several instruction sets. Private to lib/device/cpu.
+ * Decoding of weights, 16 at a time: the same arithmetic as lg_dequantize(), bit for bit. Included by hot.c,
+ * which is compiled for several instruction sets. Private to lib/device/cpu.
  */
 #ifndef LG_DEVICE_CPU_DECODE_H
 #define LG_DEVICE_CPU_DECODE_H
 
-#ifdef __F16C__
-#include <immintrin.h>
-#endif
+#include "device/cpu/simd.h"
 
-#include "gguf/quants.h"
+/* Makes constants of the shifts and offsets that follow from the number of a block's part. */
+#define UNROLL _Pragma("GCC unroll 16")
 
-static inline float decode_half(const uint8_t *src)
+INLINE void emit(float *y, i8x16 q, float scale)
 {
-    uint16_t h;
-    memcpy(&h, src, sizeof(h));
-#ifdef __F16C__
-    return _cvtsh_ss(h);
-#else
-    return lg_f16_to_f32(h);
-#endif
+    struct floats f = to_floats(q);
+    for (int i = 0; i < 16 / VEC; i++)
+        store(y + i * VEC, f.part[i] * scale);
 }
 
-static inline void decode_f32(const uint8_t *restrict src, float *restrict y, size_t n)
+INLINE void emit_shifted(float *y, i8x16 q, float scale, float shift)
+{
+    struct floats f = to_floats(q);
+    for (int i = 0; i < 16 / VEC; i++)
+        store(y + i * VEC, f.part[i] * scale + shift);
+}
+
+/* Bits number `bit` of 16 bytes, as 0 or `value`. */
+INLINE i8x16 pick_bit(u8x16 bytes, int bit, int8_t value)
+{
+    uint8_t mask = (uint8_t)(1u << bit);
+    return (i8x16)((bytes & mask) == mask) & value;
+}
+
+/* 16 bits as bytes of 0 or `value`. */
+INLINE i8x16 spread_bits(const uint8_t *bits, int8_t value)
+{
+    const u8x16 each = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    uint16_t both;
+    memcpy(&both, bits, sizeof(both));
+    u8x16 pairs = (u8x16)((u16x8){0} + both); // 0 1 0 1 ...
+    u16x8 doubled =
+        (u16x8)__builtin_shufflevector(pairs, pairs, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    u8x16 repeated = (u8x16)__builtin_shufflevector(doubled, doubled, 0, 0, 0, 0, 1, 1, 1, 1);
+    return (i8x16)((repeated & each) == each) & value;
+}
+
+/* ---- plain numbers ------------------------------------------------------------------------------ */
+
+static void decode_f32(const uint8_t *src, float *y, size_t n)
 {
     memcpy(y, src, n * sizeof(*y));
 }
 
-static inline void decode_f16(const uint8_t *restrict src, float *restrict y, size_t n)
+static void decode_f16(const uint8_t *src, float *y, size_t n)
 {
     size_t i = 0;
-#ifdef __F16C__
     for (; i + 8 <= n; i += 8)
-        _mm256_storeu_ps(y + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(src + 2 * i))));
-#endif
+        halves_to_floats(src + 2 * i, y + i);
     for (; i < n; i++)
-        y[i] = decode_half(src + 2 * i);
+        y[i] = half_to_float(src + 2 * i);
 }
 
-static inline void decode_bf16(const uint8_t *restrict src, float *restrict y, size_t n)
+static void decode_bf16(const uint8_t *restrict src, float *restrict y, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         uint16_t h;
         memcpy(&h, src + 2 * i, sizeof(h));
-        uint32_t bits = (uint32_t)h << 16;
-        memcpy(y + i, &bits, sizeof(bits));
+        y[i] = lg_bf16_to_f32(h);
     }
 }
 
-/* ---- blocks of 32 -------------------------------------------------------------------------------- */
+/* ---- blocks of 32 ------------------------------------------------------------------------------- */
 
-static inline void decode_q4_0(const uint8_t *restrict src, float *restrict y, size_t n)
+static void decode_q4_0(const uint8_t *src, float *y, size_t n)
 {
     for (; n > 0; n -= 32, y += 32, src += 18) { // d, 16 bytes of nibbles
-        float d = decode_half(src);
-        const uint8_t *q = src + 2;
-        for (int i = 0; i < 16; i++) {
-            y[i] = (float)((q[i] & 15) - 8) * d;
-            y[i + 16] = (float)((q[i] >> 4) - 8) * d;
-        }
+        float d = half_to_float(src);
+        u8x16 q = load_bytes(src + 2);
+        emit(y, (i8x16)(q & 15) - 8, d);
+        emit(y + 16, (i8x16)(shift_down(q, 4) & 15) - 8, d);
     }
 }
 
-static inline void decode_q4_1(const uint8_t *restrict src, float *restrict y, size_t n)
+static void decode_q4_1(const uint8_t *src, float *y, size_t n)
 {
     for (; n > 0; n -= 32, y += 32, src += 20) { // d, m, nibbles
-        float d = decode_half(src), m = decode_half(src + 2);
-        const uint8_t *q = src + 4;
-        for (int i = 0; i < 16; i++) {
-            y[i] = (float)(q[i] & 15) * d + m;
-            y[i + 16] = (float)(q[i] >> 4) * d + m;
-        }
+        float d = half_to_float(src), m = half_to_float(src + 2);
+        u8x16 q = load_bytes(src + 4);
+        emit_shifted(y, (i8x16)(q & 15), d, m);
+        emit_shifted(y + 16, (i8x16)(shift_down(q, 4) & 15), d, m);
     }
 }
 
-/* The fifth bits of a block: bit i of `high` belongs to weight i. */
-static inline void join_fifth_bits(const uint8_t *restrict nibbles, uint32_t high, int32_t *restrict q)
+static void decode_q5_0(const uint8_t *src, float *y, size_t n)
 {
-    for (int i = 0; i < 16; i++) {
-        q[i] = (int32_t)((nibbles[i] & 15u) | (high >> i & 1) << 4);
-        q[i + 16] = (int32_t)((nibbles[i] >> 4) | (high >> 16 >> i & 1) << 4);
+    for (; n > 0; n -= 32, y += 32, src += 22) { // d, 4 bytes of fifth bits, nibbles
+        float d = half_to_float(src);
+        u8x16 q = load_bytes(src + 6);
+        emit(y, ((i8x16)(q & 15) | spread_bits(src + 2, 16)) - 16, d);
+        emit(y + 16, ((i8x16)(shift_down(q, 4) & 15) | spread_bits(src + 4, 16)) - 16, d);
     }
 }
 
-static inline void decode_q5_0(const uint8_t *restrict src, float *restrict y, size_t n)
+static void decode_q5_1(const uint8_t *src, float *y, size_t n)
 {
-    for (; n > 0; n -= 32, y += 32, src += 22) { // d, fifth bits, nibbles
-        float d = decode_half(src);
-        uint32_t high;
-        int32_t q[32];
-        memcpy(&high, src + 2, sizeof(high));
-        join_fifth_bits(src + 6, high, q);
-        for (int i = 0; i < 32; i++)
-            y[i] = (float)(q[i] - 16) * d;
+    for (; n > 0; n -= 32, y += 32, src += 24) { // d, m, 4 bytes of fifth bits, nibbles
+        float d = half_to_float(src), m = half_to_float(src + 2);
+        u8x16 q = load_bytes(src + 8);
+        emit_shifted(y, (i8x16)(q & 15) | spread_bits(src + 4, 16), d, m);
+        emit_shifted(y + 16, (i8x16)(shift_down(q, 4) & 15) | spread_bits(src + 6, 16), d, m);
     }
 }
 
-static inline void decode_q5_1(const uint8_t *restrict src, float *restrict y, size_t n)
-{
-    for (; n > 0; n -= 32, y += 32, src += 24) { // d, m, fifth bits, nibbles
-        float d = decode_half(src), m = decode_half(src + 2);
-        uint32_t high;
-        int32_t q[32];
-        memcpy(&high, src + 4, sizeof(high));
-        join_fifth_bits(src + 8, high, q);
-        for (int i = 0; i < 32; i++)
-            y[i] = (float)q[i] * d + m;
-    }
-}
-
-static inline void decode_q8_0(const uint8_t *restrict src, float *restrict y, size_t n)
+static void decode_q8_0(const uint8_t *src, float *y, size_t n)
 {
     for (; n > 0; n -= 32, y += 32, src += 34) { // d, 32 signed bytes
-        float d = decode_half(src);
-        const int8_t *q = (const int8_t *)src + 2;
-        for (int i = 0; i < 32; i++)
-            y[i] = (float)q[i] * d;
+        float d = half_to_float(src);
+        emit(y, (i8x16)load_bytes(src + 2), d);
+        emit(y + 16, (i8x16)load_bytes(src + 18), d);
     }
 }
 
-/* ---- blocks of 256 ------------------------------------------------------------------------------- */
+/* ---- blocks of 256 ------------------------------------------------------------------------------ */
 
-static inline void decode_q2_k(const uint8_t *restrict src, float *restrict y, size_t n)
+static void decode_q2_k(const uint8_t *src, float *y, size_t n)
 {
     for (; n > 0; n -= 256, src += 84) { // 16 scales and mins, 64 bytes of 2-bit weights, d, dmin
-        float d = decode_half(src + 80), dmin = decode_half(src + 82);
+        float d = half_to_float(src + 80), dmin = half_to_float(src + 82);
+        UNROLL
         for (int part = 0; part < 16; part++, y += 16) {
-            const uint8_t *q = src + 16 + part / 8 * 32 + part % 2 * 16;
+            u8x16 q = load_bytes(src + 16 + part / 8 * 32 + part % 2 * 16);
             float scale = d * (float)(src[part] & 15), min = dmin * (float)(src[part] >> 4);
-            int shift = part % 8 / 2 * 2;
-            for (int i = 0; i < 16; i++)
-                y[i] = scale * (float)(q[i] >> shift & 3) - min;
+            emit_shifted(y, (i8x16)(shift_down(q, part % 8 / 2 * 2) & 3), scale, -min);
         }
     }
 }
 
-static inline void decode_q3_k(const uint8_t *restrict src, float *restrict y, size_t n)
+static void decode_q3_k(const uint8_t *src, float *y, size_t n)
 {
     for (; n > 0; n -= 256, src += 110) { // 32 bytes of third bits, 64 of 2-bit weights, 12 of scales, d
         const uint8_t *packed = src + 96;
-        float d = decode_half(src + 108);
+        float d = half_to_float(src + 108);
+        UNROLL
         for (int part = 0; part < 16; part++, y += 16) {
-            const uint8_t *q = src + 32 + part / 8 * 32 + part % 2 * 16, *high = src + part % 2 * 16;
+            u8x16 q = load_bytes(src + 32 + part / 8 * 32 + part % 2 * 16);
+            u8x16 third = load_bytes(src + part % 2 * 16);
             int low4 = part < 8 ? packed[part] & 15 : packed[part - 8] >> 4;
             int scale = low4 | (packed[8 + part % 4] >> part / 4 * 2 & 3) << 4;
-            float dl = d * (float)(scale - 32);
-            int shift = part % 8 / 2 * 2, bit = part / 2;
-            for (int i = 0; i < 16; i++)
-                y[i] = dl * (float)((q[i] >> shift & 3) + (high[i] >> bit & 1) * 4 - 4);
+            i8x16 low2 = (i8x16)(shift_down(q, part % 8 / 2 * 2) & 3);
+            emit(y, (low2 | pick_bit(third, part / 2, 4)) - 4, d * (float)(scale - 32));
         }
     }
 }
 
 /* Scale and min number i of the eight that Q4_K and Q5_K pack into 12 bytes. */
-static inline void unpack_scale_min(const uint8_t *packed, int i, int *scale, int *min)
+INLINE void unpack_scale_min(const uint8_t *packed, int i, int *scale, int *min)
 {
     if (i < 4) {
         *scale = packed[i] & 63;
@@ -165,51 +165,52 @@ static inline void unpack_scale_min(const uint8_t *packed, int i, int *scale, in
     }
 }
 
-static inline void decode_q4_k(const uint8_t *restrict src, float *restrict y, size_t n)
+static void decode_q4_k(const uint8_t *src, float *y, size_t n)
 {
     for (; n > 0; n -= 256, src += 144) { // d, dmin, 12 bytes of scales and mins, 128 of nibbles
-        float d = decode_half(src), dmin = decode_half(src + 2);
+        float d = half_to_float(src), dmin = half_to_float(src + 2);
+        UNROLL
         for (int part = 0; part < 8; part++, y += 32) {
             const uint8_t *q = src + 16 + part / 2 * 32;
             int scale, min, shift = part % 2 * 4;
             unpack_scale_min(src + 4, part, &scale, &min);
             float d1 = d * (float)scale, m1 = dmin * (float)min;
-            for (int i = 0; i < 32; i++)
-                y[i] = d1 * (float)(q[i] >> shift & 15) - m1;
+            emit_shifted(y, (i8x16)(shift_down(load_bytes(q), shift) & 15), d1, -m1);
+            emit_shifted(y + 16, (i8x16)(shift_down(load_bytes(q + 16), shift) & 15), d1, -m1);
         }
     }
 }
 
-static inline void decode_q5_k(const uint8_t *restrict src, float *restrict y, size_t n)
+static void decode_q5_k(const uint8_t *src, float *y, size_t n)
 {
-    for (; n > 0;
-         n -= 256, src += 176) { // d, dmin, 12 bytes of scales and mins, 32 of fifth bits, 128 of nibbles
-        float d = decode_half(src), dmin = decode_half(src + 2);
-        const uint8_t *high = src + 16;
+    for (; n > 0; n -= 256, src += 176) { // as Q4_K, with 32 bytes of fifth bits before the nibbles
+        float d = half_to_float(src), dmin = half_to_float(src + 2);
+        UNROLL
         for (int part = 0; part < 8; part++, y += 32) {
             const uint8_t *q = src + 48 + part / 2 * 32;
             int scale, min, shift = part % 2 * 4;
             unpack_scale_min(src + 4, part, &scale, &min);
             float d1 = d * (float)scale, m1 = dmin * (float)min;
-            for (int i = 0; i < 32; i++)
-                y[i] = d1 * (float)((q[i] >> shift & 15) + (high[i] >> part & 1) * 16) - m1;
+            i8x16 a = (i8x16)(shift_down(load_bytes(q), shift) & 15);
+            i8x16 b = (i8x16)(shift_down(load_bytes(q + 16), shift) & 15);
+            emit_shifted(y, a | pick_bit(load_bytes(src + 16), part, 16), d1, -m1);
+            emit_shifted(y + 16, b | pick_bit(load_bytes(src + 32), part, 16), d1, -m1);
         }
     }
 }
 
-static inline void decode_q6_k(const uint8_t *restrict src, float *restrict y, size_t n)
+static void decode_q6_k(const uint8_t *src, float *y, size_t n)
 {
     for (; n > 0; n -= 256, src += 210) { // 128 bytes of nibbles, 64 of high 2 bits, 16 signed scales, d
         const int8_t *scales = (const int8_t *)src + 192;
-        float d = decode_half(src + 208);
+        float d = half_to_float(src + 208);
+        UNROLL
         for (int part = 0; part < 16; part++, y += 16) {
             int half = part / 8, quarter = part % 8 / 2, column = part % 2 * 16;
-            const uint8_t *low = src + half * 64 + quarter % 2 * 32 + column;
-            const uint8_t *high = src + 128 + half * 32 + column;
-            float scale = d * (float)scales[part];
-            int low_shift = quarter / 2 * 4, high_shift = quarter * 2;
-            for (int i = 0; i < 16; i++)
-                y[i] = scale * (float)((low[i] >> low_shift & 15) + (high[i] >> high_shift & 3) * 16 - 32);
+            u8x16 low = load_bytes(src + half * 64 + quarter % 2 * 32 + column);
+            u8x16 high = load_bytes(src + 128 + half * 32 + column);
+            u8x16 q = (shift_down(low, quarter / 2 * 4) & 15) | (shift_down(high, quarter * 2) & 3) << 4;
+            emit(y, (i8x16)q - 32, d * (float)scales[part]);
         }
     }
 }

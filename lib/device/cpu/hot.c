@@ -11,36 +11,12 @@
 #include "device/cpu/fast.h"
 #include "device/cpu/grid.h"
 
-/* Vectors of the instruction set, and how many weight rows fit into its registers with one row of x. */
-#if defined(__AVX512F__)
-enum { VEC = 16, ROWS = 4 };
-#elif defined(__AVX2__)
-enum { VEC = 8, ROWS = 2 };
-#else
-enum { VEC = 4, ROWS = 1 };
-#endif
-
 enum {
+    ROWS = VEC / 4, // weight rows that fit into the registers with one row of x
     N_VECS = LG_DOT_LANES / VEC,
     CHUNK = 256,   // weights decoded at a time: a multiple of all blocks and of the lanes
     MAX_COLS = 16, // rows of x that share a decoded chunk
 };
-
-typedef float vec __attribute__((vector_size(VEC * sizeof(float))));
-
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE vec load(const float *p)
-{
-    vec v;
-    memcpy(&v, p, sizeof(v));
-    return v;
-}
-
-INLINE void store(float *p, vec v)
-{
-    memcpy(p, &v, sizeof(v));
-}
 
 /* Adds to acc[r] the products of w[r] and x, n of them, a multiple of the lanes. n_rows is a constant. */
 INLINE void add_products(struct lg_dot *acc, const float *w, size_t w_stride, const float *x, size_t n,
@@ -64,7 +40,7 @@ INLINE void add_products(struct lg_dot *acc, const float *w, size_t w_stride, co
     }
 }
 
-typedef void decode_fn(const uint8_t *restrict src, float *restrict y, size_t n);
+typedef void decode_fn(const uint8_t *src, float *y, size_t n);
 
 /* An encoded matrix. */
 struct weights {
@@ -101,7 +77,7 @@ INLINE void multiply(const struct weights *w, uint32_t row, int n_rows, const fl
 }
 
 /* A tile of weight rows [begin, end) and any number of rows of x. */
-INLINE void multiply_tile(const struct weights *w, uint32_t begin, uint32_t end, const float *x, uint32_t n_x,
+static void multiply_tile(const struct weights *w, uint32_t begin, uint32_t end, const float *x, uint32_t n_x,
                           float *y, size_t y_stride)
 {
     for (uint32_t t = 0; t < n_x; t += MAX_COLS) {
@@ -115,7 +91,7 @@ INLINE void multiply_tile(const struct weights *w, uint32_t begin, uint32_t end,
     }
 }
 
-INLINE struct weights weights_of(const struct lg_matmul_push *push, const void *data, decode_fn *decode,
+static struct weights weights_of(const struct lg_matmul_push *push, const void *data, decode_fn *decode,
                                  uint32_t block_elements, uint32_t block_bytes)
 {
     return (struct weights){
@@ -129,7 +105,7 @@ INLINE struct weights weights_of(const struct lg_matmul_push *push, const void *
 }
 
 /* Neighbouring workgroups of one row of x are one span of weight rows. */
-INLINE void matvec(const struct weights *w, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+static void matvec(const struct weights *w, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
     const struct lg_matmul_push *push = args->push;
     while (first < last) {
@@ -144,7 +120,7 @@ INLINE void matvec(const struct weights *w, const struct lg_cpu_args *args, uint
     }
 }
 
-INLINE void matmul(const struct weights *w, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+static void matmul(const struct weights *w, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
     const struct lg_matmul_push *push = args->push;
     uint32_t n_x = ((const uint32_t *)args->view[0])[push->dim];
