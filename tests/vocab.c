@@ -269,6 +269,7 @@ static size_t merge_naively(const struct small_vocab *v, bool spm, char parts[][
 
 static void test_merging(void)
 {
+    enum { N_POOL = 44, LEN = 70 };
     struct test_rng rng = {5};
     for (int round = 0; round < 400; round++) {
         bool spm = round % 2;
@@ -279,28 +280,28 @@ static void test_merging(void)
             small_bpe(&small, "gpt-2");
         small.add_space_prefix = spm ? 0 : -1;
         // Random merges over a small alphabet, of parts that exist.
-        char pool[24][32] = {"a", "b", "c", "d"};
-        for (size_t n = 4; n < 24; n++) {
+        char pool[N_POOL][32] = {"a", "b", "c", "d"};
+        for (size_t n = 4; n < N_POOL; n++) {
             const char *left = pool[test_randu(&rng, 0, (uint32_t)n - 1)],
                        *right = pool[test_randu(&rng, 0, (uint32_t)n - 1)];
             if (strlen(left) + strlen(right) > 12)
                 left = right = "d";
             snprintf(pool[n], sizeof(pool[n]), "%.12s%.12s", left, right);
             if (spm)
-                small_add(&small, pool[n], TYPE_NORMAL, -(float)test_randu(&rng, 0, 5));
+                small_add(&small, pool[n], TYPE_NORMAL, (float)test_randu(&rng, 0, 9) - 5);
             else
                 small_merge(&small, left, right);
         }
         struct subject s = {0};
         open_small(&s, &small);
-        char text[41] = "", parts[40][64];
-        size_t len = test_randu(&rng, 1, 40);
+        char text[LEN + 1] = "", parts[LEN][64];
+        size_t len = test_randu(&rng, 1, LEN);
         for (size_t i = 0; i < len; i++) {
             text[i] = (char)('a' + test_randu(&rng, 0, 3));
             snprintf(parts[i], sizeof(parts[i]), "%c", text[i]);
         }
         size_t n_parts = merge_naively(&small, spm, parts, len);
-        char want[128] = "";
+        char want[2 * LEN + 1] = "";
         for (size_t i = 0; i < n_parts; i++)
             snprintf(want + strlen(want), sizeof(want) - strlen(want), "%s%.63s", i ? "|" : "", parts[i]);
         check_tokens(&s, text, 0, want);
@@ -320,8 +321,8 @@ static void test_specials(void)
     // The longest token is taken first, though another begins to its left.
     check_tokens(&s, "<tool><|im_end|>", 0, "<tool>|<|||i|m|_|e|n|d|||>");
     check_tokens(&s, "<tool><|im_end|>", parse, "<tool>|<|im_end|>");
-    check_tokens(&s, "xool><tool><", 0, "x|o|o|l|>|<tool>|<");
-    check_tokens(&s, "ool><tool", 0, "o|o|l|>|<tool"); // of equal lengths, the smaller id
+    check_tokens(&s, "xool><tool><", 0, "x|ool|>|<tool>|<");
+    check_tokens(&s, "ool><tool", 0, "ool|>|<tool"); // of equal lengths, the smaller id
     check_tokens(&s, "ool><ool><", 0, "ool><|ool><");
     check_tokens(&s, "<|im_start|>the the<|im_end|>", parse, "<|im_start|>|the| the|<|im_end|>");
     check_tokens(&s, "", LG_ENCODE_ADD_SPECIAL, "");
@@ -453,8 +454,8 @@ static void test_hostile(void)
     REFUSE(small_bpe(v, "gpt-2"), strcpy(v->merges[3], "nospace"), format, "merge 3");
     REFUSE(small_bpe(v, "gpt-2"), strcpy(v->merges[3], ""), format, "merge 3");
     REFUSE(small_bpe(v, "gpt-2"), strcpy(v->merges[3], " "), format, "merge 3");
-    REFUSE(small_bpe(v, "gpt-2"), v->n_types--, format, "token_type");
-    REFUSE(small_bpe(v, "gpt-2"), v->n_types = 0, format, "token_type");
+    REFUSE(small_bpe(v, "gpt-2"), v->n_types--, format, "entries for");
+    REFUSE(small_bpe(v, "gpt-2"), v->n_types = 0, format, "entries for");
     REFUSE(small_bpe(v, "gpt-2"), v->types_type = LG_GGUF_STRING, format, "token_type");
     REFUSE(small_bpe(v, "gpt-2"), v->types_type = LG_GGUF_F32, format, "token_type");
     REFUSE(small_bpe(v, "gpt-2"), v->tokens[9].type = 7, format, "token 9");
@@ -464,7 +465,7 @@ static void test_hostile(void)
     REFUSE(small_spm(v), v->without = "tokenizer.ggml.scores", format, "scores is missing");
     REFUSE(small_spm(v), v->scores_type = LG_GGUF_I32, format, "scores");
     REFUSE(small_spm(v), v->scores_type = LG_GGUF_STRING, format, "scores");
-    REFUSE(small_spm(v), v->n_scores--, format, "scores");
+    REFUSE(small_spm(v), v->n_scores--, format, "entries for");
     REFUSE(small_spm(v), strcpy(v->tokens[7].text, "<0x-1>"), format, "token 7");
     REFUSE(small_spm(v), strcpy(v->tokens[7].text, "<0x123"), format, "token 7");
     REFUSE(small_spm(v), strcpy(v->tokens[7].text, ""), format, "token 7");

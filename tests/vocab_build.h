@@ -114,6 +114,7 @@ static inline void small_bpe(struct small_vocab *v, const char *pre)
     small_add(v, "<tool>", TYPE_USER, 0);
     small_add(v, "<tool", TYPE_USER, 0);
     small_add(v, "ool><", TYPE_USER, 0);
+    small_add(v, "ool", TYPE_USER, 0);
 }
 
 /** SentencePiece: <unk>, <s>, </s>, then the bytes at 3 to 258. */

@@ -114,7 +114,7 @@ static int load(struct run *run, const struct run_values *v)
     if (rc != CLI_OK)
         return rc;
     run->load_s = cli_seconds() - start;
-    int status = llmgpu_decoder_create(&run->decoder, run->engine.model, 0);
+    int status = llmgpu_decoder_create(&run->decoder, run->engine.model, LLMGPU_DETOKENIZE_CONTINUE);
     if (status < 0)
         return cli_fail_library(status, llmgpu_context_error(run->engine.ctx));
     if (v->ids)

@@ -70,11 +70,13 @@ typedef struct llmgpu_model_info {
 /** Reads the facts. LLMGPU_E_INVALID for NULL. */
 LLMGPU_API int llmgpu_model_get_info(const llmgpu_model *model, llmgpu_model_info *out);
 
-/** Flags of llmgpu_tokenize() and llmgpu_detokenize(). */
+/** Flags of llmgpu_tokenize(), llmgpu_detokenize() and llmgpu_decoder_create(). */
 enum llmgpu_tokenize_flags {
     LLMGPU_TOKENIZE_ADD_SPECIAL = 1,   /**< BOS and EOS where the model asks for them */
     LLMGPU_TOKENIZE_PARSE_SPECIAL = 2, /**< control tokens written in the text ("<|im_end|>") become their ids; in
                                             detokenising: control tokens are written out */
+    LLMGPU_DETOKENIZE_CONTINUE = 4,    /**< in detokenising: the text continues another, so the leading space that some
+                                            vocabularies put before a text is part of it */
 };
 
 /**

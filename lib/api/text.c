@@ -55,6 +55,7 @@ static void init_decoder(llmgpu_decoder *d, const llmgpu_model *model, uint32_t 
     memset(d, 0, sizeof(*d));
     d->model = model;
     d->special = flags & LLMGPU_TOKENIZE_PARSE_SPECIAL;
+    d->state.started = flags & LLMGPU_DETOKENIZE_CONTINUE;
     lg_env_child(&d->env, &model->ctx->env);
 }
 

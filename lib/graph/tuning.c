@@ -15,7 +15,7 @@ static struct lg_tuning cpu_tuning(void)
         .matvec_rows_per_wg = 16,
         .matmul_wg = 1,
         .matmul_m = 16,
-        .matmul_n = 64,
+        .matmul_n = 32,
     };
 }
 

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MIT
 """llmgpu score and bench."""
-import json
 import math
 import os
 import struct
 import tempfile
 import unittest
 
-from command import MODEL, PROMPT, SHARED, CommandTest
+from command import MODEL, PROMPT, CommandTest
 
 SCORE = ("score", "-m", MODEL, "--device", "cpu")
 TEXT = "Good morning. I am Brenna, the blacksmith of Oakford. What do you want? " * 20
@@ -69,16 +68,6 @@ class Score(CommandTest):
         self.assertIn("window", self.fails("LLMGPU_E_INVALID", *SCORE, "-f", "-", stdin="short"))
         self.fails("LLMGPU_E_INVALID", *SCORE, "--ids", "1 2147483647")
         self.fails("LLMGPU_E_IO", *SCORE, "--ids", "1 2", "--logits", "/nonexistent/logits.bin")
-
-    @unittest.skipUnless(SHARED, "no shared data")
-    def test_perplexity_of_fixtures(self):
-        for name, share in (("stories260K-f32", 1e-4), ("stories260K-q8_0", 0.005), ("atome-vanilla-1m-q8_0", 0.005)):
-            with open(f"{SHARED}/models/fixtures/{name}.json", encoding="utf-8") as file:
-                want = json.load(file)["ppl"]
-            text = os.path.join(SHARED, "text", want["text"])
-            got = self.json("score", "-m", f"{SHARED}/models/{name}.gguf", "-f", text, "--device", "cpu")
-            self.assertEqual((got["windows"], got["scored"]), (want["windows"], want["scored"]), name)
-            self.assertAlmostEqual(got["nll"] / want["nll_per_token"], 1, delta=share, msg=name)
 
 
 class Bench(CommandTest):

@@ -52,8 +52,9 @@ static void take_back(struct lg_cpu_device *cpu, const struct lg_cpu_op *op, uin
                       const uint8_t *copy)
 {
     size_t size = op->args.view_size[view];
-    for (size_t i = size; i < size + GUARD; i++) {
-        if (copy[i] != GUARD_BYTE) {
+    const uint8_t *end = copy + size + GUARD;
+    for (const uint8_t *at = copy + size; at < end; at++) {
+        if (*at != GUARD_BYTE) {
             report(cpu, op, view, "wrote behind the end of");
             break;
         }

@@ -2,6 +2,8 @@
 #include "device/cpu/fast.h"
 
 #ifdef __x86_64__
+#include <cpuid.h>
+
 static const char *const isa_names[LG_CPU_ISA_COUNT] = {"SSE2", "AVX2", "AVX-512"};
 static lg_cpu_fast_table *const tables[LG_CPU_ISA_COUNT] = {
     &lg_cpu_fast_portable,
@@ -9,13 +11,18 @@ static lg_cpu_fast_table *const tables[LG_CPU_ISA_COUNT] = {
     &lg_cpu_fast_avx512,
 };
 
+/* Not all compilers' __builtin_cpu_supports() know it. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
 static bool is_usable(enum lg_cpu_isa isa)
 {
     switch (isa) {
     case LG_CPU_PORTABLE: return true;
-    case LG_CPU_AVX2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-               __builtin_cpu_supports("f16c");
+    case LG_CPU_AVX2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     case LG_CPU_AVX512:
         return is_usable(LG_CPU_AVX2) && __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

@@ -51,18 +51,29 @@ struct weights {
     size_t n_cols;
 };
 
+/* Asks for the memory that the next rows will need; addresses only, they may be behind the end of the
+ * weights. */
+INLINE void prefetch(uintptr_t address, size_t size)
+{
+    for (size_t i = 0; i < size; i += 64)
+        __builtin_prefetch((const void *)(address + i));
+}
+
 /* y[t][r] = dot(weight row r, x[t]) for n_rows rows (a constant) and up to MAX_COLS rows of x. */
 INLINE void multiply(const struct weights *w, uint32_t row, int n_rows, const float *x, uint32_t n_x,
                      float *y, size_t y_stride)
 {
-    struct lg_dot acc[MAX_COLS][ROWS];
-    float chunk[ROWS][CHUNK];
+    _Alignas(64) struct lg_dot acc[MAX_COLS][ROWS];
+    _Alignas(64) float chunk[ROWS][CHUNK];
     memset(acc, 0, n_x * sizeof(acc[0]));
     for (size_t k = 0; k < w->n_cols; k += CHUNK) {
         size_t n = w->n_cols - k < CHUNK ? w->n_cols - k : CHUNK, whole = n - n % LG_DOT_LANES;
-        for (int r = 0; r < n_rows; r++)
-            w->decode(w->data + (row + r) * w->row_bytes + k / w->block_elements * w->block_bytes, chunk[r],
-                      n);
+        size_t at = k / w->block_elements * w->block_bytes, size = n / w->block_elements * w->block_bytes;
+        for (int r = 0; r < n_rows; r++) {
+            const uint8_t *src = w->data + (size_t)(row + r) * w->row_bytes + at;
+            prefetch((uintptr_t)src + (size_t)n_rows * w->row_bytes, size);
+            w->decode(src, chunk[r], n);
+        }
         for (uint32_t t = 0; t < n_x; t++) {
             const float *xt = x + t * w->n_cols + k;
             add_products(acc[t], chunk[0], CHUNK, xt, whole, n_rows);

@@ -22,8 +22,10 @@ void lg_vk_load_device_table(const struct lg_vk_instance *inst, VkDevice device,
                              struct VolkDeviceTable *table)
 {
     pthread_mutex_lock(&volk_lock);
-    vkGetDeviceProcAddr = inst->fn.vkGetDeviceProcAddr; // through which volk fills the table
+    PFN_vkGetDeviceProcAddr before = vkGetDeviceProcAddr; // the host's, where it is linked with the same volk
+    vkGetDeviceProcAddr = inst->fn.vkGetDeviceProcAddr;   // through which volk fills the table
     volkLoadDeviceTable(table, device);
+    vkGetDeviceProcAddr = before;
     pthread_mutex_unlock(&volk_lock);
 }
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "device/vulkan/spirv.h"
 #include "device/vulkan/vk.h"
 #include "util/checked.h"
 
@@ -57,6 +58,23 @@ static bool find_queue_family(const struct lg_vk_instance *inst, VkPhysicalDevic
     return found;
 }
 
+/*
+ * The subgroup operations that the kernels use, as they declare it: SPIR-V's capabilities from
+ * GroupNonUniform on are in the order of Vulkan's bits.
+ */
+static VkSubgroupFeatureFlags needed_operations(void)
+{
+    enum { HEADER_WORDS = 5, OP_CAPABILITY = 17, FIRST = 61, LAST = 68 };
+    VkSubgroupFeatureFlags needed = VK_SUBGROUP_FEATURE_BASIC_BIT;
+    for (uint32_t i = 0; i < LG_K_COUNT; i++) {
+        const uint32_t *words = lg_spirv_modules[i].words + HEADER_WORDS;
+        for (; *words == (2 << 16 | OP_CAPABILITY); words += 2) // they come before all else
+            if (words[1] >= FIRST && words[1] <= LAST)
+                needed |= 1u << (words[1] - FIRST);
+    }
+    return needed;
+}
+
 static int check_features(const struct lg_vk_instance *inst, VkPhysicalDevice physical,
                           struct lg_vk_probe *probe)
 {
@@ -80,17 +98,18 @@ static int check_features(const struct lg_vk_instance *inst, VkPhysicalDevice ph
                                 range->requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT;
     probe->full_subgroups = sizes.subgroupSizeControl && sizes.computeFullSubgroups;
 
-    const VkSubgroupFeatureFlags needed = VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT |
-                                          VK_SUBGROUP_FEATURE_BALLOT_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
     const VkPhysicalDeviceVulkan11Properties *p11 = &probe->props11;
+    const char *name = probe->props.properties.deviceName;
+    VkSubgroupFeatureFlags needed = needed_operations();
     if (!(p11->subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) ||
         (p11->subgroupSupportedOperations & needed) != needed)
-        return lg_fail(inst->env, LLMGPU_E_UNSUPPORTED,
-                       "'%s' lacks subgroup arithmetic, ballot or shuffle in compute shaders (it has 0x%x)",
-                       probe->props.properties.deviceName, p11->subgroupSupportedOperations);
+        return lg_fail(
+            inst->env, LLMGPU_E_UNSUPPORTED,
+            "'%s' has the subgroup operations 0x%x in compute shaders, 0x%x are needed", name,
+            p11->subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT ? p11->subgroupSupportedOperations : 0,
+            needed);
     if (!features12.timelineSemaphore)
-        return lg_fail(inst->env, LLMGPU_E_UNSUPPORTED, "'%s' lacks timeline semaphores",
-                       probe->props.properties.deviceName);
+        return lg_fail(inst->env, LLMGPU_E_UNSUPPORTED, "'%s' lacks timeline semaphores", name);
     return 0;
 }
 
