@@ -5,7 +5,7 @@ import re
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FOLDERS = [".ci", "examples", "include", "kernels", "lib", "subprojects/packagefiles", "tests", "tools"]
-TEXT = (".c", ".h", ".comp", ".glsl", ".py", ".sh", ".build", ".md", ".map", ".supp")
+TEXT = (".c", ".h", ".comp", ".glsl", ".py", ".sh", ".build", ".md", ".map")
 TEXT_NAMES = {"quickstart", "run", "run-tests", "meson_options.txt", ".clang-format", ".editorconfig", ".gitignore"}
 
 
