@@ -109,8 +109,10 @@ static int load(struct run *run, const struct run_values *v)
 {
     double start = cli_seconds();
     int rc = cli_engine_open(&run->engine, &v->engine);
+    llmgpu_session_params params = v->session;
+    params.ignore_end = v->ignore_end;
     if (rc == CLI_OK)
-        rc = cli_session_open(&run->session, &run->engine, &v->session);
+        rc = cli_session_open(&run->session, &run->engine, &params);
     if (rc != CLI_OK)
         return rc;
     run->load_s = cli_seconds() - start;
