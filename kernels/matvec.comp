@@ -15,9 +15,10 @@
 #include "common.glsl"
 
 layout(constant_id = 1) const uint ROWS = 4;
-layout(constant_id = 2) const uint GROUPS = 1;
+layout(constant_id = 2) const uint UNIT_GROUPS = 1; // 1, 2 or 4; 0 is 1
 
 layout(push_constant) uniform Push { lg_matmul_push p; };
+const uint GROUPS = UNIT_GROUPS == 0 ? 1 : UNIT_GROUPS;
 #define W_BINDING 0
 #include "weights.glsl"
 #define X_BINDING 1
