@@ -10,14 +10,14 @@ layout(binding = X_BINDING) readonly buffer X { float x_buf[]; };
 
 void load_x(uint at, out vec4 x[8])
 {
-    for (uint i = 0; i < 8; i++)
+    [[unroll]] for (uint i = 0; i < 8; i++)
         x[i] = vec4(x_buf[at + i * 4], x_buf[at + i * 4 + 1], x_buf[at + i * 4 + 2], x_buf[at + i * 4 + 3]);
 }
 
 // n elements, then zeros
 void load_x_tail(uint at, uint n, out vec4 x[8])
 {
-    for (uint i = 0; i < 32; i++)
+    [[unroll]] for (uint i = 0; i < 32; i++)
         x[i / 4][i % 4] = i < n ? x_buf[at + min(i, n - 1)] : 0;
 }
 #else
@@ -25,7 +25,7 @@ layout(binding = X_BINDING) readonly buffer X { vec4 x_buf[]; };
 
 void load_x(uint at, out vec4 x[8])
 {
-    for (uint i = 0; i < 8; i++)
+    [[unroll]] for (uint i = 0; i < 8; i++)
         x[i] = x_buf[at / 4 + i];
 }
 #endif

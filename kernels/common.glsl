@@ -6,6 +6,7 @@
 // The reductions hold for any subgroup size and any number of subgroups: a subgroup operation, one value per subgroup
 // in shared memory, and then each invocation folds these in their order, so that all get the same bits. Every invocation
 // of the workgroup must call them.
+#extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
 

@@ -14,6 +14,7 @@
 layout(push_constant) uniform Push { lg_embed_push p; };
 layout(binding = 0) readonly buffer Ids { uint ids[]; };
 #define W_BINDING 1
+#define GROUPS 1
 #include "weights.glsl"
 layout(binding = 2) buffer Y { float y[]; };
 

@@ -7,81 +7,175 @@
 //     x     float32 [T][n_cols]
 //     y     float32 [T][y_stride]
 //
-// Grid {ceil(n_rows / TILE_M), ceil(T / TILE_N), 1}: a workgroup makes a tile of TILE_M rows of w by TILE_N rows of x.
-// K goes by in steps of 32: the group of each row of the tile is put into shared memory, decoded, K first; then each
-// invocation adds the products for 4 rows of w and BLOCK_N rows of x in registers. An element's sum runs over K in
-// order, whatever the tile.
+// Grid {ceil(n_rows / TILE_M), ceil(T / TILE_N), 1}: a workgroup makes a tile of TILE_M rows of w by TILE_N rows of x,
+// in one of two forms. In both, an element's sum runs over K in order, whatever the tile.
 //
-// WG * 4 must divide TILE_M * TILE_N, and TILE_M / 4 must divide WG.
+// FORM 0, for GPUs: K goes by in steps of 32. The group of each row of the tile is put into shared memory, decoded, K
+// first; then each invocation adds the products for 4 rows of w and BLOCK_N rows of x in registers. 4 * WG must divide
+// TILE_M * TILE_N, and TILE_M / 4 must divide WG.
+//
+// FORM 1, for a driver that runs on a CPU, where each load is a loop over the lanes and shared memory is no faster: a
+// lane owns BLOCK_N rows of x and all TILE_M rows of w. Its part of x stays in registers for a step of 64 while the
+// rows of w go by, decoded by all lanes alike. WG must divide TILE_N.
 #version 450
 #include "common.glsl"
 
 layout(constant_id = 1) const uint TILE_M = 64;
 layout(constant_id = 2) const uint TILE_N = 64;
+layout(constant_id = 3) const uint FORM = 0;
 
 layout(push_constant) uniform Push { lg_matmul_push p; };
 layout(binding = 0) readonly buffer Dims { uint dims[]; };
+const uint GROUPS = FORM == 0 ? 1 : 2;
 #define W_BINDING 1
 #include "weights.glsl"
 #define X_BINDING 2
 #include "activations.glsl"
 layout(binding = 3) writeonly buffer Y { float y[]; };
 
-const uint M4 = TILE_M / 4;
-const uint BLOCK_N = TILE_M * TILE_N / (4 * gl_WorkGroupSize.x);
+uint n_t, m_tile, t_tile;
 
-shared float w_tile[32][TILE_M];
-shared float x_tile[32][TILE_N];
-
-void stage_w(uint i, uint m, uint g)
+uint row_byte(uint m)
 {
-    vec4 v[8];
-    decode32(min(m, p.n_rows - 1) * p.row_bytes, g, p.n_cols, v);
-    for (uint k = 0; k < 32; k++)
-        w_tile[k][i] = v[k / 4][k % 4];
+    return min(m_tile + m, p.n_rows - 1) * p.row_bytes;
 }
 
-void stage_x(uint i, uint t, uint n_t, uint g)
+void put(uint m, uint t, float sum)
+{
+    if (m_tile + m < p.n_rows && t_tile + t < n_t)
+        y[(t_tile + t) * p.y_stride + p.row_begin + m_tile + m] = sum;
+}
+
+// ---- shared tiles ---------------------------------------------------------------------------------------------------
+
+const uint M4 = TILE_M / 4;
+const uint BLOCK_N = FORM == 0 ? TILE_M * TILE_N / (4 * gl_WorkGroupSize.x) : TILE_N / gl_WorkGroupSize.x;
+
+shared float w_tile[32][FORM == 0 ? TILE_M : 1];
+shared float x_tile[32][FORM == 0 ? TILE_N : 1];
+
+void stage_w(uint m, uint g)
 {
     vec4 v[8];
-    uint at = min(t, n_t - 1) * p.n_cols + g * 32;
+    decode32(row_byte(m), g, p.n_cols, v);
+    [[unroll]] for (uint k = 0; k < 32; k++)
+        w_tile[k][m] = v[k / 4][k % 4];
+}
+
+void stage_x(uint t, uint g)
+{
+    vec4 v[8];
+    uint at = min(t_tile + t, n_t - 1) * p.n_cols + g * 32;
 #ifdef HAS_TAIL
     if ((g + 1) * 32 > p.n_cols)
         load_x_tail(at, p.n_cols - g * 32, v);
     else
 #endif
         load_x(at, v);
-    for (uint k = 0; k < 32; k++)
-        x_tile[k][i] = v[k / 4][k % 4];
+    [[unroll]] for (uint k = 0; k < 32; k++)
+        x_tile[k][t] = v[k / 4][k % 4];
 }
 
-void main()
+void shared_tiles()
 {
-    uint n_t = dims[p.dim], m_tile = gl_WorkGroupID.x * TILE_M, t_tile = gl_WorkGroupID.y * TILE_N;
     uint m_own = gl_LocalInvocationIndex % M4 * 4, t_own = gl_LocalInvocationIndex / M4 * BLOCK_N;
-    if (t_tile >= n_t)
-        return;
-
     vec4 acc[BLOCK_N];
-    for (uint j = 0; j < BLOCK_N; j++)
+    [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
         acc[j] = vec4(0);
     for (uint g = 0; g * 32 < p.n_cols; g++) {
         for (uint i = gl_LocalInvocationIndex; i < TILE_M + TILE_N; i += WG) {
             if (i < TILE_M)
-                stage_w(i, m_tile + i, g);
+                stage_w(i, g);
             else
-                stage_x(i - TILE_M, t_tile + i - TILE_M, n_t, g);
+                stage_x(i - TILE_M, g);
         }
         barrier();
         for (uint k = 0; k < 32; k++) {
             vec4 a = vec4(w_tile[k][m_own], w_tile[k][m_own + 1], w_tile[k][m_own + 2], w_tile[k][m_own + 3]);
-            for (uint j = 0; j < BLOCK_N; j++)
+            [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
                 acc[j] += a * x_tile[k][t_own + j];
         }
         barrier();
     }
-    for (uint j = 0; j < BLOCK_N; j++)
-        for (uint i = 0; i < 4; i++)
-            if (t_tile + t_own + j < n_t && m_tile + m_own + i < p.n_rows)
-                y[(t_tile + t_own + j) * p.y_stride + p.row_begin + m_tile + m_own + i] = acc[j][i];
+    [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
+        [[unroll]] for (uint i = 0; i < 4; i++)
+            put(m_own + i, t_own + j, acc[j][i]);
+}
+
+// ---- lanes own rows of x --------------------------------------------------------------------------------------------
+
+vec4 x_own[FORM == 0 ? 1 : BLOCK_N * GROUPS * 8];
+float sums[FORM == 0 ? 1 : TILE_M * BLOCK_N];
+
+// the row of x of a lane's block
+uint own_t(uint j)
+{
+    return j * WG + gl_LocalInvocationIndex;
+}
+
+void load_own_x(uint u, uint n_groups)
+{
+    [[dont_unroll]] for (uint i = 0; i < BLOCK_N * GROUPS; i++) {
+        uint t = min(t_tile + own_t(i / GROUPS), n_t - 1), g = min(u * GROUPS + i % GROUPS, n_groups - 1);
+        vec4 v[8];
+        load_x(t * p.n_cols + g * 32, v);
+        [[unroll]] for (uint j = 0; j < 8; j++)
+            x_own[i * 8 + j] = v[j];
+    }
+}
+
+void add_unit(uint m, uint u, uint n_groups)
+{
+    vec4 sum[BLOCK_N];
+    [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
+        sum[j] = vec4(0);
+    load_unit(row_byte(m), u);
+    [[unroll]] for (uint c = 0; c < GROUPS; c++) {
+        vec4 v[8];
+        decoded(u, c, v);
+        bool inside = u * GROUPS + c < n_groups; // a row may end within a unit
+        [[unroll]] for (uint i = 0; i < 8; i++) {
+            vec4 w4 = inside ? v[i] : vec4(0);
+            [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
+                sum[j] += w4 * x_own[(j * GROUPS + c) * 8 + i];
+        }
+    }
+    [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
+        sums[m * BLOCK_N + j] += (sum[j].x + sum[j].y) + (sum[j].z + sum[j].w);
+}
+
+void own_rows()
+{
+    [[dont_unroll]] for (uint i = 0; i < TILE_M * BLOCK_N; i++)
+        sums[i] = 0;
+    uint n_groups = p.n_cols / 32;
+    for (uint u = 0; u * GROUPS < n_groups; u++) {
+        load_own_x(u, n_groups);
+        [[dont_unroll]] for (uint m = 0; m < TILE_M; m++)
+            add_unit(m, u, n_groups);
+    }
+    [[dont_unroll]] for (uint m = 0; m < TILE_M; m++) {
+        [[dont_unroll]] for (uint j = 0; j < BLOCK_N; j++) {
+            float sum = sums[m * BLOCK_N + j];
+#ifdef HAS_TAIL
+            uint t = min(t_tile + own_t(j), n_t - 1);
+            for (uint k = n_groups * 32; k < p.n_cols; k++)
+                sum += load_weight(row_byte(m), k) * x_buf[t * p.n_cols + k];
+#endif
+            put(m, own_t(j), sum);
+        }
+    }
+}
+
+void main()
+{
+    n_t = dims[p.dim];
+    m_tile = gl_WorkGroupID.x * TILE_M;
+    t_tile = gl_WorkGroupID.y * TILE_N;
+    if (t_tile >= n_t)
+        return;
+    if (FORM == 0)
+        shared_tiles();
+    else
+        own_rows();
 }

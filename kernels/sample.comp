@@ -75,17 +75,17 @@ uvec2 share_of(uvec2 total, float share)
     return uvec2(v.x >> 16 | v.y << 16, v.y >> 16);
 }
 
-// Ascends with the logit; 0 for what is never drawn, NaN and minus infinity.
+// Ascends with the logit; 0 for NaN, which is never drawn.
 uint key_of(float logit)
 {
     uint bits = floatBitsToUint(logit);
     uint key = (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
-    return (bits & 0x7fffffffu) > 0x7f800000u || bits == 0xff800000u ? 0 : key;
+    return (bits & 0x7fffffffu) > 0x7f800000u ? 0 : key;
 }
 
 uint mass_of(float logit, float top)
 {
-    return uint(exp(logit - top) * 16777216.0 + 0.5);
+    return logit == top ? 1 << 24 : uint(exp(logit - top) * 16777216.0 + 0.5);
 }
 
 // The largest key such that the candidates with at least this key count `k` or more (by_mass false), or hold at least
@@ -143,7 +143,7 @@ uint draw(uint o, uint slot)
     uint row = o * p.n_vocab, greedy = best[2 * o];
     float top = uintBitsToFloat(best[2 * o + 1]);
     float temperature = samplers[slot].temperature;
-    if (temperature <= 0 || isinf(top) || isnan(top))
+    if (temperature <= 0)
         return greedy;
 
     uint lowest = 1;
@@ -161,7 +161,8 @@ uint draw(uint o, uint slot)
         float logit = logits[row + i];
         if (key_of(logit) < lowest || logit < min_logit)
             continue;
-        float s = (logit - top) / temperature + lg_random_gumbel(random, i);
+        float below = logit == top ? 0 : logit - top; // also where both are infinite
+        float s = below / temperature + lg_random_gumbel(random, i);
         if (s > score) {
             score = s;
             token = i;

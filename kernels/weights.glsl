@@ -1,16 +1,29 @@
 // SPDX-License-Identifier: MIT
 //
-// Decoding of weight rows, one format per compilation (-DW_Q4_K and so on). A row is read in groups of 32 weights; a
-// group of any format is 32 small numbers and, for each half of it, a factor and an offset:
+// Decoding of weight rows, one format per compilation (-DW_Q4_K and so on). Weights come in groups of 32; a group of any
+// format is 32 small numbers and, for each half of it, a factor and an offset:
 //
 //     weight[i] = scale[i / 16] * quant[i] + offset[i / 16]
 //
-// The storage buffer is bound as words. Rows and blocks may begin at any even byte; a word is read only if at least one
-// byte of it belongs to the row.
+// load_unit() reads GROUPS neighbouring groups at once, decode() then gives each of them. GPUs take one group at a time;
+// a driver that runs on a CPU pays for each load more than for its bytes, and takes four.
 //
-// Before the inclusion: W_BINDING, the binding of the weights.
+// The storage buffer is read 16 bytes at a time, wherever a row or a block begins: a run of bytes is covered by aligned
+// loads, then shifted into place. So the last 16 bytes of a view may be read as a whole; its size is to be rounded up to
+// a multiple of 16.
+//
+// Before the inclusion: W_BINDING, the binding of the weights, and GROUPS, a constant: 1, 2 or 4.
+
+#if defined(W_Q4_K) || defined(W_Q5_K)
+#define W_ALIGN 16 // bytes: of rows and blocks
+#elif defined(W_F32) || defined(W_Q4_1) || defined(W_Q5_1) || defined(W_Q2_K)
+#define W_ALIGN 4
+#else
+#define W_ALIGN 2
+#endif
 
 layout(binding = W_BINDING) readonly buffer Weights { uint w[]; };
+layout(binding = W_BINDING) readonly buffer Weights4 { uvec4 w4[]; };
 
 struct Group {
     vec4 quant[8];
@@ -18,20 +31,51 @@ struct Group {
     vec2 offset;
 };
 
-// (float16 in the lower half, float16 in the upper half)
-#define halves(word) unpackHalf2x16(word)
+// ---- runs of bytes --------------------------------------------------------------------------------------------------
 
-// 16 bits at an even byte address
-uint load16(uint byte)
+const uint MAX_RUN = 36; // 16-byte units of the longest unit, 512 bytes of float32, with spare ones
+uvec4 run[MAX_RUN];
+
+// Puts `size` bytes from an even address on into run[first ..]. n = ceil(size / 16); run[first + n] is used as well.
+void load_run(uint first, uint byte, uint size)
 {
-    return bitfieldExtract(w[byte >> 2], int(byte & 2) * 8, 16);
+    uint at = byte >> 4, n = (size + 15) / 16;
+    [[unroll]] for (uint i = 0; i < n; i++)
+        run[first + i] = w4[at + i];
+#if W_ALIGN < 16
+    run[first + n] = uvec4(0);
+    if ((byte & 15) + size > n * 16)
+        run[first + n] = w4[at + n];
+    bool by8 = (byte & 8) != 0, by4 = (byte & 4) != 0, by2 = (byte & 2) != 0;
+    [[unroll]] for (uint i = 0; i < n; i++)
+        run[first + i] = by8 ? uvec4(run[first + i].zw, run[first + i + 1].xy) : run[first + i];
+    uvec2 end = by8 ? run[first + n].zw : run[first + n].xy;
+    run[first + n].xy = end;
+    [[unroll]] for (uint i = 0; i < n; i++)
+        run[first + i] = by4 ? uvec4(run[first + i].yzw, run[first + i + 1].x) : run[first + i];
+#if W_ALIGN < 4
+    run[first + n].x = by4 ? end.y : end.x;
+    [[unroll]] for (uint i = 0; i < n; i++) {
+        uvec4 shifted = run[first + i] >> 16 | uvec4(run[first + i].yzw, run[first + i + 1].x) << 16;
+        run[first + i] = by2 ? shifted : run[first + i];
+    }
+#endif
+#endif
 }
 
-// `word` and its successor in memory, as seen from an address that is `shift` bits (0 or 16) later
-uint funnel(uint word, uint next, uint shift)
+uint run_word(uint first, uint i)
 {
-    return word >> shift | (next << 1) << (31 - shift);
+    return run[first + i / 4][i % 4];
 }
+
+// 32 bits from an even byte of the run on
+uint run_at(uint first, uint byte)
+{
+    uint word = run_word(first, byte / 4);
+    return byte % 4 == 0 ? word : word >> 16 | run_word(first, byte / 4 + 1) << 16;
+}
+
+// ---- numbers --------------------------------------------------------------------------------------------------------
 
 // the four bytes of a word as floats
 vec4 bytes4(uint word)
@@ -41,319 +85,292 @@ vec4 bytes4(uint word)
 
 vec4 signed_bytes4(uint word)
 {
-    ivec4 v = ivec4(word << 24, word << 16, word << 8, word);
-    return vec4(v >> 24);
+    return vec4(ivec4(word << 24, word << 16, word << 8, word) >> 24);
 }
 
-// 4-bit numbers of 16 bytes: the lower halves are quants 0..15, the upper ones 16..31
-#define NIBBLES(group, words, bias)                        \
-    for (uint i = 0; i < 4; i++) {                         \
-        group.quant[i] = bytes4(words[i] & 0x0f0f0f0f) - bias; \
-        group.quant[i + 4] = bytes4((words[i] >> 4) & 0x0f0f0f0f) - bias; \
+// float16 in the lower half of a word
+float half_at(uint word)
+{
+    return unpackHalf2x16(word).x;
+}
+
+// 4 bits of `high`, from bit `bit` on, as bit 4 of four bytes
+uint fifth_bits(uint high, uint bit)
+{
+    uint b = (high >> bit) & 15;
+    return (b | b << 7 | b << 14 | b << 21) << 4 & 0x10101010;
+}
+
+// Sixteen bytes of two 4-bit numbers each, the lower ones before the upper ones, and perhaps a fifth bit for each.
+void nibbles(uint byte, uint high, float bias, inout Group r)
+{
+    [[unroll]] for (uint i = 0; i < 4; i++) {
+        uint q = run_at(0, byte + i * 4);
+        r.quant[i] = bytes4((q & 0x0f0f0f0f) | fifth_bits(high, i * 4)) - bias;
+        r.quant[i + 4] = bytes4(((q >> 4) & 0x0f0f0f0f) | fifth_bits(high, i * 4 + 16)) - bias;
     }
+}
 
 #if defined(W_F32) || defined(W_F16) || defined(W_BF16)
 // ---- plain numbers: rows of any length ------------------------------------------------------------------------------
 #define HAS_TAIL
 
 #if defined(W_F32)
-float load_weight(uint row_byte, uint i)
-{
-    return uintBitsToFloat(w[(row_byte >> 2) + i]);
-}
-
-Group decode(uint row_byte, uint g)
-{
-    Group r;
-    uint at = (row_byte >> 2) + g * 32;
-    for (uint i = 0; i < 8; i++)
-        r.quant[i] = uintBitsToFloat(uvec4(w[at + i * 4], w[at + i * 4 + 1], w[at + i * 4 + 2], w[at + i * 4 + 3]));
-    r.scale = vec2(1);
-    r.offset = vec2(0);
-    return r;
-}
+const uint GROUP_BYTES = 128;
 #else
+const uint GROUP_BYTES = 64;
+#endif
+
 #if defined(W_F16)
 #define PAIR(word) unpackHalf2x16(word)
 #else
-#define PAIR(word) uintBitsToFloat(uvec2(word << 16, word & 0xffff0000u))
-#endif
-float load_weight(uint row_byte, uint i)
-{
-    return PAIR(load16(row_byte + i * 2)).x;
-}
-
-Group decode(uint row_byte, uint g)
-{
-    Group r;
-    uint byte = row_byte + g * 64, at = byte >> 2, shift = (byte & 2) * 8;
-    uint word = w[at];
-    for (uint i = 0; i < 16; i++) {
-        // an aligned group ends with word 15; word 16 may be beyond the buffer then
-        uint next = w[at + (i < 15 ? i + 1 : 15 + (shift >> 4))];
-        vec2 pair = PAIR(funnel(word, next, shift));
-        r.quant[i / 2][(i % 2) * 2] = pair.x;
-        r.quant[i / 2][(i % 2) * 2 + 1] = pair.y;
-        word = next;
-    }
-    r.scale = vec2(1);
-    r.offset = vec2(0);
-    return r;
-}
+#define PAIR(word) uintBitsToFloat(uvec2((word) << 16, (word) & 0xffff0000u))
 #endif
 
-// The last group of a row whose length is not a multiple of 32: n weights, then zeros.
-Group decode_tail(uint row_byte, uint g, uint n)
+Group plain()
 {
     Group r;
-    for (uint i = 0; i < 32; i++)
-        r.quant[i / 4][i % 4] = i < n ? load_weight(row_byte, g * 32 + min(i, n - 1)) : 0;
     r.scale = vec2(1);
     r.offset = vec2(0);
     return r;
 }
 
-#elif defined(W_Q4_0)
-// ---- blocks of 32 ---------------------------------------------------------------------------------------------------
-// d float16, quants 16 bytes: d * (q - 8)
-Group decode(uint row_byte, uint g)
+void load_unit(uint row_byte, uint u)
 {
-    Group r;
-    uint byte = row_byte + g * 18, at = byte >> 2, shift = (byte & 2) * 8;
-    uint v[5] = uint[](w[at], w[at + 1], w[at + 2], w[at + 3], w[at + 4]);
-    uint q[4];
-    for (uint i = 0; i < 4; i++)
-        q[i] = funnel(v[i], v[i + 1], 16);
-    if (shift != 0)
-        q = uint[](v[1], v[2], v[3], v[4]);
-    NIBBLES(r, q, 8)
-    r.scale = vec2(halves(v[0] >> shift).x);
-    r.offset = vec2(0);
-    return r;
+    load_run(0, row_byte + u * (GROUPS * GROUP_BYTES), GROUPS * GROUP_BYTES);
 }
 
-#elif defined(W_Q4_1)
-#define HAS_OFFSET
-// d, m float16, quants 16 bytes: d * q + m
-Group decode(uint row_byte, uint g)
+Group decode(uint u, uint c)
 {
-    Group r;
-    uint at = (row_byte >> 2) + g * 5;
-    uint q[4] = uint[](w[at + 1], w[at + 2], w[at + 3], w[at + 4]);
-    NIBBLES(r, q, 0)
-    vec2 dm = halves(w[at]);
-    r.scale = dm.xx;
-    r.offset = dm.yy;
-    return r;
-}
-
-#elif defined(W_Q5_0) || defined(W_Q5_1)
-// 4 bits of `high`, from bit `bit` on, as bit 4 of four bytes
-uint fifth_bits(uint high, uint bit)
-{
-    uint b = bitfieldExtract(high, int(bit), 4);
-    return (b | b << 7 | b << 14 | b << 21) << 4 & 0x10101010;
-}
-
-void quants5(uint q[4], uint high, float bias, inout Group r)
-{
-    for (uint i = 0; i < 4; i++) {
-        r.quant[i] = bytes4((q[i] & 0x0f0f0f0f) | fifth_bits(high, i * 4)) - bias;
-        r.quant[i + 4] = bytes4(((q[i] >> 4) & 0x0f0f0f0f) | fifth_bits(high, i * 4 + 16)) - bias;
-    }
-}
-
-#if defined(W_Q5_0)
-// d float16, fifth bits 4 bytes, quants 16 bytes: d * (q - 16)
-Group decode(uint row_byte, uint g)
-{
-    Group r;
-    uint byte = row_byte + g * 22, at = byte >> 2, shift = (byte & 2) * 8;
-    uint v[6] = uint[](w[at], w[at + 1], w[at + 2], w[at + 3], w[at + 4], w[at + 5]);
-    uint q[5];
-    for (uint i = 0; i < 5; i++)
-        q[i] = shift != 0 ? v[i + 1] : funnel(v[i], v[i + 1], 16);
-    quants5(uint[](q[1], q[2], q[3], q[4]), q[0], 16, r);
-    r.scale = vec2(halves(v[0] >> shift).x);
-    r.offset = vec2(0);
-    return r;
-}
+    Group r = plain();
+    [[unroll]] for (uint i = 0; i < 8; i++) {
+#if defined(W_F32)
+        r.quant[i] = uintBitsToFloat(run[c * 8 + i]);
 #else
-#define HAS_OFFSET
-// d, m float16, fifth bits 4 bytes, quants 16 bytes: d * q + m
-Group decode(uint row_byte, uint g)
-{
-    Group r;
-    uint at = (row_byte >> 2) + g * 6;
-    quants5(uint[](w[at + 2], w[at + 3], w[at + 4], w[at + 5]), w[at + 1], 0, r);
-    vec2 dm = halves(w[at]);
-    r.scale = dm.xx;
-    r.offset = dm.yy;
-    return r;
-}
+        r.quant[i] = vec4(PAIR(run_word(0, c * 16 + i * 2)), PAIR(run_word(0, c * 16 + i * 2 + 1)));
 #endif
-
-#elif defined(W_Q8_0)
-// d float16, quants 32 signed bytes: d * q
-Group decode(uint row_byte, uint g)
-{
-    Group r;
-    uint byte = row_byte + g * 34, at = byte >> 2, shift = (byte & 2) * 8;
-    uint word = w[at];
-    r.scale = vec2(halves(word >> shift).x);
-    r.offset = vec2(0);
-    for (uint i = 0; i < 8; i++) {
-        uint next = w[at + 1 + i];
-        r.quant[i] = signed_bytes4(shift != 0 ? next : funnel(word, next, 16));
-        word = next;
     }
     return r;
 }
 
-#elif defined(W_Q2_K)
-// ---- blocks of 256: group j of a block, j < 8 -----------------------------------------------------------------------
+// weight k of a row
+float load_weight(uint row_byte, uint k)
+{
+#if defined(W_F32)
+    return uintBitsToFloat(w[(row_byte >> 2) + k]);
+#else
+    uint byte = row_byte + k * 2;
+    return PAIR(bitfieldExtract(w[byte >> 2], int(byte & 2) * 8, 16)).x;
+#endif
+}
+
+#elif defined(W_Q4_0) || defined(W_Q4_1) || defined(W_Q5_0) || defined(W_Q5_1) || defined(W_Q8_0)
+// ---- blocks of 32 ---------------------------------------------------------------------------------------------------
+
+#if defined(W_Q4_0)
+const uint BLOCK = 18;
+#elif defined(W_Q4_1)
+const uint BLOCK = 20;
+#elif defined(W_Q5_0)
+const uint BLOCK = 22;
+#elif defined(W_Q5_1)
+const uint BLOCK = 24;
+#else
+const uint BLOCK = 34;
+#endif
+#if defined(W_Q4_1) || defined(W_Q5_1)
+#define HAS_OFFSET
+#endif
+
+void load_unit(uint row_byte, uint u)
+{
+    load_run(0, row_byte + u * (GROUPS * BLOCK), GROUPS * BLOCK);
+}
+
+Group decode(uint u, uint c)
+{
+    Group r;
+    uint byte = c * BLOCK, head = run_at(0, byte);
+    r.scale = vec2(half_at(head));
+    r.offset = vec2(0);
+#if defined(W_Q4_0)
+    nibbles(byte + 2, 0, 8, r); // d float16, quants 16 bytes: d * (q - 8)
+#elif defined(W_Q4_1)
+    nibbles(byte + 4, 0, 0, r); // d, m float16, quants 16 bytes: d * q + m
+    r.offset = unpackHalf2x16(head).yy;
+#elif defined(W_Q5_0)
+    nibbles(byte + 6, run_at(0, byte + 2), 16, r); // d float16, fifth bits 4 bytes, quants 16 bytes: d * (q - 16)
+#elif defined(W_Q5_1)
+    nibbles(byte + 8, run_at(0, byte + 4), 0, r); // d, m float16, fifth bits 4 bytes, quants 16 bytes: d * q + m
+    r.offset = unpackHalf2x16(head).yy;
+#else
+    [[unroll]] for (uint i = 0; i < 8; i++) // d float16, quants 32 signed bytes: d * q
+        r.quant[i] = signed_bytes4(run_at(0, byte + 2 + i * 4));
+#endif
+    return r;
+}
+
+#else
+// ---- blocks of 256: eight groups, j = 0 .. 7, in two halves ---------------------------------------------------------
+
+#define UNIT_BLOCK(u) ((u) * GROUPS >> 3)
+#define UNIT_GROUP(u, c) (((u) * GROUPS & 7) + (c)) // j
+
+#if defined(W_Q2_K)
 #define HAS_OFFSET
 // 16 bytes (4-bit scale, 4-bit minimum), quants of 2 bits 64 bytes, d and dmin float16: d * scale * q - dmin * minimum
-Group decode(uint row_byte, uint g)
+uint unit_scales[2]; // the second of GROUPS 4
+vec2 unit_d;
+
+void load_unit(uint row_byte, uint u)
+{
+    uint byte = row_byte + UNIT_BLOCK(u) * 84, j = UNIT_GROUP(u, 0);
+    unit_d = unpackHalf2x16(w[(byte >> 2) + 20]);
+    unit_scales[0] = w[(byte >> 2) + (j >> 1)] >> (j & 1) * 16;
+    if (GROUPS > 2)
+        unit_scales[1] = w[(byte >> 2) + (j >> 1) + 1];
+    load_run(0, byte + 16 + (j >> 2) * 32, 32);
+}
+
+Group decode(uint u, uint c)
 {
     Group r;
-    uint at = (row_byte >> 2) + (g >> 3) * 21, j = g & 7;
-    vec2 d = halves(w[at + 20]);
-    uint sc = bitfieldExtract(w[at + (j >> 1)], int(j & 1) * 16, 16);
-    r.scale = d.x * vec2(sc & 15, (sc >> 8) & 15);
-    r.offset = -(d.y * vec2((sc >> 4) & 15, sc >> 12));
-    uint q_at = at + 4 + (j >> 2) * 8, shift = (j & 3) * 2;
-    for (uint i = 0; i < 8; i++)
-        r.quant[i] = bytes4((w[q_at + i] >> shift) & 0x03030303);
+    uint sc = unit_scales[c >> 1] >> (c & 1) * 16, shift = (UNIT_GROUP(u, c) & 3) * 2;
+    r.scale = unit_d.x * vec2(sc & 15, (sc >> 8) & 15);
+    r.offset = -(unit_d.y * vec2((sc >> 4) & 15, (sc >> 12) & 15));
+    [[unroll]] for (uint i = 0; i < 8; i++)
+        r.quant[i] = bytes4((run_word(0, i) >> shift) & 0x03030303);
     return r;
 }
 
 #elif defined(W_Q3_K)
 // high bits 32 bytes, lower 2 bits 64 bytes, sixteen 6-bit scales in 12 bytes, d float16:
 // d * (scale - 32) * (q - 4), where q has 3 bits
-Group decode(uint row_byte, uint g)
+void load_unit(uint row_byte, uint u)
+{
+    uint byte = row_byte + UNIT_BLOCK(u) * 110;
+    load_run(0, byte, 32);
+    load_run(3, byte + 32 + (UNIT_GROUP(u, 0) >> 2) * 32, 32);
+    load_run(6, byte + 96, 14);
+}
+
+Group decode(uint u, uint c)
 {
     Group r;
-    uint byte = row_byte + (g >> 3) * 110, j = g & 7;
-    uint at = byte >> 2, shift = (byte & 2) * 8, step = shift >> 4;
-    // scale s: lower 4 bits in byte s % 8 (upper half of the byte from 8 on), upper 2 bits at 2 * (s / 4) of byte 8 + s % 4
-    uint s = j * 2, sc_byte = byte + 96;
-    uint low = load16(sc_byte + (s & 7)) >> ((s >> 3) * 4);
-    uint high = load16(sc_byte + 8 + (s & 3)) >> ((s >> 2) * 2);
+    uint j = UNIT_GROUP(u, c), shift = (j & 3) * 2;
+    // Scale s has its lower 4 bits in byte s % 8 (from s = 8 on the upper half of the byte) and its upper 2 in byte
+    // 8 + s % 4, at bit 2 * (s / 4). This group has s = 2j and 2j + 1.
+    uint low = run[6][(j >> 1) & 1] >> (j & 1) * 16 >> (j >> 2) * 4;
+    uint high = run[6].z >> (j & 1) * 16 >> (j >> 1) * 2;
     uint sc = (low & 0x0f0f) | (high & 0x0303) << 4;
-    float d = halves(load16(byte + 108)).x;
-    r.scale = d * (vec2(sc & 0xff, sc >> 8) - 32);
+    r.scale = half_at(run[6].w) * (vec2(sc & 0xff, sc >> 8) - 32);
     r.offset = vec2(0);
-    uint q_at = at + 8 + (j >> 2) * 8, q_word = w[q_at], h_word = w[at];
-    for (uint i = 0; i < 8; i++) {
-        uint q_next = w[q_at + i + 1], h_next = w[at + i + 1];
-        uint q = (funnel(q_word, q_next, shift) >> ((j & 3) * 2)) & 0x03030303;
-        uint h = (funnel(h_word, h_next, shift) >> j) & 0x01010101;
-        r.quant[i] = bytes4(q | h << 2) - 4;
-        q_word = q_next;
-        h_word = h_next;
-    }
+    [[unroll]] for (uint i = 0; i < 8; i++)
+        r.quant[i] = bytes4(((run_word(3, i) >> shift) & 0x03030303) | ((run_word(0, i) >> j) & 0x01010101) << 2) - 4;
     return r;
 }
 
 #elif defined(W_Q4_K) || defined(W_Q5_K)
 #define HAS_OFFSET
-// Both begin with d and dmin float16 and eight 6-bit scales and minimums in 12 bytes; bind the blocks' 16-byte units.
-layout(binding = W_BINDING) readonly buffer Weights4 { uvec4 w4[]; };
+// d and dmin float16, eight 6-bit scales and minimums in 12 bytes, in Q5_K the fifth bits 32 bytes (bit j of a byte
+// belongs to group j), quants 128 bytes: d * scale * q - dmin * minimum
+uvec4 unit_head;
 
-// (scale, minimum) of group j: 6 bits in bytes j and j + 4 for j < 4; above, 4 bits in byte j + 4 and 2 more on top of
+void load_unit(uint row_byte, uint u)
+{
+    uint n_quants = GROUPS > 2 ? 64 : 32; // two groups share 32 bytes
+#if defined(W_Q4_K)
+    uint byte = row_byte + UNIT_BLOCK(u) * 144;
+    load_run(2, byte + 16 + (UNIT_GROUP(u, 0) >> 1) * 32, n_quants);
+#else
+    uint byte = row_byte + UNIT_BLOCK(u) * 176;
+    load_run(0, byte + 16, 32);
+    load_run(2, byte + 48 + (UNIT_GROUP(u, 0) >> 1) * 32, n_quants);
+#endif
+    unit_head = w4[byte >> 4];
+}
+
+// (scale, minimum) of group j: 6 bits of bytes j and j + 4 for j < 4; above, 4 bits of byte j + 4 and 2 more on top of
 // bytes j - 4 and j
 vec2 scale_min(uvec3 packed, uint j)
 {
-    uint b = (j & 3) * 8;
-    uvec3 p = packed >> b;
+    uvec3 p = packed >> (j & 3) * 8;
     uint sc = j < 4 ? p.x & 63 : (p.z & 15) | ((p.x & 0xc0) >> 2);
     uint mn = j < 4 ? p.y & 63 : ((p.z >> 4) & 15) | ((p.y & 0xc0) >> 2);
     return vec2(sc, mn);
 }
 
-void scales_k(uvec4 head, uint j, inout Group r)
+Group decode(uint u, uint c)
 {
-    vec2 v = halves(head.x) * scale_min(head.yzw, j);
+    Group r;
+    uint j = UNIT_GROUP(u, c), shift = (j & 1) * 4;
+    vec2 v = unpackHalf2x16(unit_head.x) * scale_min(unit_head.yzw, j);
     r.scale = v.xx;
     r.offset = -v.yy;
-}
-
-#if defined(W_Q4_K)
-// quants 128 bytes: d * scale * q - dmin * minimum
-Group decode(uint row_byte, uint g)
-{
-    Group r;
-    uint at = (row_byte >> 4) + (g >> 3) * 9, j = g & 7;
-    scales_k(w4[at], j, r);
-    uint q_at = at + 1 + (j >> 1) * 2, shift = (j & 1) * 4;
-    for (uint i = 0; i < 2; i++) {
-        uvec4 q = (w4[q_at + i] >> shift) & 0x0f0f0f0f;
-        for (uint k = 0; k < 4; k++)
-            r.quant[i * 4 + k] = bytes4(q[k]);
-    }
-    return r;
-}
-#else
-// fifth bits 32 bytes (bit j of a byte belongs to group j), quants 128 bytes: d * scale * q - dmin * minimum
-Group decode(uint row_byte, uint g)
-{
-    Group r;
-    uint at = (row_byte >> 4) + (g >> 3) * 11, j = g & 7;
-    scales_k(w4[at], j, r);
-    uint q_at = at + 3 + (j >> 1) * 2, shift = (j & 1) * 4;
-    for (uint i = 0; i < 2; i++) {
-        uvec4 q = ((w4[q_at + i] >> shift) & 0x0f0f0f0f) | ((w4[at + 1 + i] >> j) & 0x01010101) << 4;
-        for (uint k = 0; k < 4; k++)
-            r.quant[i * 4 + k] = bytes4(q[k]);
-    }
-    return r;
-}
+    [[unroll]] for (uint i = 0; i < 8; i++) {
+        uint q = (run_word(2 + (c >> 1) * 2, i) >> shift) & 0x0f0f0f0f;
+#if defined(W_Q5_K)
+        q |= ((run_word(0, i) >> j) & 0x01010101) << 4;
 #endif
+        r.quant[i] = bytes4(q);
+    }
+    return r;
+}
 
 #elif defined(W_Q6_K)
 // lower 4 bits 128 bytes, upper 2 bits 64 bytes, scales 16 signed bytes, d float16: d * scale * (q - 32)
-Group decode(uint row_byte, uint g)
+void load_unit(uint row_byte, uint u)
+{
+    uint byte = row_byte + UNIT_BLOCK(u) * 210, j = UNIT_GROUP(u, 0);
+    load_run(0, byte + (j >> 2) * 64 + (j & 1) * 32, GROUPS > 1 ? 64 : 32);
+    load_run(5, byte + 128 + (j >> 2) * 32, 32);
+    load_run(8, byte + 192, 18);
+}
+
+Group decode(uint u, uint c)
 {
     Group r;
-    uint byte = row_byte + (g >> 3) * 210, j = g & 7;
-    uint at = byte >> 2, shift = (byte & 2) * 8;
-    int sc = int(load16(byte + 192 + j * 2));
-    float d = halves(load16(byte + 208)).x;
-    r.scale = d * vec2(bitfieldExtract(sc, 0, 8), bitfieldExtract(sc, 8, 8));
+    uint j = UNIT_GROUP(u, c), l_shift = (j & 2) * 2, h_shift = (j & 3) * 2;
+    int sc = int(((j >> 2) == 0 ? run[8][(j >> 1) & 1] : run[8][2 + ((j >> 1) & 1)]) >> (j & 1) * 16);
+    r.scale = half_at(run[9].x) * vec2(bitfieldExtract(sc, 0, 8), bitfieldExtract(sc, 8, 8));
     r.offset = vec2(0);
-    uint l_at = at + (j >> 2) * 16 + (j & 1) * 8, h_at = at + 32 + (j >> 2) * 8;
-    uint l_shift = (j & 2) * 2, h_shift = (j & 3) * 2;
-    uint l_word = w[l_at], h_word = w[h_at];
-    for (uint i = 0; i < 8; i++) {
-        uint l_next = w[l_at + i + 1], h_next = w[h_at + i + 1];
-        uint l = (funnel(l_word, l_next, shift) >> l_shift) & 0x0f0f0f0f;
-        uint h = (funnel(h_word, h_next, shift) >> h_shift) & 0x03030303;
+    [[unroll]] for (uint i = 0; i < 8; i++) {
+        uint l = (run_word((c & 1) * 2, i) >> l_shift) & 0x0f0f0f0f;
+        uint h = (run_word(5, i) >> h_shift) & 0x03030303;
         r.quant[i] = bytes4(l | h << 4) - 32;
-        l_word = l_next;
-        h_word = h_next;
     }
     return r;
 }
 #else
 #error "no weight format chosen"
 #endif
-
-// 32 consecutive weights as the format defines them.
-void decode32(uint row_byte, uint g, uint n_cols, out vec4 v[8])
-{
-#ifdef HAS_TAIL
-    if ((g + 1) * 32 > n_cols) {
-        v = decode_tail(row_byte, g, n_cols - g * 32).quant;
-        return;
-    }
 #endif
-    Group r = decode(row_byte, g);
-    for (uint i = 0; i < 8; i++) {
+
+// the weights of group c of the unit, as the format defines them
+void decoded(uint u, uint c, out vec4 v[8])
+{
+    Group r = decode(u, c);
+    [[unroll]] for (uint i = 0; i < 8; i++) {
 #ifdef HAS_OFFSET
         v[i] = r.scale[i / 4] * r.quant[i] + r.offset[i / 4];
+#elif defined(HAS_TAIL)
+        v[i] = r.quant[i];
 #else
         v[i] = r.scale[i / 4] * r.quant[i];
 #endif
     }
+}
+
+// 32 consecutive weights, zeros past the end of the row; for kernels with GROUPS 1.
+void decode32(uint row_byte, uint g, uint n_cols, out vec4 v[8])
+{
+#ifdef HAS_TAIL
+    if ((g + 1) * 32 > n_cols) {
+        for (uint i = 0; i < 32; i++)
+            v[i / 4][i % 4] = g * 32 + i < n_cols ? load_weight(row_byte, min(g * 32 + i, n_cols - 1)) : 0;
+        return;
+    }
+#endif
+    load_unit(row_byte, g);
+    decoded(g, 0, v);
 }

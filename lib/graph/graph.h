@@ -21,8 +21,10 @@ struct lg_tuning {
     uint32_t matvec_wg;
     uint32_t matvec_rows; // rows of a weight for each subgroup
     uint32_t matvec_rows_per_wg;
+    uint32_t matvec_groups; // of 32 weights that a lane takes at a time
     uint32_t matmul_wg;
     uint32_t matmul_m, matmul_n; // tile: weight rows x rows of x
+    uint32_t matmul_form;        // 0: for GPUs; 1: for a driver that runs on a CPU
 };
 
 /** The one place where sizes are chosen (tuning.c). */

@@ -118,7 +118,7 @@ static void add_matmul(struct lg_graph *g, struct lg_view x, const struct lg_wei
         struct lg_chain_op op = {
             .kernel = matvec_kernels[w->type],
             .views = {part, x, y},
-            .spec = {t->matvec_wg, t->matvec_rows},
+            .spec = {t->matvec_wg, t->matvec_rows, t->matvec_groups},
             .grid = rows_at_y(g, lg_div_up(n, t->matvec_rows_per_wg)),
             PUSH(push),
             .label = "matvec",
@@ -128,7 +128,7 @@ static void add_matmul(struct lg_graph *g, struct lg_view x, const struct lg_wei
         struct lg_chain_op op = {
             .kernel = matmul_kernels[w->type],
             .views = {all(g->batch->dims), part, x, y},
-            .spec = {t->matmul_wg, t->matmul_m, t->matmul_n},
+            .spec = {t->matmul_wg, t->matmul_m, t->matmul_n, t->matmul_form},
             .grid = {.grid = {lg_div_up(n, t->matmul_m), 0, 1},
                      .dim = g->dim,
                      .axis = 1,

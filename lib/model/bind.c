@@ -61,7 +61,7 @@ static int own_buffer(struct lg_model *model, uint64_t size, struct lg_buffer **
     return 0;
 }
 
-/** Puts `size` bytes on the device. Kernels read whole words, so a copy is padded to one. */
+/** Puts `size` bytes on the device. Kernels read 16 bytes at a time, so a copy is padded. */
 static int place(struct lg_model *model, const void *data, uint64_t size, struct lg_view *out)
 {
     if (model->file_buf) {
@@ -70,7 +70,7 @@ static int place(struct lg_model *model, const void *data, uint64_t size, struct
     } else {
         struct lg_buffer *buf;
         uint64_t padded;
-        if (!lg_align_u64(size, 4, &padded))
+        if (!lg_align_u64(size, 16, &padded))
             return lg_fail_nomem(model->env, "a weight", size);
         LG_TRY(own_buffer(model, padded, &buf));
         LG_TRY(lg_upload(model->dev, (struct lg_view){.buf = buf, .size = size}, data));

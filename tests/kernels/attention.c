@@ -79,7 +79,8 @@ static void attention_case(struct check *c, struct shape s, uint32_t n_rows, uin
     uint32_t *pages = random_pages(c, s.max_pages), last[N_SLOTS] = {0};
     struct lg_row *rows = check_zeros(n_rows, sizeof(*rows));
     for (uint32_t r = 0; r < n_rows; r++) {
-        rows[r] = (struct lg_row){.pos = r == 0 ? pos : check_int(c, 0, pos), .slot = check_int(c, 0, N_SLOTS - 1)};
+        rows[r] =
+            (struct lg_row){.pos = r == 0 ? pos : check_int(c, 0, pos), .slot = check_int(c, 0, N_SLOTS - 1)};
         if (rows[r].pos > last[rows[r].slot])
             last[rows[r].slot] = rows[r].pos;
     }

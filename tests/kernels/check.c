@@ -58,7 +58,8 @@ void check_fail(struct check *c, const char *fmt, ...)
     c->n_failed++;
 }
 
-/* ---- the device's run ------------------------------------------------------------------------------------------- */
+/* ---- the device's run
+ * ------------------------------------------------------------------------------------------- */
 
 /* A binding on the device, between two guards. */
 struct guarded {
@@ -107,7 +108,8 @@ static int submit(struct lg_program *prog, uint32_t repeat)
 }
 
 /* The fastest of several rounds, each long enough for the clock. */
-static int time_program(struct check *c, struct lg_program *prog, const struct check_case *k, const char *name)
+static int time_program(struct check *c, struct lg_program *prog, const struct check_case *k,
+                        const char *name)
 {
     uint64_t best = UINT64_MAX, spent = 0;
     uint32_t repeat = 1;
@@ -152,13 +154,15 @@ static int run_device(struct check *c, struct check_case *k, struct guarded *g, 
     return rc;
 }
 
-/* ---- both ways -------------------------------------------------------------------------------------------------- */
+/* ---- both ways
+ * -------------------------------------------------------------------------------------------------- */
 
 /* What the reference leaves in the written bindings. */
 static void run_reference(struct check_case *k)
 {
     const struct lg_kernel_info *info = &lg_kernel_infos[k->kernel];
-    struct lg_cpu_args args = {.push = k->push, .spec = k->spec, .grid = {k->grid[0], k->grid[1], k->grid[2]}};
+    struct lg_cpu_args args = {
+        .push = k->push, .spec = k->spec, .grid = {k->grid[0], k->grid[1], k->grid[2]}};
     if (k->ref_grid_x)
         args.grid[0] = k->ref_grid_x;
     for (uint32_t i = 0; i < info->n_views; i++) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Checks of kernels: each builds a case (a dispatch over random data), runs it on the device through the ordinary
- * device interface and with the C reference on copies of the data, and compares. The same case can be timed.
+ * Checks of kernels: each builds a case (a dispatch over random data), runs it on the device through the
+ * ordinary device interface and with the C reference on copies of the data, and compares. The same case can
+ * be timed.
  *
  * Failures are counted and printed with the case's name, so that one run shows all of them.
  */
@@ -36,7 +37,8 @@ struct check_case {
     struct check_tolerance tolerance[LG_MAX_VIEWS]; // of the bindings that are written
     uint32_t spec[LG_MAX_SPEC];
     uint32_t grid[3];
-    uint32_t ref_grid_x; // where the reference's grid differs (matvec: it has no subgroups); 0: as the device's
+    uint32_t
+        ref_grid_x; // where the reference's grid differs (matvec: it has no subgroups); 0: as the device's
     const void *push;
     size_t push_size;
     double bytes, flops; // of one dispatch, for its figures
@@ -45,13 +47,15 @@ struct check_case {
     void *ref[LG_MAX_VIEWS]; // the same of the reference
 };
 
-/** Runs the case both ways; false and a counted failure when that fails. check_release() frees the results. */
+/** Runs the case both ways; false and a counted failure when that fails. check_release() frees the results.
+ */
 bool check_dispatch(struct check *c, struct check_case *k, const char *name);
 /** Compares all written bindings within their tolerances. */
 void check_compare(struct check *c, const struct check_case *k, const char *name);
 void check_release(struct check_case *k);
 /** All of the above, and the timing when that is wanted. The name is a format. */
-void check_run(struct check *c, struct check_case *k, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void check_run(struct check *c, struct check_case *k, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /** Prints and counts a failure. */
 void check_fail(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -65,10 +69,12 @@ float *check_floats(struct check *c, size_t n, float lo, float hi);
 uint32_t *check_words(struct check *c, size_t n, uint32_t below);
 /** Zeroed; the caller frees it. */
 void *check_zeros(size_t n, size_t size);
-/** Rows of encoded weights: random bits, but finite scales, subnormal ones included; the caller frees them. */
+/** Bytes of a view of weights: whole 16-byte units, as the kernels read it. */
+size_t check_weights_size(enum lg_type type, size_t n_rows, size_t n_cols);
+/** Such a view: random bits, but finite scales, subnormal ones included; the caller frees it. */
 uint8_t *check_weights(struct check *c, enum lg_type type, size_t n_rows, size_t n_cols);
 
-#define CHECK_CEIL(a, b) (((a) + (b) - 1) / (b))
+#define CHECK_CEIL(a, b) (((a) + (b)-1) / (b))
 
 #define CHECK_DECLARE(name, n_views, access) void check_##name(struct check *c);
 LG_KERNELS(CHECK_DECLARE)

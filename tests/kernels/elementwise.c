@@ -42,7 +42,8 @@ void check_add(struct check *c)
 }
 
 /* silu_mul and gelu: `n_in` inputs and y. Large inputs show where an exponential overflows. */
-static void activation_case(struct check *c, enum lg_kernel kernel, int n_in, uint32_t n_cols, uint32_t n_rows)
+static void activation_case(struct check *c, enum lg_kernel kernel, int n_in, uint32_t n_cols,
+                            uint32_t n_rows)
 {
     struct lg_rowwise_push push = {.n_cols = n_cols};
     size_t n = (size_t)n_cols * n_rows;

@@ -4,8 +4,8 @@
 
 #include "gguf/quants.h"
 
-static void embed_case(struct check *c, enum lg_kernel kernel, enum lg_type type, uint32_t n_cols, uint32_t n_table,
-                       uint32_t n_rows)
+static void embed_case(struct check *c, enum lg_kernel kernel, enum lg_type type, uint32_t n_cols,
+                       uint32_t n_table, uint32_t n_rows)
 {
     const struct lg_type_info *info = lg_type_info(type);
     struct lg_embed_push push = {
@@ -22,7 +22,7 @@ static void embed_case(struct check *c, enum lg_kernel kernel, enum lg_type type
     struct check_case k = {
         .kernel = kernel,
         .data = {ids, table, y},
-        .size = {(size_t)n_rows * 16, ((size_t)n_table * push.row_bytes + 3) / 4 * 4, (size_t)n_rows * n_cols * 4},
+        .size = {(size_t)n_rows * 16, check_weights_size(type, n_table, n_cols), (size_t)n_rows * n_cols * 4},
         .tolerance = {[2] = {.abs = 1e-6f, .rel = 1e-6f}},
         .spec = {check_workgroup(c)},
         .push = &push,
@@ -49,9 +49,9 @@ static void embed(struct check *c, enum lg_kernel kernel, enum lg_type type)
     embed_case(c, kernel, type, block == 1 ? 1 : block * check_int(c, 1, 9), 1, 8);
 }
 
-#define CHECK_EMBED(lower, UPPER)                                                                            \
-    void check_embed_##lower(struct check *c)                                                                \
-    {                                                                                                        \
-        embed(c, LG_K_EMBED_##UPPER, LG_TYPE_##UPPER);                                                       \
+#define CHECK_EMBED(lower, UPPER)                      \
+    void check_embed_##lower(struct check *c)          \
+    {                                                  \
+        embed(c, LG_K_EMBED_##UPPER, LG_TYPE_##UPPER); \
     }
 LG_WEIGHT_TYPES(CHECK_EMBED)

@@ -5,8 +5,8 @@
 static const uint32_t vocabularies[] = {1, 2, 13, 1000, 32003};
 enum { N_VOCABULARIES = sizeof(vocabularies) / sizeof(vocabularies[0]) };
 
-static struct check_case rowwise_case(struct check *c, enum lg_kernel kernel, const struct lg_rowwise_push *push,
-                                      uint32_t n_rows)
+static struct check_case rowwise_case(struct check *c, enum lg_kernel kernel,
+                                      const struct lg_rowwise_push *push, uint32_t n_rows)
 {
     return (struct check_case){
         .kernel = kernel,

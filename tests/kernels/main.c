@@ -4,8 +4,8 @@
  *
  *     test_kernels DEVICE [--seed N] [--kernel NAME] [--bench]
  *
- * DEVICE is a name that lg_device_open() knows. --kernel takes the kernels whose names begin with NAME. A kernel of
- * kernels/meson.build without its check_NAME() does not link.
+ * DEVICE is a name that lg_device_open() knows. --kernel takes the kernels whose names begin with NAME. A
+ * kernel of kernels/meson.build without its check_NAME() does not link.
  */
 #include <errno.h>
 #include <time.h>

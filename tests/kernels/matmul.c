@@ -15,8 +15,8 @@ struct product {
     float *slack; // of each element of y: the rounding of a sum is in proportion to the sum of the magnitudes
 };
 
-static void product_init(struct check *c, struct product *p, enum lg_type type, uint32_t n_rows, uint32_t n_cols,
-                         uint32_t n_t)
+static void product_init(struct check *c, struct product *p, enum lg_type type, uint32_t n_rows,
+                         uint32_t n_cols, uint32_t n_t)
 {
     const struct lg_type_info *info = lg_type_info(type);
     *p = (struct product){.n_rows = n_rows, .n_cols = n_cols, .n_t = n_t};
@@ -65,46 +65,61 @@ struct kernel {
     enum lg_type type;
 };
 
-static void matvec_case(struct check *c, const struct kernel *kernel, uint32_t wg, uint32_t rows, uint32_t n_rows,
+/* Specialisation constants of matvec: workgroup, rows of w per subgroup, groups of 32 at a time. */
+struct split {
+    uint32_t wg, rows, groups;
+};
+
+static void matvec_case(struct check *c, const struct kernel *kernel, struct split split, uint32_t n_rows,
                         uint32_t n_cols, uint32_t n_t)
 {
     struct product p;
     product_init(c, &p, kernel->type, n_rows, n_cols, n_t);
     struct lg_matmul_push push = product_push(&p);
-    size_t w_size = ((size_t)n_rows * p.row_bytes + 3) / 4 * 4;
+    size_t w_size = check_weights_size(kernel->type, n_rows, n_cols);
     struct check_case k = {
         .kernel = kernel->matvec,
         .data = {p.w, p.x, p.y},
         .size = {w_size, (size_t)n_t * n_cols * 4, (size_t)n_t * p.y_stride * 4},
         .tolerance = {[2] = {.rel = 1e-6f, .scale = p.slack}},
-        .spec = {wg, rows},
-        .grid = {CHECK_CEIL(n_rows, wg / c->dev->info.subgroup_size * rows), n_t, 1},
-        .ref_grid_x = CHECK_CEIL(n_rows, wg * rows),
+        .spec = {split.wg, split.rows, split.groups},
+        .grid = {CHECK_CEIL(n_rows, split.wg / c->dev->info.subgroup_size * split.rows), n_t, 1},
+        .ref_grid_x = CHECK_CEIL(n_rows, split.wg * split.rows),
         .push = &push,
         .push_size = sizeof(push),
         .bytes = (double)w_size * n_t,
         .flops = 2.0 * n_rows * n_cols * n_t,
     };
-    check_run(c, &k, "%ux%u, %u rows of x, wg %u x %u", n_rows, n_cols, n_t, wg, rows);
+    check_run(c, &k, "%ux%u, %u rows of x, wg %u, %u rows, %u groups", n_rows, n_cols, n_t, split.wg,
+              split.rows, split.groups);
     product_free(&p);
+}
+
+/* A software driver's form is another than a GPU's; both have to be right everywhere. */
+static bool is_software(const struct check *c)
+{
+    return c->dev->info.kind == LG_DEVICE_SOFTWARE;
 }
 
 static void matvec(struct check *c, const struct kernel *kernel)
 {
     uint32_t block = lg_type_info(kernel->type)->block_elements, lanes = c->dev->info.subgroup_size;
+    struct split gpu = {.wg = lg_max_u32(64, lanes), .rows = 2, .groups = 1};
+    struct split software = {.wg = lanes, .rows = 16, .groups = 4};
     if (c->bench) {
-        matvec_case(c, kernel, lg_max_u32(lanes, 8), 4, 4864, block == 256 ? 1024 : 896, 1);
+        matvec_case(c, kernel, is_software(c) ? software : gpu, 4864, block == 256 ? 1024 : 896, 1);
         return;
     }
-    uint32_t wg = lg_max_u32(64, lanes);
-    matvec_case(c, kernel, wg, 2, 13, block == 1 ? 33 : block, 2);
-    matvec_case(c, kernel, wg, 2, 127, block == 1 ? 127 : block * 3, 1);
-    matvec_case(c, kernel, wg, 2, 33, block == 1 ? check_int(c, 1, 400) : block * check_int(c, 1, 9), 3);
-    matvec_case(c, kernel, lanes, 4, 1, block * 2, 1);
+    matvec_case(c, kernel, gpu, 13, block == 1 ? 33 : block, 2);
+    matvec_case(c, kernel, gpu, 33, block == 1 ? check_int(c, 1, 400) : block * check_int(c, 1, 9), 3);
+    matvec_case(c, kernel, software, 127, block == 1 ? 127 : block * 3, 1);
+    matvec_case(c, kernel, software, 33, block == 1 ? check_int(c, 1, 700) : block * check_int(c, 1, 9), 2);
+    matvec_case(c, kernel, software, 1, block == 1 ? 256 : block * 4, 1);
 }
 
+/* Specialisation constants of matmul. */
 struct tile {
-    uint32_t wg, m, n;
+    uint32_t wg, m, n, form;
 };
 
 static void matmul_case(struct check *c, const struct kernel *kernel, struct tile tile, uint32_t n_rows,
@@ -113,40 +128,45 @@ static void matmul_case(struct check *c, const struct kernel *kernel, struct til
     struct product p;
     product_init(c, &p, kernel->type, n_rows, n_cols, n_t);
     struct lg_matmul_push push = product_push(&p);
-    size_t w_size = ((size_t)n_rows * p.row_bytes + 3) / 4 * 4;
+    size_t w_size = check_weights_size(kernel->type, n_rows, n_cols);
     uint32_t dims[LG_N_DIMS] = {[LG_DIM_OUT] = n_t};
     struct check_case k = {
         .kernel = kernel->matmul,
         .data = {dims, p.w, p.x, p.y},
         .size = {sizeof(dims), w_size, (size_t)n_t * n_cols * 4, (size_t)n_t * p.y_stride * 4},
         .tolerance = {[3] = {.rel = 1e-6f, .scale = p.slack}},
-        .spec = {tile.wg, tile.m, tile.n},
+        .spec = {tile.wg, tile.m, tile.n, tile.form},
         .grid = {CHECK_CEIL(n_rows, tile.m), CHECK_CEIL(n_t, tile.n), 1},
         .push = &push,
         .push_size = sizeof(push),
         .bytes = (double)w_size,
         .flops = 2.0 * n_rows * n_cols * n_t,
     };
-    check_run(c, &k, "%ux%u, %u rows of x, tile %ux%u", n_rows, n_cols, n_t, tile.m, tile.n);
+    check_run(c, &k, "%ux%u, %u rows of x, tile %ux%u, form %u", n_rows, n_cols, n_t, tile.m, tile.n,
+              tile.form);
     product_free(&p);
 }
 
 static void matmul(struct check *c, const struct kernel *kernel)
 {
     uint32_t block = lg_type_info(kernel->type)->block_elements;
-    struct tile tile = {.wg = 64, .m = 32, .n = 32};
+    struct tile gpu = {.wg = 64, .m = 32, .n = 32};
+    struct tile software = {.wg = c->dev->info.subgroup_size, .m = 32, .form = 1};
+    software.n = software.wg * 4;
     if (c->bench) {
-        matmul_case(c, kernel, tile, 4864, block == 256 ? 1024 : 896, 64);
+        software.m = 128;
+        matmul_case(c, kernel, is_software(c) ? software : gpu, 4864, block == 256 ? 1024 : 896, 64);
         return;
     }
-    matmul_case(c, kernel, tile, 13, block == 1 ? 33 : block, 5);
-    matmul_case(c, kernel, tile, 127, block == 1 ? 127 : block * 3, 40);
-    matmul_case(c, kernel, tile, 64, block == 1 ? check_int(c, 1, 400) : block * check_int(c, 1, 5), 65);
-    matmul_case(c, kernel, tile, 1, block * 2, 1);
+    matmul_case(c, kernel, gpu, 13, block == 1 ? 33 : block, 5);
+    matmul_case(c, kernel, gpu, 64, block == 1 ? check_int(c, 1, 400) : block * check_int(c, 1, 5), 65);
+    matmul_case(c, kernel, software, 127, block == 1 ? 127 : block * 3, 40);
+    matmul_case(c, kernel, software, 13, block == 1 ? check_int(c, 1, 400) : block * check_int(c, 1, 5), 3);
+    matmul_case(c, kernel, software, 1, block == 1 ? 192 : block * 2, 1);
 }
 
 #define CHECK_PRODUCTS(lower, UPPER)                                                                         \
-    static const struct kernel kernel_##lower = {LG_K_MATVEC_##UPPER, LG_K_MATMUL_##UPPER, LG_TYPE_##UPPER};  \
+    static const struct kernel kernel_##lower = {LG_K_MATVEC_##UPPER, LG_K_MATMUL_##UPPER, LG_TYPE_##UPPER}; \
     void check_matvec_##lower(struct check *c)                                                               \
     {                                                                                                        \
         matvec(c, &kernel_##lower);                                                                          \

@@ -6,7 +6,8 @@ static void norm_case(struct check *c, bool layer, uint32_t n_cols, uint32_t n_r
 {
     struct lg_norm_push push = {.n_cols = n_cols, .eps = 1e-5f};
     size_t n = (size_t)n_cols * n_rows;
-    float *x = check_floats(c, n, -3, 4), *w = check_floats(c, n_cols, -1, 2), *b = check_floats(c, n_cols, -1, 1);
+    float *x = check_floats(c, n, -3, 4), *w = check_floats(c, n_cols, -1, 2),
+          *b = check_floats(c, n_cols, -1, 1);
     struct check_case k = {
         .kernel = layer ? LG_K_LAYER_NORM : LG_K_RMS_NORM,
         .data = {x, w, layer ? b : NULL},

@@ -23,8 +23,8 @@ static void rope_case(struct check *c, struct lg_rope_push push, uint32_t n_rows
     k.grid[0] = CHECK_CEIL(push.n_heads * n_pairs, k.spec[0]);
     k.grid[1] = n_rows;
     k.grid[2] = 1;
-    check_run(c, &k, "%u rows %u heads of %u, %u rotated, %s", n_rows, push.n_heads, push.head_dim, push.n_rot,
-              push.halves ? "halves" : "pairs");
+    check_run(c, &k, "%u rows %u heads of %u, %u rotated, %s", n_rows, push.n_heads, push.head_dim,
+              push.n_rot, push.halves ? "halves" : "pairs");
     free(rows);
     free(table);
     free(x);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * sample: the same tokens as the reference (unless two candidates are level within rounding), what the filters keep,
- * what becomes of the sampler, and the distribution of many draws.
+ * sample: the same tokens as the reference (unless two candidates are level within rounding), what the
+ * filters keep, what becomes of the sampler, and the distribution of many draws.
  */
 #include "check.h"
 #include "random.h"
@@ -34,7 +34,8 @@ static void draw_init(struct check *c, struct draw *d, uint32_t n_vocab, uint32_
     d->tokens = check_zeros(n_out, sizeof(*d->tokens));
     for (uint32_t o = 0; o < n_out; o++) {
         d->out_ids[o] = n_out == 1 ? check_int(c, 0, N_ROWS - 1) : o;
-        d->rows[d->out_ids[o]] = (struct lg_row){.token = 3, .pos = check_int(c, 0, 99), .slot = n_out - 1 - o};
+        d->rows[d->out_ids[o]] =
+            (struct lg_row){.token = 3, .pos = check_int(c, 0, 99), .slot = n_out - 1 - o};
         d->samplers[o] = (struct lg_sampler){
             .temperature = 1,
             .top_p = 1,
@@ -123,7 +124,8 @@ static void draw_run(struct check *c, struct draw *d, const char *name)
     check_release(&k);
 }
 
-/* ---- what the filters keep -------------------------------------------------------------------------------------- */
+/* ---- what the filters keep
+ * -------------------------------------------------------------------------------------- */
 
 static void random_case(struct check *c, uint32_t n_vocab, uint32_t n_out)
 {
@@ -167,11 +169,13 @@ static void ties_case(struct check *c, struct lg_sampler filter, const char *nam
             check_fail(c, "sample %s: token %u should have been cut away", name, d.tokens[o]);
     }
     if (!seen[0] || !seen[1] || !seen[2])
-        check_fail(c, "sample %s: drawn %u, %u, %u times: equals are missing", name, seen[0], seen[1], seen[2]);
+        check_fail(c, "sample %s: drawn %u, %u, %u times: equals are missing", name, seen[0], seen[1],
+                   seen[2]);
     draw_free(&d);
 }
 
-/* Minus infinity is never drawn, however flat the distribution; a row of nothing else gives the best token. */
+/* Minus infinity is never drawn, however flat the distribution, unless the row (here the first) has nothing
+ * else. */
 static void infinity_case(struct check *c)
 {
     enum { N_VOCAB = 100, N_OUT = 100 };
@@ -192,7 +196,8 @@ static void infinity_case(struct check *c)
     draw_free(&d);
 }
 
-/* ---- the distribution ------------------------------------------------------------------------------------------- */
+/* ---- the distribution
+ * ------------------------------------------------------------------------------------------- */
 
 /* Chi-square of many draws, each with a seed or a number of its own, against the softmax. */
 static void distribution_case(struct check *c, float temperature, bool by_number)

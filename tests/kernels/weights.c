@@ -10,9 +10,9 @@ struct scales {
 };
 
 static const struct scales all_scales[] = {
-    {LG_TYPE_Q4_0, 1, {0}},      {LG_TYPE_Q4_1, 2, {0, 2}},   {LG_TYPE_Q5_0, 1, {0}},
-    {LG_TYPE_Q5_1, 2, {0, 2}},   {LG_TYPE_Q8_0, 1, {0}},      {LG_TYPE_Q2_K, 2, {80, 82}},
-    {LG_TYPE_Q3_K, 1, {108}},    {LG_TYPE_Q4_K, 2, {0, 2}},   {LG_TYPE_Q5_K, 2, {0, 2}},
+    {LG_TYPE_Q4_0, 1, {0}},    {LG_TYPE_Q4_1, 2, {0, 2}}, {LG_TYPE_Q5_0, 1, {0}},
+    {LG_TYPE_Q5_1, 2, {0, 2}}, {LG_TYPE_Q8_0, 1, {0}},    {LG_TYPE_Q2_K, 2, {80, 82}},
+    {LG_TYPE_Q3_K, 1, {108}},  {LG_TYPE_Q4_K, 2, {0, 2}}, {LG_TYPE_Q5_K, 2, {0, 2}},
     {LG_TYPE_Q6_K, 1, {208}},
 };
 
@@ -50,13 +50,21 @@ static void fix_block(struct check *c, enum lg_type type, uint8_t *block)
         put_f32(c, block);
 }
 
+size_t check_weights_size(enum lg_type type, size_t n_rows, size_t n_cols)
+{
+    const struct lg_type_info *info = lg_type_info(type);
+    return (n_rows * n_cols / info->block_elements * info->block_bytes + 15) / 16 * 16;
+}
+
 uint8_t *check_weights(struct check *c, enum lg_type type, size_t n_rows, size_t n_cols)
 {
     const struct lg_type_info *info = lg_type_info(type);
-    size_t n_blocks = n_rows * n_cols / info->block_elements, size = n_blocks * info->block_bytes;
-    uint8_t *w = check_zeros(1, size + 4);
+    size_t n_blocks = n_rows * n_cols / info->block_elements, end = n_blocks * info->block_bytes;
+    size_t size = check_weights_size(type, n_rows, n_cols);
+    uint8_t *w = check_zeros(1, size);
     for (size_t i = 0; i < size; i += 4)
-        memcpy(w + i, &(uint32_t){test_rand(&c->rng)}, size - i < 4 ? size - i : 4);
+        memcpy(w + i, &(uint32_t){test_rand(&c->rng)}, 4);
+    memset(w + end, 0xff, size - end);
     for (size_t i = 0; i < n_blocks; i++)
         fix_block(c, type, w + i * info->block_bytes);
     return w;
