@@ -126,6 +126,7 @@ static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pa
     e->tables = lg_alloc_array(e->env, (size_t)LG_MAX_SLOTS * max_pages, sizeof(*e->tables));
     if (!e->page_taken || !e->tables)
         return lg_fail_nomem(e->env, "page tables", LG_MAX_SLOTS * 4ull * max_pages);
+    memset(e->tables, 0xff, (size_t)LG_MAX_SLOTS * max_pages * sizeof(*e->tables)); // no pages
     return 0;
 }
 
