@@ -10,7 +10,7 @@
 #include <string.h>
 
 /** Sizes beyond these are lies: they would overflow what is computed from them. */
-enum { MAX_LAYERS = 4096, MAX_WIDTH = 1 << 20, MAX_CTX = 1 << 28, MAX_HEAD_DIM = 256 };
+enum { MAX_LAYERS = 4096, MAX_WIDTH = 1 << 20, MAX_CTX = 1 << 28, MAX_HEADS = 65535, MAX_HEAD_DIM = 256 };
 
 /**
  * The value of the first spelling that the file has: with the architecture's prefix, then as it is. A
@@ -106,7 +106,7 @@ static int check_sizes(struct lg_model *model)
     LG_TRY(check(model, hp->n_layers >= 1 && hp->n_layers <= MAX_LAYERS, "a block count", hp->n_layers));
     LG_TRY(check(model, hp->n_embd >= 1 && hp->n_embd <= MAX_WIDTH, "an embedding length", hp->n_embd));
     LG_TRY(check(model, hp->n_ff >= 1 && hp->n_ff <= MAX_WIDTH, "a feed-forward length", hp->n_ff));
-    LG_TRY(check(model, hp->n_heads >= 1 && hp->n_heads <= hp->n_embd, "a head count", hp->n_heads));
+    LG_TRY(check(model, hp->n_heads >= 1 && hp->n_heads <= MAX_HEADS, "a head count", hp->n_heads));
     LG_TRY(check(model, hp->n_kv >= 1 && hp->n_kv <= hp->n_heads && hp->n_heads % hp->n_kv == 0,
                  "a key/value head count", hp->n_kv));
     LG_TRY(check(model, hp->n_ctx_train >= 1 && hp->n_ctx_train <= MAX_CTX, "a context length",
