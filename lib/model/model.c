@@ -52,10 +52,10 @@ static int read_rope_freqs(struct lg_model *model)
 /** Says at once that a model cannot fit, before minutes of copying. */
 static int check_memory(struct lg_model *model)
 {
-    uint64_t need = 0, available;
+    uint64_t need = 0, available = lg_device_room(model->dev);
     for (uint64_t i = 0; i < model->gguf->n_tensors; i++)
         need += model->gguf->tensors[i].size; // inside the file, so no overflow
-    if (lg_device_memory_budget(model->dev, &available) < 0 || need <= available)
+    if (need <= available)
         return 0;
     return lg_fail(model->env, LLMGPU_E_NOMEM, "the weights take %llu MiB, device '%s' has %llu MiB left",
                    (unsigned long long)(need >> 20), model->dev->info.id,

@@ -92,10 +92,10 @@ static int create_caches(struct lg_engine *e, uint32_t n_pages)
                        "a key cache of %llu bytes for %u tokens: device '%s' binds at most %llu at once",
                        (unsigned long long)size, n_pages * LG_PAGE_SIZE, e->dev->info.id,
                        (unsigned long long)e->dev->info.max_view_size);
-    uint64_t all, available;
+    uint64_t all, available = lg_device_room(e->dev);
     if (!lg_mul_u64(size, 2ull * hp->n_layers, &all))
         all = UINT64_MAX;
-    if (lg_device_memory_budget(e->dev, &available) == 0 && all > available)
+    if (all > available)
         return lg_fail(e->env, LLMGPU_E_NOMEM,
                        "the caches of %u tokens take %llu MiB, device '%s' has %llu MiB left",
                        n_pages * LG_PAGE_SIZE, (unsigned long long)(all >> 20), e->dev->info.id,
