@@ -492,6 +492,41 @@ static void check_context(void)
     require_nothing_left();
 }
 
+static int (*real_wait)(struct lg_device *, uint64_t, uint64_t);
+
+/** Stops a submission that was over already, as a request does that comes at its end. */
+static int wait_cancelled(struct lg_device *dev, uint64_t ticket, uint64_t timeout_ns)
+{
+    LG_TRY(real_wait(dev, ticket, timeout_ns));
+    lg_session_cancel(&use.session);
+    return lg_fail(dev->env, LLMGPU_E_CANCELLED, "cancelled");
+}
+
+/** What was fed before a cancelled answer is still there when more is fed. */
+static void check_cancelled(void)
+{
+    int32_t expected[6], found[6];
+    struct model_shape shape = model_tiny("qwen2");
+    make(&shape, NULL, 0);
+    REQUIRE_INT(use_load(&use, m.file.data, m.file.size), ==, 0);
+    REQUIRE_INT(use_start(&use, 32, true), ==, 0);
+    REQUIRE_INT(use_generate(&use.session, 3, 6, expected, 6), ==, 0);
+    lg_session_reset(&use.session);
+
+    const struct lg_device_ops *ops = use.dev->ops;
+    struct lg_device_ops stopped = *ops;
+    real_wait = ops->wait;
+    stopped.wait = wait_cancelled;
+    use.session.params.tokens_per_submit = 4;
+    REQUIRE_INT(use_generate(&use.session, 3, 4, found, 0), ==, 0);
+    use.dev->ops = &stopped;
+    REQUIRE_INT(lg_session_next(&use.session, found), ==, LLMGPU_E_CANCELLED);
+    use.dev->ops = ops;
+    REQUIRE_INT(use_generate(&use.session, 7, 2, found, 6), ==, 0);
+    REQUIRE(memcmp(found, expected, sizeof(found)) == 0);
+    require_nothing_left();
+}
+
 /* ---- files, through the public functions --------------------------------------------------------------- */
 
 static llmgpu_context *open_context(const char *device)
@@ -646,6 +681,7 @@ static void check_inside(const char *device)
     check_lies();
     check_budget();
     check_context();
+    check_cancelled();
     lg_device_close(use.dev);
     REQUIRE_INT(heap.live, ==, 0);
 }

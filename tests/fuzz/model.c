@@ -9,10 +9,14 @@
 
 enum { MAX_SIZE = 64 << 10, N_CTX = 16 }; // bytes and tokens, so that a run is short
 
-static void require_refused(const struct lg_env *env, int rc)
+static struct test_heap heap;
+static struct lg_env env;
+static struct lg_device *dev; // opened once: it looks at the machine, which takes longer than all else
+
+static void require_refused(int rc)
 {
     REQUIRE(rc == LLMGPU_E_FORMAT || rc == LLMGPU_E_UNSUPPORTED || rc == LLMGPU_E_NOMEM);
-    REQUIRE(*env->error);
+    REQUIRE(*env.error);
 }
 
 static int generate(struct use *u)
@@ -32,29 +36,31 @@ static int generate(struct use *u)
 
 static int try(const uint8_t *data, size_t size, uint64_t fail_at)
 {
-    struct test_heap heap;
-    struct lg_env env;
-    struct use u = {.env = &env};
-    struct lg_device_options options = {.name = "cpu", .n_threads = 1};
-    test_heap_env(&env, &heap, 0);
-    REQUIRE_INT(lg_device_open(&env, &options, &u.dev), ==, 0);
+    struct use u = {.env = &env, .dev = dev};
+    size_t live = heap.live;
+    env.error[0] = '\0';
     heap.fail_at = fail_at ? heap.n + fail_at : 0;
     int rc = use_load(&u, data, size);
     if (rc == 0)
         rc = generate(&u);
     if (rc < 0)
-        require_refused(&env, rc);
+        require_refused(rc);
     use_end(&u);
-    REQUIRE_INT(atomic_load(&u.dev->stats.memory_used), ==, 0);
-    lg_device_close(u.dev);
-    REQUIRE_INT(heap.live, ==, 0);
+    heap.fail_at = 0;
+    REQUIRE_INT(atomic_load(&dev->stats.memory_used), ==, 0);
+    REQUIRE_INT(heap.live, ==, live);
     return rc;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    struct lg_device_options options = {.name = "cpu", .n_threads = 1};
     if (size > MAX_SIZE)
         return 0;
+    if (!dev) {
+        test_heap_env(&env, &heap, 0);
+        REQUIRE_INT(lg_device_open(&env, &options, &dev), ==, 0);
+    }
     int rc = try(data, size, 0);
     uint64_t fail_at = 1;
     for (size_t i = 0; i < size; i += size / 16 + 1)
