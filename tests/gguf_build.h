@@ -9,7 +9,7 @@
 #include "test.h"
 
 struct build {
-    uint8_t data[1 << 17];
+    uint8_t data[1 << 20];
     size_t size;
 };
 

@@ -13,30 +13,36 @@ int llmgpu_model_params_init(llmgpu_model_params *params, uint32_t version)
     return 0;
 }
 
+static int load(llmgpu_model **out, llmgpu_context *ctx, const char *path, bool vocab_only)
+{
+    struct lg_env *env = &ctx->env;
+    if (!path)
+        return lg_fail(env, LLMGPU_E_INVALID, "no path is given");
+    llmgpu_model *model = lg_alloc(env, sizeof(*model));
+    if (!model)
+        return lg_fail_nomem(env, "a model", sizeof(*model));
+    int rc = lg_model_load(env, ctx->dev, path, vocab_only, &model->model);
+    if (rc < 0) {
+        lg_free(env, model);
+        return rc;
+    }
+    model->ctx = ctx;
+    lg_env_child(&model->engine_env, env);
+    lg_engine_init(&model->engine, &model->engine_env, model->model);
+    *out = model;
+    return 0;
+}
+
 int llmgpu_model_load(llmgpu_model **out, llmgpu_context *ctx, const char *path,
                       const llmgpu_model_params *params)
 {
     if (!out)
         return LLMGPU_E_INVALID;
     *out = NULL;
-    if (!ctx || !path || (params && params->version != LLMGPU_MODEL_PARAMS_VERSION))
+    if (!ctx || (params && params->version != LLMGPU_MODEL_PARAMS_VERSION))
         return LLMGPU_E_INVALID;
     pthread_mutex_lock(&ctx->lock);
-    int rc;
-    llmgpu_model *model = lg_alloc(&ctx->env, sizeof(*model));
-    if (!model) {
-        rc = lg_fail_nomem(&ctx->env, "a model", sizeof(*model));
-    } else {
-        model->ctx = ctx;
-        rc = lg_model_load(&ctx->env, ctx->dev, path, params && params->vocab_only, &model->model);
-        if (rc < 0) {
-            lg_free(&ctx->env, model);
-        } else {
-            lg_env_child(&model->engine_env, &ctx->env);
-            lg_engine_init(&model->engine, &model->engine_env, model->model);
-            *out = model;
-        }
-    }
+    int rc = load(out, ctx, path, params && params->vocab_only);
     pthread_mutex_unlock(&ctx->lock);
     return rc;
 }

@@ -91,10 +91,11 @@ static int create(llmgpu_model *model, const llmgpu_session_params *params, llmg
         return lg_fail_nomem(env, "a session", sizeof(*s));
     s->model = model;
     lg_env_child(&s->env, env);
+    model->engine_env.error[0] = '\0';
     int rc = lg_session_init(&s->session, &s->env, &model->engine, &p);
     if (rc < 0) {
-        const char *why = *s->env.error ? s->env.error : model->engine_env.error;
-        memcpy(env->error, why, sizeof(env->error));
+        if (*model->engine_env.error) // otherwise the device's, which is there already
+            memcpy(env->error, model->engine_env.error, sizeof(env->error));
         lg_free(env, s);
         return rc;
     }

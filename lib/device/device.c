@@ -109,6 +109,14 @@ void lg_device_close(struct lg_device *dev)
         dev->ops->destroy(dev);
 }
 
+uint64_t lg_device_room(struct lg_device *dev)
+{
+    uint64_t available;
+    if (lg_device_memory_budget(dev, &available) == 0)
+        return available;
+    return dev->info.memory ? dev->info.memory : UINT64_MAX;
+}
+
 int lg_device_list(struct lg_env *env, struct lg_device_info **infos, uint32_t *n_infos)
 {
     *infos = NULL;

@@ -293,4 +293,7 @@ static inline int lg_device_memory_budget(struct lg_device *dev, uint64_t *avail
     return dev->ops->memory_budget(dev, available);
 }
 
+/** The same where only a bound is wanted: what the device has where it does not say, UINT64_MAX when nothing is known. */
+uint64_t lg_device_room(struct lg_device *dev);
+
 #endif

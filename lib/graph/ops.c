@@ -13,6 +13,10 @@ static const enum lg_kernel embed_kernels[] = {LG_WEIGHT_TYPES(EMBED)};
 static const enum lg_kernel matvec_kernels[] = {LG_WEIGHT_TYPES(MATVEC)};
 static const enum lg_kernel matmul_kernels[] = {LG_WEIGHT_TYPES(MATMUL)};
 
+/** Workgroups of a dispatch in one direction: every device takes this many, and it is a multiple of every
+ * view alignment. */
+enum { MAX_GROUPS = 1 << 15 };
+
 #define PUSH(p) .push = &(p), .push_size = sizeof(p)
 
 /** {x, T, 1} workgroups. */
@@ -157,7 +161,8 @@ static void add_bias(struct lg_graph *g, struct lg_view x, const struct lg_weigh
 void lg_op_linear(struct lg_graph *g, struct lg_view x, const struct lg_weight *w,
                   const struct lg_weight *bias, struct lg_view y)
 {
-    uint32_t step = rows_per_view(g, w);
+    uint32_t per_group = lg_min_u32(g->tune.matvec_rows_per_wg, g->tune.matmul_m);
+    uint32_t step = lg_min_u32(rows_per_view(g, w), MAX_GROUPS * per_group);
     for (uint32_t first = 0; first < w->rows; first += step)
         add_matmul(g, x, w, y, first, lg_min_u32(step, w->rows - first));
     if (bias && bias->view.buf)

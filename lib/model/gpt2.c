@@ -9,8 +9,7 @@ static int read_hparams(struct lg_model *model)
 {
     struct lg_hparams *hp = &model->hp;
     LG_TRY(lg_hparams_common(model));
-    LG_TRY(lg_hparam_f32(model, "attention.layer_norm_epsilon layer_norm_epsilon", &hp->norm_eps));
-    hp->norm = LG_NORM_LAYER;
+    LG_TRY(lg_hparams_norm(model, LG_NORM_LAYER, "attention.layer_norm_epsilon layer_norm_epsilon"));
     hp->ffn = LG_FFN_GELU;
     hp->rope = LG_ROPE_NONE;
     return 0;

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /** Sizes beyond these are lies: they would overflow what is computed from them. */
-enum { MAX_LAYERS = 4096, MAX_WIDTH = 1 << 20, MAX_CTX = 1 << 28, MAX_HEAD_DIM = 256 };
+enum { MAX_LAYERS = 4096, MAX_WIDTH = 1 << 20, MAX_CTX = 1 << 28, MAX_HEADS = 65535, MAX_HEAD_DIM = 256 };
 
 /**
  * The value of the first spelling that the file has: with the architecture's prefix, then as it is. A
@@ -66,7 +66,8 @@ int lg_hparam_u32_or(struct lg_model *model, const char *names, uint32_t fallbac
 {
     double value = fallback;
     int found = get_number(model, names, 0, UINT32_MAX, &value);
-    if (found == 1 && value != floor(value))
+    LG_TRY(found);
+    if (value != floor(value))
         return lg_fail(model->env, LLMGPU_E_FORMAT, "metadata '%s.%.*s' is %g, not a whole number",
                        model->arch, (int)strcspn(names, " "), names, value);
     *out = (uint32_t)value;
@@ -83,6 +84,7 @@ int lg_hparam_f32_or(struct lg_model *model, const char *names, float fallback, 
 {
     double value = fallback;
     int found = get_number(model, names, -3e38, 3e38, &value);
+    LG_TRY(found);
     *out = (float)value;
     return found;
 }
@@ -104,7 +106,7 @@ static int check_sizes(struct lg_model *model)
     LG_TRY(check(model, hp->n_layers >= 1 && hp->n_layers <= MAX_LAYERS, "a block count", hp->n_layers));
     LG_TRY(check(model, hp->n_embd >= 1 && hp->n_embd <= MAX_WIDTH, "an embedding length", hp->n_embd));
     LG_TRY(check(model, hp->n_ff >= 1 && hp->n_ff <= MAX_WIDTH, "a feed-forward length", hp->n_ff));
-    LG_TRY(check(model, hp->n_heads >= 1 && hp->n_heads <= hp->n_embd, "a head count", hp->n_heads));
+    LG_TRY(check(model, hp->n_heads >= 1 && hp->n_heads <= MAX_HEADS, "a head count", hp->n_heads));
     LG_TRY(check(model, hp->n_kv >= 1 && hp->n_kv <= hp->n_heads && hp->n_heads % hp->n_kv == 0,
                  "a key/value head count", hp->n_kv));
     LG_TRY(check(model, hp->n_ctx_train >= 1 && hp->n_ctx_train <= MAX_CTX, "a context length",
@@ -113,6 +115,17 @@ static int check_sizes(struct lg_model *model)
         return lg_fail(model->env, LLMGPU_E_UNSUPPORTED, "heads of %u elements: at most %d are supported",
                        hp->head_dim, MAX_HEAD_DIM);
     return check(model, hp->head_dim >= 1, "a head size", hp->head_dim);
+}
+
+int lg_hparams_norm(struct lg_model *model, enum lg_norm_kind kind, const char *eps_names)
+{
+    struct lg_hparams *hp = &model->hp;
+    hp->norm = kind;
+    LG_TRY(lg_hparam_f32(model, eps_names, &hp->norm_eps));
+    if (hp->norm_eps < 0)
+        return lg_fail(model->env, LLMGPU_E_FORMAT, "a norm's epsilon of %g is impossible",
+                       (double)hp->norm_eps);
+    return 0;
 }
 
 int lg_hparams_common(struct lg_model *model)
@@ -128,8 +141,13 @@ int lg_hparams_common(struct lg_model *model)
         lg_hparam_u32(model, "context_length n_ctx max_position_embeddings n_positions", &hp->n_ctx_train));
     if (hp->n_heads == 0)
         return check(model, false, "a head count", 0);
+    int k_dim =
+        lg_hparam_u32_or(model, "attention.key_length head_dim", hp->n_embd / hp->n_heads, &hp->head_dim);
+    LG_TRY(k_dim);
+    if (k_dim == 0 && hp->n_embd % hp->n_heads)
+        return lg_fail(model->env, LLMGPU_E_FORMAT, "%u heads do not divide a width of %u", hp->n_heads,
+                       hp->n_embd);
     uint32_t v_dim = 0;
-    LG_TRY(lg_hparam_u32_or(model, "attention.key_length head_dim", hp->n_embd / hp->n_heads, &hp->head_dim));
     LG_TRY(lg_hparam_u32_or(model, "attention.value_length", hp->head_dim, &v_dim));
     if (v_dim != hp->head_dim)
         return lg_fail(model->env, LLMGPU_E_UNSUPPORTED, "keys of %u and values of %u elements", hp->head_dim,
@@ -165,10 +183,10 @@ static int read_scaling(struct lg_model *model)
         return 0;
     float factor;
     LG_TRY(lg_hparam_f32_or(model, "rope.scaling.factor rope.scale_linear", 1, &factor));
-    if (!(factor >= 0) || isinf(factor))
+    hp->rope_scale = factor == 0 ? 1 : 1 / factor; // some files say 0 for none
+    if (!(hp->rope_scale > 0) || isinf(hp->rope_scale))
         return lg_fail(model->env, LLMGPU_E_FORMAT, "a rope scaling factor of %g is impossible",
                        (double)factor);
-    hp->rope_scale = factor > 0 ? 1 / factor : 1; // some files say 0 for none
     return 0;
 }
 

@@ -8,12 +8,10 @@
 
 static int read_common(struct lg_model *model, enum lg_rope_kind rope)
 {
-    struct lg_hparams *hp = &model->hp;
     LG_TRY(lg_hparams_common(model));
-    LG_TRY(lg_hparam_f32(model, "attention.layer_norm_rms_epsilon attention.layer_norm_epsilon rms_norm_eps",
-                         &hp->norm_eps));
-    hp->norm = LG_NORM_RMS;
-    hp->ffn = LG_FFN_SILU_GATED;
+    LG_TRY(lg_hparams_norm(model, LG_NORM_RMS,
+                           "attention.layer_norm_rms_epsilon attention.layer_norm_epsilon rms_norm_eps"));
+    model->hp.ffn = LG_FFN_SILU_GATED;
     return lg_hparams_rope(model, rope);
 }
 

@@ -29,6 +29,8 @@ int lg_hparam_f32_or(struct lg_model *model, const char *names, float fallback, 
 
 /** Sizes that all families share: layers, widths, heads, vocabulary, context; checked against each other. */
 int lg_hparams_common(struct lg_model *model);
+/** The kind of norm, and its epsilon. */
+int lg_hparams_norm(struct lg_model *model, enum lg_norm_kind kind, const char *eps_names);
 /** Rotation: base, rotated elements, scaling. */
 int lg_hparams_rope(struct lg_model *model, enum lg_rope_kind kind);
 

@@ -52,10 +52,10 @@ static int read_rope_freqs(struct lg_model *model)
 /** Says at once that a model cannot fit, before minutes of copying. */
 static int check_memory(struct lg_model *model)
 {
-    uint64_t need = 0, available;
+    uint64_t need = 0, available = lg_device_room(model->dev);
     for (uint64_t i = 0; i < model->gguf->n_tensors; i++)
         need += model->gguf->tensors[i].size; // inside the file, so no overflow
-    if (lg_device_memory_budget(model->dev, &available) < 0 || need <= available)
+    if (need <= available)
         return 0;
     return lg_fail(model->env, LLMGPU_E_NOMEM, "the weights take %llu MiB, device '%s' has %llu MiB left",
                    (unsigned long long)(need >> 20), model->dev->info.id,
@@ -100,9 +100,8 @@ static int load_weights(struct lg_model *model, const struct lg_arch *arch)
     return lg_device_flush(model->dev);
 }
 
-static int load(struct lg_model *model, const char *path)
+static int load(struct lg_model *model)
 {
-    LG_TRY(lg_gguf_open(model->env, path, &model->gguf));
     if (model->vocab_only)
         return lg_vocab_create(model->env, model->gguf, &model->vocab);
     const struct lg_arch *arch = NULL;
@@ -114,14 +113,26 @@ static int load(struct lg_model *model, const char *path)
 int lg_model_load(struct lg_env *env, struct lg_device *dev, const char *path, bool vocab_only,
                   struct lg_model **out)
 {
+    struct lg_gguf *gguf;
+    *out = NULL;
+    LG_TRY(lg_gguf_open(env, path, &gguf));
+    return lg_model_load_gguf(env, dev, gguf, vocab_only, out);
+}
+
+int lg_model_load_gguf(struct lg_env *env, struct lg_device *dev, struct lg_gguf *gguf, bool vocab_only,
+                       struct lg_model **out)
+{
     *out = NULL;
     struct lg_model *model = lg_alloc(env, sizeof(*model));
-    if (!model)
+    if (!model) {
+        lg_gguf_close(gguf);
         return lg_fail_nomem(env, "a model", sizeof(*model));
+    }
     model->env = env;
     model->dev = dev;
+    model->gguf = gguf;
     model->vocab_only = vocab_only;
-    int rc = load(model, path);
+    int rc = load(model);
     if (rc < 0) {
         lg_model_destroy(model);
         return rc;

@@ -89,6 +89,9 @@ struct lg_model {
  */
 int lg_model_load(struct lg_env *env, struct lg_device *dev, const char *path, bool vocab_only,
                   struct lg_model **out);
+/** The same of a file that is open already; takes it over, also when it fails. */
+int lg_model_load_gguf(struct lg_env *env, struct lg_device *dev, struct lg_gguf *gguf, bool vocab_only,
+                       struct lg_model **out);
 /** NULL is allowed. */
 void lg_model_destroy(struct lg_model *model);
 

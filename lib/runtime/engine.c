@@ -92,6 +92,14 @@ static int create_caches(struct lg_engine *e, uint32_t n_pages)
                        "a key cache of %llu bytes for %u tokens: device '%s' binds at most %llu at once",
                        (unsigned long long)size, n_pages * LG_PAGE_SIZE, e->dev->info.id,
                        (unsigned long long)e->dev->info.max_view_size);
+    uint64_t all, available = lg_device_room(e->dev);
+    if (!lg_mul_u64(size, 2ull * hp->n_layers, &all))
+        all = UINT64_MAX;
+    if (all > available)
+        return lg_fail(e->env, LLMGPU_E_NOMEM,
+                       "the caches of %u tokens take %llu MiB, device '%s' has %llu MiB left",
+                       n_pages * LG_PAGE_SIZE, (unsigned long long)(all >> 20), e->dev->info.id,
+                       (unsigned long long)(available >> 20));
     b->k_cache = lg_alloc_array(e->env, hp->n_layers, sizeof(*b->k_cache));
     b->v_cache = lg_alloc_array(e->env, hp->n_layers, sizeof(*b->v_cache));
     if (!b->k_cache || !b->v_cache)
@@ -126,6 +134,7 @@ static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pa
     e->tables = lg_alloc_array(e->env, (size_t)LG_MAX_SLOTS * max_pages, sizeof(*e->tables));
     if (!e->page_taken || !e->tables)
         return lg_fail_nomem(e->env, "page tables", LG_MAX_SLOTS * 4ull * max_pages);
+    memset(e->tables, 0xff, (size_t)LG_MAX_SLOTS * max_pages * sizeof(*e->tables)); // no pages
     return 0;
 }
 

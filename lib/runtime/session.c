@@ -99,7 +99,8 @@ static void drop_unread(struct lg_session *s)
     sampler->n_sampled -= unread;
     sampler->n_history -= unread;
     s->n_past -= unread;
-    s->pending = (int32_t)lg_engine_ring(s->engine, s->slot)[(s->n_read - 1) % LG_RING];
+    // The token before them was sampled, or fed when none of this answer was taken.
+    s->pending = (int32_t)lg_engine_history(s->engine, s->slot)[(sampler->n_history - 1) % LG_HISTORY];
 }
 
 static int feed(struct lg_session *s, const int32_t *tokens, size_t n)

@@ -19,7 +19,7 @@ static int map_fd(struct lg_env *env, const char *path, int fd, struct lg_filema
         return 0;
     void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (data == MAP_FAILED)
-        return lg_fail(env, LLMGPU_E_IO, "cannot map '%s': %s", path, strerror(errno));
+        return lg_fail(env, errno == ENOMEM ? LLMGPU_E_NOMEM : LLMGPU_E_IO, "cannot map '%s': %s", path, strerror(errno));
     out->data = data;
     out->size = (size_t)st.st_size;
     return 0;
