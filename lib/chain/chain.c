@@ -109,19 +109,25 @@ static int add_plan(struct lg_chain *chain)
     return 0;
 }
 
+int lg_chain_record(struct lg_chain *chain, const uint32_t *cuts, uint32_t n_cuts, struct lg_program **out)
+{
+    struct lg_program_desc desc = {
+        .ops = chain->ops,
+        .n_ops = chain->n_ops,
+        .cuts = cuts,
+        .n_cuts = n_cuts,
+        .timestamps = chain->timestamps,
+    };
+    return lg_program_create(chain->dev, &desc, out);
+}
+
 int lg_chain_compile(struct lg_chain *chain, bool timestamps)
 {
     LG_TRY(chain->status);
+    chain->timestamps = timestamps;
     LG_TRY(add_plan(chain));
     LG_TRY(lg_hazards_derive(chain->env, chain->ops, chain->n_ops));
     if (chain->dev->check)
         LG_TRY(lg_hazards_verify(chain->env, chain->ops, chain->n_ops));
-    struct lg_program_desc desc = {
-        .ops = chain->ops,
-        .n_ops = chain->n_ops,
-        .cuts = chain->marks,
-        .n_cuts = chain->n_marks,
-        .timestamps = timestamps,
-    };
-    return lg_program_create(chain->dev, &desc, &chain->program);
+    return lg_chain_record(chain, chain->marks, chain->n_marks, &chain->program);
 }

@@ -41,6 +41,7 @@ struct lg_chain {
     uint32_t n_marks, cap_marks;
     struct lg_buffer *rules_buf, *grids_buf; // once compiled
     struct lg_program *program;              // once compiled
+    bool timestamps;                         // of the program
     int status;                              // the first failure
 };
 
@@ -60,6 +61,9 @@ void lg_chain_mark(struct lg_chain *chain);
  * @param timestamps measure each dispatch (lg_program_times() of chain->program)
  */
 int lg_chain_compile(struct lg_chain *chain, bool timestamps);
+/** The program of the chain's dispatches with slices beginning at `cuts`; for lg_chain_compile() and
+ * lg_chain_slice(). */
+int lg_chain_record(struct lg_chain *chain, const uint32_t *cuts, uint32_t n_cuts, struct lg_program **out);
 
 /* ---- hazards (hazard.c)
  * ------------------------------------------------------------------------------------------ */
@@ -78,14 +82,23 @@ int lg_hazards_derive(struct lg_env *env, struct lg_dispatch *ops, uint32_t n_op
 int lg_hazards_verify(struct lg_env *env, const struct lg_dispatch *ops, uint32_t n_ops);
 
 /* ---- slices (slice.c)
- * -------------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------------------------ */
 
 /**
- * Chooses where to cut a program so that no slice costs more than a budget, from measured times: the fewest
- * cuts, each as late as possible. A single dispatch above the budget is a slice of its own.
+ * Cuts a compiled chain anew so that no slice costs more than a budget, as the last run took: the fewest
+ * slices, each as long as possible. A single dispatch above the budget is a slice of its own. The chain must
+ * be compiled with timestamps and have run as a whole.
  *
- * @param ns     measured nanoseconds of each dispatch
- * @param cuts   room for n_ops values: ascending ops that begin a slice, the first (0) not listed
+ * @return 0; LLMGPU_E_UNSUPPORTED without timestamps; LLMGPU_E_NOMEM or a device failure, the chain being as
+ * before
+ */
+int lg_chain_slice(struct lg_chain *chain, uint64_t budget_ns);
+
+/**
+ * The choice behind it.
+ *
+ * @param ns   measured nanoseconds of each dispatch
+ * @param cuts room for n_ops values: ascending ops that begin a slice, the first (0) not listed
  * @return number of cuts
  */
 uint32_t lg_slices_choose(const uint64_t *ns, uint32_t n_ops, uint64_t budget_ns, uint32_t *cuts);
