@@ -6,6 +6,9 @@
 // The reductions hold for any subgroup size and any number of subgroups: a subgroup operation, one value per subgroup
 // in shared memory, and then each invocation folds these in their order, so that all get the same bits. Every invocation
 // of the workgroup must call them.
+//
+// Mesa's lavapipe ends a shader's loops after 65535 iterations of an invocation, all its loops together: rows as long as
+// a vocabulary need workgroups of 64 or more there.
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require

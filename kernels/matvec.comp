@@ -9,7 +9,7 @@
 // Grid {ceil(n_rows / (subgroups * ROWS)), T, 1}: each subgroup of a workgroup owns ROWS rows of w and one of x. Its
 // lanes share K out in units of GROUPS * 32; a lane holds its unit of x in registers for all its rows.
 //
-// GPUs want few rows (1 to 4), unrolled. A driver on a CPU wants many (16), and a loop: it compiles a long shader for
+// GPUs want few rows (1 to 4), unrolled. A driver on a CPU wants many (32), and a loop: it compiles a long shader for
 // seconds, and its registers are memory anyway.
 #version 450
 #include "common.glsl"

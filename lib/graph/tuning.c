@@ -30,7 +30,7 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
         .vocab_wg = software ? 64 : lg_min_u32(1024, info->max_workgroup),
         .attention_wg = 64,
         .matvec_wg = software ? info->subgroup_size : 4 * info->subgroup_size,
-        .matvec_rows = software ? 16 : 2,
+        .matvec_rows = software ? 32 : 2,
         .matvec_groups = software ? 4 : 1,
         .matmul_wg = software ? info->subgroup_size : 64,
         .matmul_m = 64,

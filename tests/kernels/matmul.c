@@ -105,7 +105,7 @@ static void matvec(struct check *c, const struct kernel *kernel)
 {
     uint32_t block = lg_type_info(kernel->type)->block_elements, lanes = c->dev->info.subgroup_size;
     struct split gpu = {.wg = lg_max_u32(64, lanes), .rows = 2, .groups = 1};
-    struct split software = {.wg = lanes, .rows = 16, .groups = 4};
+    struct split software = {.wg = lanes, .rows = 32, .groups = 4};
     if (c->bench) {
         matvec_case(c, kernel, is_software(c) ? software : gpu, 4864, block == 256 ? 1024 : 896, 1);
         return;
