@@ -8,15 +8,22 @@
 //     k_cache, v_cache  float32 [pages * page_size][n_kv][head_dim]
 //     y                 float32 [rows][n_heads][head_dim]
 //
-// Grid {n_heads, rows, 1}: a workgroup computes one head of one row. Its subgroups share the keys 0 .. pos out in turns
-// of four; the lanes of a subgroup share the head's elements out, DIMS = ceil(head_dim / subgroup size) each. Every
-// subgroup runs a softmax of its own that is rescaled when a larger score appears; in the end they are brought to the
-// same scale and added in the order of the subgroups. Nothing depends on other rows.
+// Grid {n_heads, rows, 1}: a workgroup computes one head of one row; nothing depends on other rows. Each part of the
+// workgroup that sees keys in turn runs a softmax of its own over them, rescaled when a larger score appears; in the end
+// all are brought to the same scale and added in a fixed order. What such a part is comes in two forms:
+//
+// VECS 0: a subgroup takes four keys at a time, its lanes share the head's elements out, DIMS = ceil(head_dim / subgroup
+// size) each.
+//
+// VECS = head_dim / 4, for a driver that runs on a CPU, where 16-byte loads are the cheap ones and subgroup operations
+// dear: each lane takes keys of its own. The workgroup is one subgroup.
 #version 450
 #define USE_REDUCTIONS
 #include "common.glsl"
 
 layout(constant_id = 1) const uint DIMS = 8;
+layout(constant_id = 2) const uint VECS = 0;
+const uint MAX_VECS = VECS == 0 ? 1 : VECS;
 
 layout(push_constant) uniform Push { lg_attention_push p; };
 layout(binding = 0) readonly buffer Rows { uvec4 rows[]; };
@@ -25,6 +32,10 @@ layout(binding = 2) readonly buffer Q { float q[]; };
 layout(binding = 3) readonly buffer KCache { float k_cache[]; };
 layout(binding = 4) readonly buffer VCache { float v_cache[]; };
 layout(binding = 5) writeonly buffer Y { float y[]; };
+layout(binding = 2) readonly buffer Q4 { vec4 q4[]; };
+layout(binding = 3) readonly buffer KCache4 { vec4 k_cache4[]; };
+layout(binding = 4) readonly buffer VCache4 { vec4 v_cache4[]; };
+layout(binding = 5) writeonly buffer Y4 { vec4 y4[]; };
 
 const uint MAX_HEAD_DIM = 256;
 shared float total[MAX_HEAD_DIM];
@@ -36,12 +47,9 @@ uint cache_at(uint slot, uint key, uint kv_head)
     return ((page * p.page_size + key % p.page_size) * p.n_kv + kv_head) * p.head_dim;
 }
 
-void main()
+void keys_by_subgroup(uint n_keys, uint slot, uint kv_head, uint q_at)
 {
-    uint head = gl_WorkGroupID.x, r = gl_WorkGroupID.y;
-    uint n_keys = rows[r].y + 1, slot = rows[r].z, kv_head = head / (p.n_heads / p.n_kv);
     uint lanes = WG / gl_NumSubgroups;
-    uint q_at = (r * p.n_heads + head) * p.head_dim;
 
     uint dim[DIMS]; // a lane without an element repeats the last with a query of 0
     float query[DIMS], acc[DIMS];
@@ -86,4 +94,44 @@ void main()
     }
     for (uint d = gl_LocalInvocationIndex; d < p.head_dim; d += WG)
         y[q_at + d] = total[d] / sum;
+}
+
+void keys_by_lane(uint n_keys, uint slot, uint kv_head, uint q_at)
+{
+    vec4 query[MAX_VECS], acc[MAX_VECS];
+    [[unroll]] for (uint i = 0; i < VECS; i++) {
+        query[i] = q4[q_at / 4 + i] * p.scale;
+        acc[i] = vec4(0);
+    }
+    float top = -INFINITY, sum = 0;
+    for (uint key = gl_SubgroupInvocationID; key < n_keys; key += WG) {
+        uint at = cache_at(slot, key, kv_head) / 4;
+        vec4 products = vec4(0);
+        [[unroll]] for (uint i = 0; i < VECS; i++)
+            products += query[i] * k_cache4[at + i];
+        float score = (products.x + products.y) + (products.z + products.w);
+        float new_top = max(top, score), factor = exp(top - new_top), weight = exp(score - new_top);
+        top = new_top;
+        sum = sum * factor + weight;
+        [[unroll]] for (uint i = 0; i < VECS; i++)
+            acc[i] = acc[i] * factor + weight * v_cache4[at + i];
+    }
+    float factor = exp(top - subgroupMax(top));
+    sum = subgroupAdd(sum * factor);
+    [[unroll]] for (uint i = 0; i < VECS; i++) {
+        vec4 total = subgroupAdd(acc[i] * factor) / sum;
+        if (subgroupElect())
+            y4[q_at / 4 + i] = total;
+    }
+}
+
+void main()
+{
+    uint head = gl_WorkGroupID.x, r = gl_WorkGroupID.y;
+    uint n_keys = rows[r].y + 1, slot = rows[r].z, kv_head = head / (p.n_heads / p.n_kv);
+    uint q_at = (r * p.n_heads + head) * p.head_dim;
+    if (VECS == 0)
+        keys_by_subgroup(n_keys, slot, kv_head, q_at);
+    else
+        keys_by_lane(n_keys, slot, kv_head, q_at);
 }

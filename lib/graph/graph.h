@@ -18,6 +18,7 @@ struct lg_tuning {
     uint32_t row_wg;   // where a workgroup reduces a row
     uint32_t vocab_wg; // where that row is as long as the vocabulary
     uint32_t attention_wg;
+    bool attention_by_lane; // a lane takes whole keys; otherwise a subgroup does
     uint32_t matvec_wg;
     uint32_t matvec_rows; // rows of a weight for each subgroup
     uint32_t matvec_rows_per_wg;

@@ -225,7 +225,8 @@ void lg_op_attention(struct lg_graph *g, uint32_t layer, struct lg_view q, struc
     struct lg_chain_op op = {
         .kernel = LG_K_ATTENTION,
         .views = {all(b->rows), all(b->pages), q, all(b->k_cache[layer]), all(b->v_cache[layer]), y},
-        .spec = {g->tune.attention_wg, lg_div_up(hp->head_dim, g->chain->dev->info.subgroup_size)},
+        .spec = {g->tune.attention_wg, lg_div_up(hp->head_dim, g->chain->dev->info.subgroup_size),
+                 g->tune.attention_by_lane && hp->head_dim % 4 == 0 ? hp->head_dim / 4 : 0},
         .grid = rows_at_y(g, hp->n_heads),
         PUSH(push),
         .label = "attention",

@@ -61,6 +61,7 @@ void check_kv_write(struct check *c)
 
 struct shape {
     uint32_t n_heads, n_kv, head_dim, page_size, max_pages;
+    bool by_lane; // the form for software drivers
 };
 
 /* Rows at the given position and at random ones; cells that belong to no key before them hold NaN. */
@@ -74,6 +75,7 @@ static void attention_case(struct check *c, struct shape s, uint32_t n_rows, uin
         .max_pages = s.max_pages,
         .scale = 1 / sqrtf((float)s.head_dim),
     };
+    uint32_t lanes = c->dev->info.subgroup_size;
     size_t n_q = (size_t)n_rows * s.n_heads * s.head_dim, width = (size_t)s.n_kv * s.head_dim;
     size_t n_cells = (size_t)N_SLOTS * s.max_pages * s.page_size;
     uint32_t *pages = random_pages(c, s.max_pages), last[N_SLOTS] = {0};
@@ -99,14 +101,15 @@ static void attention_case(struct check *c, struct shape s, uint32_t n_rows, uin
         .size = {n_rows * sizeof(*rows), (size_t)N_SLOTS * s.max_pages * 4, n_q * 4, n_cells * width * 4,
                  n_cells * width * 4, n_q * 4},
         .tolerance = {[5] = {.abs = 4e-6f, .rel = 4e-6f}},
-        .spec = {check_workgroup(c), CHECK_CEIL(s.head_dim, c->dev->info.subgroup_size)},
+        .spec = {s.by_lane ? lanes : check_workgroup(c), CHECK_CEIL(s.head_dim, lanes),
+                 s.by_lane ? s.head_dim / 4 : 0},
         .grid = {s.n_heads, n_rows, 1},
         .push = &push,
         .push_size = sizeof(push),
         .flops = 4.0 * s.n_heads * n_rows * (pos + 1) * s.head_dim,
     };
-    check_run(c, &k, "%u rows at %u, %u/%u heads of %u, pages of %u, wg %u", n_rows, pos, s.n_heads, s.n_kv,
-              s.head_dim, s.page_size, k.spec[0]);
+    check_run(c, &k, "%u rows at %u, %u/%u heads of %u, pages of %u, wg %u, form %d", n_rows, pos, s.n_heads,
+              s.n_kv, s.head_dim, s.page_size, k.spec[0], s.by_lane);
     free(pages);
     free(rows);
     free(q);
@@ -117,15 +120,20 @@ static void attention_case(struct check *c, struct shape s, uint32_t n_rows, uin
 void check_attention(struct check *c)
 {
     if (c->bench) {
-        attention_case(c, (struct shape){14, 2, 64, 64, 16}, 1, 1000);
-        attention_case(c, (struct shape){14, 2, 64, 64, 16}, 16, 500);
+        bool software = c->dev->info.kind == LG_DEVICE_SOFTWARE;
+        attention_case(c, (struct shape){14, 2, 64, 64, 16, software}, 1, 1000);
+        attention_case(c, (struct shape){14, 2, 64, 64, 16, software}, 16, 500);
         return;
     }
-    attention_case(c, (struct shape){14, 2, 64, 16, 20}, 2, 300);
-    attention_case(c, (struct shape){4, 4, 38, 7, 9}, 5, 60);
-    attention_case(c, (struct shape){2, 1, 80, 32, 2}, 4, 33);
-    attention_case(c, (struct shape){6, 2, 96, 5, 3}, 3, 0);
-    attention_case(c, (struct shape){2, 2, 128, 16, 4}, 3, 7);
-    attention_case(c, (struct shape){2, 1, 256, 16, 4}, 3, check_int(c, 1, 63));
-    attention_case(c, (struct shape){1, 1, 1, 16, 4}, 3, check_int(c, 1, 63));
+    attention_case(c, (struct shape){14, 2, 64, 16, 20, false}, 2, 300);
+    attention_case(c, (struct shape){4, 4, 38, 7, 9, false}, 5, 60);
+    attention_case(c, (struct shape){2, 1, 80, 32, 2, false}, 4, 33);
+    attention_case(c, (struct shape){6, 2, 96, 5, 3, false}, 3, 0);
+    attention_case(c, (struct shape){2, 2, 128, 16, 4, false}, 3, 7);
+    attention_case(c, (struct shape){2, 1, 256, 16, 4, false}, 3, check_int(c, 1, 63));
+    attention_case(c, (struct shape){1, 1, 1, 16, 4, false}, 3, check_int(c, 1, 63));
+    attention_case(c, (struct shape){14, 2, 64, 16, 20, true}, 2, 300);
+    attention_case(c, (struct shape){6, 2, 96, 5, 3, true}, 3, 0);
+    attention_case(c, (struct shape){2, 1, 80, 32, 2, true}, 4, 33);
+    attention_case(c, (struct shape){2, 1, 4, 16, 4, true}, 3, check_int(c, 1, 63));
 }
