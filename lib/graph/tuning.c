@@ -26,11 +26,13 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
     bool software = info->kind == LG_DEVICE_SOFTWARE;
     struct lg_tuning t = {
         .flat_wg = 64,
-        .row_wg = software ? 64 : 256,
+        .row_wg = software ? 64 : lg_min_u32(256, info->max_workgroup),
         .vocab_wg = software ? 64 : lg_min_u32(1024, info->max_workgroup),
         .attention_wg = software ? info->subgroup_size : 64,
         .attention_by_lane = software,
-        .matvec_wg = software ? info->subgroup_size : 4 * info->subgroup_size,
+        .matvec_wg = software ? info->subgroup_size
+                              : lg_min_u32(4, lg_max_u32(1, info->max_workgroup / info->subgroup_size)) *
+                                    info->subgroup_size,
         .matvec_rows = software ? 32 : 2,
         .matvec_groups = software ? 4 : 1,
         .matmul_wg = software ? info->subgroup_size : 64,
