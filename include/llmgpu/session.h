@@ -76,7 +76,8 @@ LLMGPU_API void llmgpu_session_free(llmgpu_session *session);
 LLMGPU_API const char *llmgpu_session_error(const llmgpu_session *session);
 
 /**
- * Adds tokens to the conversation and computes them, all but the last of a prompt being needed for nothing but the cache.
+ * Adds tokens to the conversation and computes all but the last, which is computed when the next token is asked for: so
+ * the work on a prompt does not depend on how it is cut into calls.
  *
  * @param tokens `n` ids, each inside the vocabulary
  * @return 0; LLMGPU_E_CONTEXT_FULL when they do not fit (nothing is added); LLMGPU_E_CANCELLED (what was computed is
