@@ -474,6 +474,34 @@ static void check_budget(void)
     use.dev->ops = ops;
 }
 
+/** A device whose views are small gets its matrices in parts and fewer rows a pass, and computes the same. */
+static void check_narrow(void)
+{
+    int32_t tokens[101], out[2][8];
+    char path[1024];
+    struct lg_session_params params = use_params(128, false);
+    uint64_t all = use.dev->info.max_view_size;
+    REQUIRE(getenv("LLMGPU_BUNDLED"));
+    snprintf(path, sizeof(path), "%s/tavern-3.7m-q8_0.gguf", getenv("LLMGPU_BUNDLED"));
+    for (int i = 0; i < 101; i++)
+        tokens[i] = 7 * i; // from all parts of the vocabulary's table
+    tokens[99] = 2000;
+    params.n_batch = 128;
+    for (int narrow = 0; narrow < 2; narrow++) {
+        // A table of 544 KiB, and 3 KiB of activations a row.
+        use.dev->info.max_view_size = narrow ? 1 << 18 : all;
+        REQUIRE_INT(lg_model_load(&env, use.dev, path, false, &use.model), ==, 0);
+        lg_engine_init(&use.engine, &env, use.model);
+        REQUIRE_INT(lg_session_init(&use.session, &env, &use.engine, &params), ==, 0);
+        REQUIRE_INT(use.engine.batch.max_rows, ==, narrow ? 85 : 128);
+        REQUIRE_INT(lg_session_feed(&use.session, tokens, 101), ==, 0);
+        REQUIRE_INT(use_generate(&use.session, 0, 0, out[narrow], 8), ==, 0);
+        require_nothing_left();
+    }
+    REQUIRE(memcmp(out[0], out[1], sizeof(out[0])) == 0);
+    use.dev->info.max_view_size = all;
+}
+
 static void check_context(void)
 {
     int32_t tokens[20] = {0}, out[8], again[8];
@@ -680,6 +708,7 @@ static void check_inside(const char *device)
     check_nan();
     check_lies();
     check_budget();
+    check_narrow();
     check_context();
     check_cancelled();
     lg_device_close(use.dev);

@@ -195,6 +195,14 @@ static int grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint3
     return 0;
 }
 
+uint32_t lg_engine_rows_limit(const struct lg_engine *e)
+{
+    const struct lg_hparams *hp = &e->model->hp;
+    uint64_t width = lg_max_u32(hp->n_ff, lg_max_u32(hp->n_embd, hp->n_heads * hp->head_dim));
+    uint64_t rows = e->dev->info.max_view_size / (width * sizeof(float));
+    return rows > UINT32_MAX ? UINT32_MAX : lg_max_u32(1, (uint32_t)rows);
+}
+
 static uint32_t count_free_pages(const struct lg_engine *e)
 {
     uint32_t n_free = 0;

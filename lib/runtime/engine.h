@@ -67,6 +67,9 @@ struct lg_sampler *lg_engine_sampler(struct lg_engine *engine, uint32_t slot);
 uint32_t *lg_engine_history(struct lg_engine *engine, uint32_t slot);
 const uint32_t *lg_engine_ring(struct lg_engine *engine, uint32_t slot);
 
+/** Most rows of any pass: each activation has to fit one view of the device. At least 1. */
+uint32_t lg_engine_rows_limit(const struct lg_engine *engine);
+
 /** Most rows of one score pass. */
 uint32_t lg_engine_score_rows(const struct lg_engine *engine);
 

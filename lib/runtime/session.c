@@ -20,7 +20,8 @@ int lg_session_init(struct lg_session *s, struct lg_env *env, struct lg_engine *
     *s = (struct lg_session){.env = env, .engine = engine, .params = *params};
     if (!params->ignore_end)
         set_end_tokens(&s->params.sampler, engine->model->vocab);
-    int slot = lg_engine_take_slot(engine, params->n_ctx, params->n_batch);
+    s->params.n_batch = lg_min_u32(params->n_batch, lg_engine_rows_limit(engine));
+    int slot = lg_engine_take_slot(engine, params->n_ctx, s->params.n_batch);
     LG_TRY(slot);
     s->slot = (uint32_t)slot;
     s->has_slot = true;
@@ -137,7 +138,7 @@ int lg_session_feed(struct lg_session *s, const int32_t *tokens, size_t n)
     int rc = feed(s, tokens, n);
     atomic_store(&s->running, 0);
     s->ended = false;
-    s->n_prompt += n;
+    s->n_prompt += rc == 0 ? n : 0;
     s->prompt_ns += lg_now_ns() - begin;
     s->prompt_submits += s->engine->dev->stats.submits - submits;
     return rc;
