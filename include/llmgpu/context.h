@@ -2,9 +2,6 @@
 /**
  * @file
  * The context: a device with its queues, pools and caches. Everything else is created on one.
- *
- * Parameter structs (`*_params`) are filled by their init function, which is given the version the caller was compiled
- * with; then single members are changed. They, and all pointers in them, need only live until the call returns.
  */
 #ifndef LLMGPU_CONTEXT_H
 #define LLMGPU_CONTEXT_H
@@ -21,16 +18,19 @@ extern "C" {
 /**
  * A device and what belongs to it. Create as many as needed; they do not see each other.
  *
+ * Models and sessions keep their context alive: handles may be freed in any order, and the device is closed when the
+ * last of them is gone.
+ *
  * @par Thread-safety: functions on one context may be called from any thread; work on its device is taken in turns
  */
 typedef struct llmgpu_context llmgpu_context;
 
 /** How much a log line matters. */
 enum llmgpu_log_level {
-    LLMGPU_LOG_ERROR = 0,
-    LLMGPU_LOG_WARN = 1,
-    LLMGPU_LOG_INFO = 2,
-    LLMGPU_LOG_DEBUG = 3,
+    LLMGPU_LOG_ERROR = 0, /**< something failed */
+    LLMGPU_LOG_WARN = 1,  /**< something is not as it should be, and the library goes on */
+    LLMGPU_LOG_INFO = 2,  /**< what was opened and chosen */
+    LLMGPU_LOG_DEBUG = 3, /**< for who looks for a fault */
 };
 
 /**
@@ -39,22 +39,73 @@ enum llmgpu_log_level {
  * @param user  as given in the parameters
  * @param level an llmgpu_log_level
  * @param text  one formatted line without a newline, valid during the call
- * @par Thread-safety: called from whatever thread the library works on, at times from two at once
+ * @par Thread-safety: called from whatever thread the library works on, at times from two at once; it must not call the
+ *      library
  */
 typedef void (*llmgpu_log_fn)(void *user, int level, const char *text);
 
-/** Layout of the structs of this header that the caller was compiled with. */
-#define LLMGPU_CONTEXT_PARAMS_VERSION 1
+/** How urgent the work of a context is beside that of others on the same device. */
+enum llmgpu_priority {
+    LLMGPU_PRIORITY_DEFAULT = 0,  /**< what the driver does by itself */
+    LLMGPU_PRIORITY_LOW = 1,      /**< behind a game's own rendering */
+    LLMGPU_PRIORITY_MEDIUM = 2,   /**< the usual */
+    LLMGPU_PRIORITY_HIGH = 3,     /**< before others; drivers may ask for a privilege */
+    LLMGPU_PRIORITY_REALTIME = 4, /**< before everything; drivers ask for a privilege */
+};
 
-/** Parameters of llmgpu_context_create(). */
+/**
+ * A Vulkan device of the host, which the library then works on beside the host. Handles are the host's own Vulkan handles,
+ * cast to pointers; nothing of them is destroyed. The device must have been created with the feature `timelineSemaphore`
+ * and outlive the context and all models and sessions on it.
+ *
+ * Set `size` to sizeof(llmgpu_vulkan_device) and everything else that is not used to zero.
+ */
+typedef struct llmgpu_vulkan_device {
+    uint32_t size;              /**< sizeof(llmgpu_vulkan_device) */
+    uint32_t queue_family;      /**< of `queue`; it must support compute */
+    void *get_instance_proc_addr; /**< the host's PFN_vkGetInstanceProcAddr; NULL: the system's loader */
+    void *instance;             /**< VkInstance, of API version 1.2 or newer */
+    void *physical_device;      /**< VkPhysicalDevice */
+    void *device;               /**< VkDevice */
+    void *queue;                /**< VkQueue */
+    const char *const *extensions; /**< names of the enabled device extensions; may be NULL when n_extensions is 0 */
+    uint32_t n_extensions;      /**< how many */
+    uint32_t api_version;       /**< of the instance, as VK_MAKE_API_VERSION; 0: 1.2 */
+    const void *features;       /**< the VkPhysicalDeviceFeatures2 chain that `device` was created with; NULL: only
+                                     timelineSemaphore is counted on */
+    void (*lock_queue)(void *user);   /**< called before the queue is used, on any thread; NULL: the host never uses the
+                                           queue while a call of the library runs */
+    void (*unlock_queue)(void *user); /**< called after; both or neither */
+    void *queue_user;           /**< passed to both */
+} llmgpu_vulkan_device;
+
+/**
+ * Parameters of llmgpu_context_create(). Filled by llmgpu_context_params_init(); then single members are changed. They,
+ * and all pointers in them but the callbacks and their `user`, need only live until the call returns.
+ *
+ * The limits hold for all sessions of the context; each is off when it is 0. What would pass one answers LLMGPU_E_LIMIT
+ * with its name in the sentence.
+ */
 typedef struct llmgpu_context_params {
-    uint32_t version;      /**< set by llmgpu_context_params_init() */
+    uint32_t size;         /**< set by llmgpu_context_params_init() */
     uint32_t n_threads;    /**< threads of the CPU device; 0 (default): the processors this process may use */
     const char *device;    /**< "auto" (default, also NULL), "cpu", "vulkan", "vulkan:N"; see llmgpu_device_list_create() */
     const char *cache_dir; /**< folder of the pipeline cache, created when missing; NULL (default): none */
     llmgpu_log_fn log;     /**< NULL (default): no log */
     void *log_user;        /**< passed to `log` */
+    void *(*alloc)(void *user, size_t size); /**< host memory, aligned as malloc() does; NULL when there is none. Default:
+                                                  malloc(). All three or none; called from any thread */
+    void *(*resize)(void *user, void *ptr, size_t size); /**< as realloc(); `ptr` may be NULL */
+    void (*release)(void *user, void *ptr);  /**< as free(); `ptr` is never NULL */
+    void *alloc_user;      /**< passed to the three */
+    const llmgpu_vulkan_device *vulkan; /**< the host's device, in place of `device`; NULL (default): none */
+    int32_t priority;      /**< an llmgpu_priority of the queue; what a driver refuses is logged, and the default taken */
     uint32_t check;        /**< 1: debug mode that checks every dispatch and turns on Vulkan validation; default 0 */
+    uint32_t max_sessions; /**< sessions at the same time */
+    uint32_t max_prompt_tokens;    /**< tokens that may be fed to a session until it is reset */
+    uint32_t max_generated_tokens; /**< tokens that a session may generate until it is reset */
+    uint32_t max_time_ms;  /**< milliseconds of work on the device for a session until it is reset */
+    uint64_t max_memory;   /**< bytes of device memory for models, caches and all */
     char *error;           /**< where creation writes the sentence of its failure; NULL (default): nowhere */
     size_t error_size;     /**< bytes at `error` */
 } llmgpu_context_params;
@@ -62,12 +113,13 @@ typedef struct llmgpu_context_params {
 /**
  * Fills the parameters with their defaults.
  *
- * @param params  to fill
- * @param version LLMGPU_CONTEXT_PARAMS_VERSION
- * @return 0, or LLMGPU_E_INVALID for NULL or a version this library does not know
+ * @param params to fill
+ * @param size   sizeof(llmgpu_context_params) as the caller was compiled; a library that is older than its caller knows
+ *               less of the struct, and a newer one more, and either works
+ * @return 0, or LLMGPU_E_INVALID for NULL or a size that no version has had
  * @par Thread-safety: safe
  */
-LLMGPU_API int llmgpu_context_params_init(llmgpu_context_params *params, uint32_t version);
+LLMGPU_API int llmgpu_context_params_init(llmgpu_context_params *params, size_t size);
 
 /**
  * Opens a device. "auto" is a real GPU through Vulkan, else the CPU; a software Vulkan driver (Mesa's lavapipe) is used
@@ -75,16 +127,17 @@ LLMGPU_API int llmgpu_context_params_init(llmgpu_context_params *params, uint32_
  *
  * @param out    the context, to be freed with llmgpu_context_free(); NULL on failure
  * @param params NULL: defaults
- * @return 0; LLMGPU_E_NO_DEVICE, the sentence naming those that exist; LLMGPU_E_DEVICE; LLMGPU_E_NOMEM;
- *         LLMGPU_E_INVALID
+ * @return 0; LLMGPU_E_NO_DEVICE, the sentence naming those that exist; LLMGPU_E_DEVICE; LLMGPU_E_UNSUPPORTED for a
+ *         device of the host that lacks what is needed, or members of `params` that a newer header has and this library
+ *         does not know; LLMGPU_E_NOMEM; LLMGPU_E_INVALID
  * @par Thread-safety: safe
  */
 LLMGPU_API int llmgpu_context_create(llmgpu_context **out, const llmgpu_context_params *params);
 
 /**
- * Frees a context whose models and sessions are freed. NULL is allowed.
+ * Frees a context; a running background thread is stopped. NULL is allowed.
  *
- * @par Thread-safety: nothing else may use the context
+ * @par Thread-safety: nothing else may use the handle; its models and sessions may be in use
  */
 LLMGPU_API void llmgpu_context_free(llmgpu_context *ctx);
 
@@ -95,6 +148,64 @@ LLMGPU_API void llmgpu_context_free(llmgpu_context *ctx);
  * @par Thread-safety: only while no other thread calls on the context
  */
 LLMGPU_API const char *llmgpu_context_error(const llmgpu_context *ctx);
+
+/* ---- running sessions -------------------------------------------------------------------------------------------- */
+
+/**
+ * Works on the context's sessions for a limited time: prompts that were fed and answers that are wanted, in turns. It
+ * stops between two slices of a pass, inside a token or a long prompt, when the next slice would not fit into what is left
+ * of the budget, by the times that slices took before; the next step goes on there. At least one slice is done when there
+ * is work, so a budget smaller than the smallest slice is overrun.
+ *
+ * A session has work when it was fed and llmgpu_session_next() would answer LLMGPU_AGAIN; what fails on a session is told
+ * by its own next call.
+ *
+ * @param budget_us microseconds; 0 does nothing; UINT32_MAX works until nothing is left to do
+ * @return microseconds used, at least 1 when anything was done (INT32_MAX at the most), 0 when there was nothing to do;
+ *         LLMGPU_E_DEVICE_LOST or another failure of the device; LLMGPU_E_CANCELLED after llmgpu_context_cancel();
+ *         LLMGPU_E_INVALID
+ * @par Thread-safety: safe
+ */
+LLMGPU_API int llmgpu_context_step(llmgpu_context *ctx, uint32_t budget_us);
+
+/**
+ * Starts a background thread that works on the context's sessions whenever there is work. Answers are then taken with
+ * llmgpu_session_next(); llmgpu_session_fd() and llmgpu_session_set_notify() tell when.
+ *
+ * @return 0; LLMGPU_E_INVALID when it is running; LLMGPU_E_NOMEM when the system gives no thread
+ * @par Thread-safety: safe
+ */
+LLMGPU_API int llmgpu_context_start(llmgpu_context *ctx);
+
+/**
+ * Stops the background thread and waits for it; sessions stay as they are, between two slices. Without one nothing is done.
+ *
+ * @return 0; LLMGPU_E_BUSY from within a callback; LLMGPU_E_INVALID
+ * @par Thread-safety: safe
+ */
+LLMGPU_API int llmgpu_context_stop(llmgpu_context *ctx);
+
+/**
+ * Cancels what runs on the context now: as llmgpu_session_cancel() on each of its sessions, and a model that is being
+ * loaded answers LLMGPU_E_CANCELLED.
+ *
+ * @par Thread-safety: safe, but not in a signal handler
+ */
+LLMGPU_API void llmgpu_context_cancel(llmgpu_context *ctx);
+
+/**
+ * Opens the device anew after it was lost: weights are loaded again from where they came from, and sessions compute their
+ * history again when they are next worked on, so that they go on where they were. Also allowed on a device in good
+ * health, which is then left and opened anew in the same way.
+ *
+ * @param vulkan the host's new device where the context runs on one of the host's; NULL otherwise
+ * @return 0; LLMGPU_E_IO and others of llmgpu_model_load(); a device failure: the context is lost as before, and the call
+ *         may be made again
+ * @par Thread-safety: safe
+ */
+LLMGPU_API int llmgpu_context_recover(llmgpu_context *ctx, const llmgpu_vulkan_device *vulkan);
+
+/* ---- devices ----------------------------------------------------------------------------------------------------- */
 
 /** What a device is. */
 enum llmgpu_device_kind {
@@ -135,8 +246,15 @@ LLMGPU_API int llmgpu_device_list_create(llmgpu_device_list **out);
 /** Number of devices; 0 for NULL. */
 LLMGPU_API uint32_t llmgpu_device_list_count(const llmgpu_device_list *list);
 
-/** Copies entry `index`; LLMGPU_E_INVALID beyond the end. */
-LLMGPU_API int llmgpu_device_list_get(const llmgpu_device_list *list, uint32_t index, llmgpu_device_info *out);
+/**
+ * Copies entry `index`.
+ *
+ * @param out  receives at most `size` bytes, of the members that the caller's header has
+ * @param size sizeof(llmgpu_device_info)
+ * @return 0; LLMGPU_E_INVALID beyond the end
+ */
+LLMGPU_API int llmgpu_device_list_get(const llmgpu_device_list *list, uint32_t index, llmgpu_device_info *out,
+                                      size_t size);
 
 /** NULL is allowed. */
 LLMGPU_API void llmgpu_device_list_free(llmgpu_device_list *list);
@@ -144,10 +262,12 @@ LLMGPU_API void llmgpu_device_list_free(llmgpu_device_list *list);
 /**
  * The device that a context runs on.
  *
+ * @param out  to fill
+ * @param size sizeof(llmgpu_device_info)
  * @return 0 or LLMGPU_E_INVALID
  * @par Thread-safety: safe
  */
-LLMGPU_API int llmgpu_context_device(const llmgpu_context *ctx, llmgpu_device_info *out);
+LLMGPU_API int llmgpu_context_get_device(const llmgpu_context *ctx, llmgpu_device_info *out, size_t size);
 
 /** Counters of a context since it was created. */
 typedef struct llmgpu_context_stats {
@@ -158,16 +278,30 @@ typedef struct llmgpu_context_stats {
     uint64_t device_peak;     /**< the most so far */
     uint64_t heap_allocs;     /**< allocations of host memory by the library */
     uint64_t check_messages;  /**< findings of the debug mode (llmgpu_context_params::check) */
+    uint64_t steps;           /**< calls of llmgpu_context_step() that did something */
+    uint64_t step_overrun_max_us; /**< by how many microseconds the worst of them passed its budget */
+    uint32_t n_models;        /**< loaded now */
+    uint32_t n_sessions;      /**< open now */
+    uint32_t lost;            /**< 1: the device is lost until llmgpu_context_recover() */
+    uint32_t reserved;        /**< 0 */
 } llmgpu_context_stats;
 
-/** Reads the counters. LLMGPU_E_INVALID for NULL. */
-LLMGPU_API int llmgpu_context_get_stats(const llmgpu_context *ctx, llmgpu_context_stats *out);
+/**
+ * Reads the counters.
+ *
+ * @param out  to fill
+ * @param size sizeof(llmgpu_context_stats)
+ * @return 0 or LLMGPU_E_INVALID
+ * @par Thread-safety: safe
+ */
+LLMGPU_API int llmgpu_context_get_stats(const llmgpu_context *ctx, llmgpu_context_stats *out, size_t size);
 
 /**
  * Measures how fast the device reads its memory, by summing a buffer larger than its caches for about 0.3 s.
  *
  * @param bytes_per_second the best of the passes
  * @return 0, LLMGPU_E_NOMEM, or a device failure
+ * @par Thread-safety: safe
  */
 LLMGPU_API int llmgpu_context_measure_bandwidth(llmgpu_context *ctx, double *bytes_per_second);
 

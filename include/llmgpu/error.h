@@ -29,6 +29,9 @@ enum llmgpu_status {
     LLMGPU_E_CANCELLED = -10,    /**< stopped on request */
     LLMGPU_E_TIMEOUT = -11,      /**< the time given was over before the work was */
     LLMGPU_E_RANGE = -12,        /**< the caller's buffer is too small; the needed size is reported */
+    LLMGPU_E_LIMIT = -13,        /**< a limit that the host has set is reached; the sentence names it */
+    LLMGPU_E_TEMPLATE = -14,     /**< the model has no chat template, or one that cannot be used */
+    LLMGPU_E_BUSY = -15,         /**< called from within a callback of a call that is still running on this context */
     LLMGPU_E_INTERNAL = -99,     /**< an invariant of the library does not hold: please report it */
 };
 

@@ -47,7 +47,8 @@ typedef struct llmgpu_file_info {
     uint64_t alignment;    /**< bytes */
 } llmgpu_file_info;
 
-LLMGPU_API int llmgpu_file_get_info(const llmgpu_file *file, llmgpu_file_info *out);
+/** Reads it; `size` is sizeof(llmgpu_file_info), and alike below. */
+LLMGPU_API int llmgpu_file_get_info(const llmgpu_file *file, llmgpu_file_info *out, size_t size);
 
 /** A key/value pair. */
 typedef struct llmgpu_file_metadata {
@@ -59,7 +60,7 @@ typedef struct llmgpu_file_metadata {
 } llmgpu_file_metadata;
 
 /** Entry `index`, in the file's order; LLMGPU_E_INVALID beyond the end. */
-LLMGPU_API int llmgpu_file_get_metadata(const llmgpu_file *file, uint64_t index, llmgpu_file_metadata *out);
+LLMGPU_API int llmgpu_file_get_metadata(const llmgpu_file *file, uint64_t index, llmgpu_file_metadata *out, size_t size);
 
 /** Kinds of values that llmgpu_file_get_value() gives. */
 enum llmgpu_value_kind {
@@ -79,7 +80,7 @@ typedef struct llmgpu_file_value {
 } llmgpu_file_value;
 
 /** Item `item` (0 for what is no array) of entry `index`; LLMGPU_E_INVALID beyond the end. */
-LLMGPU_API int llmgpu_file_get_value(const llmgpu_file *file, uint64_t index, uint64_t item, llmgpu_file_value *out);
+LLMGPU_API int llmgpu_file_get_value(const llmgpu_file *file, uint64_t index, uint64_t item, llmgpu_file_value *out, size_t size);
 
 /** A tensor. */
 typedef struct llmgpu_file_tensor {
@@ -93,7 +94,7 @@ typedef struct llmgpu_file_tensor {
 } llmgpu_file_tensor;
 
 /** Tensor `index`, in the file's order; LLMGPU_E_INVALID beyond the end. */
-LLMGPU_API int llmgpu_file_get_tensor(const llmgpu_file *file, uint64_t index, llmgpu_file_tensor *out);
+LLMGPU_API int llmgpu_file_get_tensor(const llmgpu_file *file, uint64_t index, llmgpu_file_tensor *out, size_t size);
 
 #ifdef __cplusplus
 }

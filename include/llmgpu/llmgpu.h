@@ -6,18 +6,24 @@
  *     llmgpu_context *ctx;          a device
  *     llmgpu_model   *model;        weights and tokenizer, shared
  *     llmgpu_session *session;      one conversation
+ *     llmgpu_lora    *lora;         an adapter (experimental)
  *
  *     llmgpu_context_create(&ctx, NULL);
  *     llmgpu_model_load(&model, ctx, "model.gguf", NULL);
  *     llmgpu_session_create(&session, model, NULL);
- *     llmgpu_tokenize(model, text, strlen(text), LLMGPU_TOKENIZE_ADD_SPECIAL, tokens, capacity, &n);
- *     llmgpu_session_feed(session, tokens, n);
- *     while (llmgpu_session_next(session, &token) == 1)
- *         ...;
+ *     llmgpu_session_feed_text(session, text, strlen(text), LLMGPU_TOKENIZE_ADD_SPECIAL);
+ *     llmgpu_session_generate(session, 256, on_text, NULL);
  *
- * General rules. Every function returns 0 (or a count) or a negative llmgpu_status. Handles come through `out`, the first
- * argument, which is set to NULL on failure. Free functions accept NULL. The library never prints, exits, aborts, reads
- * the environment for its behaviour, or keeps global state.
+ * General rules. Every function that can fail returns 0 (or a count) or a negative llmgpu_status. Handles come through
+ * `out`, the first argument, which is set to NULL on failure. Free functions accept NULL, and handles may be freed in any
+ * order: what is built on another keeps it alive. The library never prints, exits, aborts, reads the environment for its
+ * behaviour, or keeps global state.
+ *
+ * Structs. Parameter structs begin with their size and are filled by an init function that is given it; getters are given
+ * the size of what they fill. Members are only ever appended, so programs and libraries of different age work together:
+ * what the older side does not know has its default, which is always 0 or NULL for members that were appended.
+ *
+ * The ABI. Within a soname nothing is removed or changed but what is marked LLMGPU_EXPERIMENTAL.
  */
 #ifndef LLMGPU_H
 #define LLMGPU_H
@@ -28,5 +34,7 @@
 #include "llmgpu/file.h"
 #include "llmgpu/model.h"
 #include "llmgpu/session.h"
+#include "llmgpu/chat.h"
+#include "llmgpu/lora.h"
 
 #endif

@@ -13,40 +13,128 @@ extern "C" {
 #endif
 
 /**
- * A loaded model, shared by any number of sessions.
+ * A loaded model, shared by any number of sessions. Sessions keep it alive: it may be freed before them.
  *
  * @par Thread-safety: immutable once loaded; any thread may use it
  */
 typedef struct llmgpu_model llmgpu_model;
 
-/** Layout of llmgpu_model_params that the caller was compiled with. */
-#define LLMGPU_MODEL_PARAMS_VERSION 1
+/**
+ * Told how far loading is: often enough that a cancel takes effect within 50 ms.
+ *
+ * @param user  as given in the parameters
+ * @param done  bytes of the file that are dealt with
+ * @param total bytes of the file
+ * @return 0 to go on; anything else ends the load with LLMGPU_E_CANCELLED
+ * @par Thread-safety: called on the thread that loads; it must not call the library, but for the cancel functions
+ */
+typedef int (*llmgpu_progress_fn)(void *user, uint64_t done, uint64_t total);
 
-/** Parameters of llmgpu_model_load(). */
+/** Parameters of the load functions. Filled by llmgpu_model_params_init(); then single members are changed. */
 typedef struct llmgpu_model_params {
-    uint32_t version;    /**< set by llmgpu_model_params_init() */
+    uint32_t size;       /**< set by llmgpu_model_params_init() */
     uint32_t vocab_only; /**< 1: the tokenizer alone, for files without weights; such a model has no sessions. Default 0 */
+    uint64_t file_offset; /**< bytes into the file where the GGUF begins, for pack files; default 0 */
+    uint64_t file_length; /**< bytes of it; 0 (default): to the end of the file */
+    llmgpu_progress_fn progress; /**< NULL (default): none */
+    void *progress_user; /**< passed to `progress` */
 } llmgpu_model_params;
 
-/** Fills the defaults; as llmgpu_context_params_init(). */
-LLMGPU_API int llmgpu_model_params_init(llmgpu_model_params *params, uint32_t version);
+/**
+ * Fills the defaults.
+ *
+ * @param params to fill
+ * @param size   sizeof(llmgpu_model_params); see llmgpu_context_params_init()
+ * @return 0 or LLMGPU_E_INVALID
+ * @par Thread-safety: safe
+ */
+LLMGPU_API int llmgpu_model_params_init(llmgpu_model_params *params, size_t size);
 
 /**
  * Loads a GGUF file (version 2 or 3, architectures llama, qwen2, gpt2).
  *
- * @param out    to be freed with llmgpu_model_free() before the context; NULL on failure
+ * @param out    to be freed with llmgpu_model_free(); NULL on failure
  * @param ctx    where the weights go
  * @param path   file name; on the CPU device the file stays mapped and must not be changed
  * @param params NULL: defaults
  * @return 0; LLMGPU_E_IO; LLMGPU_E_FORMAT for a damaged or lying file; LLMGPU_E_UNSUPPORTED for an architecture,
  *         weight type or tokenizer this version does not know; LLMGPU_E_NOMEM when the device cannot hold it;
- *         LLMGPU_E_INVALID. The sentence is llmgpu_context_error(ctx).
+ *         LLMGPU_E_LIMIT beyond llmgpu_context_params::max_memory; LLMGPU_E_CANCELLED; LLMGPU_E_INVALID. The sentence is
+ *         llmgpu_context_error(ctx).
+ * @par Thread-safety: safe
  */
 LLMGPU_API int llmgpu_model_load(llmgpu_model **out, llmgpu_context *ctx, const char *path,
                                  const llmgpu_model_params *params);
 
-/** Frees a model whose sessions are freed. NULL is allowed. */
+/**
+ * The same of a file that is in memory.
+ *
+ * @param data the file; it is not copied on devices that read host memory in place (the CPU), and must stay as it is
+ *             until the model and its sessions are freed
+ * @param size bytes
+ * @par Thread-safety: safe
+ */
+LLMGPU_API int llmgpu_model_load_memory(llmgpu_model **out, llmgpu_context *ctx, const void *data, size_t size,
+                                        const llmgpu_model_params *params);
+
+/** A file behind callbacks: encrypted, compressed by blocks, in a database. */
+typedef struct llmgpu_io {
+    uint32_t size;        /**< sizeof(llmgpu_io) */
+    uint32_t reserved;    /**< 0 */
+    uint64_t file_size;   /**< bytes that can be read */
+    /**
+     * Reads `n` bytes at `offset` into `to`; never asked beyond file_size. Mostly ascending, each byte at most a few
+     * times. Returns 0, or anything else when it failed: the load answers LLMGPU_E_IO.
+     */
+    int (*read)(void *user, uint64_t offset, void *to, size_t n);
+    void (*close)(void *user); /**< called once, when the model no longer needs the file, also when loading fails; NULL:
+                                    nothing to do */
+    void *user;           /**< passed to both */
+} llmgpu_io;
+
+/**
+ * The same of a file behind callbacks. No second copy of the file is made in host memory. It is read while loading and
+ * by llmgpu_context_recover(); the callbacks must work until the model is freed.
+ *
+ * @param io copied
+ * @par Thread-safety: safe
+ */
+LLMGPU_API int llmgpu_model_load_io(llmgpu_model **out, llmgpu_context *ctx, const llmgpu_io *io,
+                                    const llmgpu_model_params *params);
+
+/** Frees a model. NULL is allowed. */
 LLMGPU_API void llmgpu_model_free(llmgpu_model *model);
+
+/** What a model and its sessions will take; bytes, exact to 2% of what llmgpu_context_stats then shows. */
+typedef struct llmgpu_estimate {
+    uint64_t device_bytes;     /**< of the device's memory, all together */
+    uint64_t weight_bytes;     /**< of these: the model itself */
+    uint64_t cache_bytes;      /**< keys and values of all sessions */
+    uint64_t work_bytes;       /**< activations, logits, tables, recorded passes */
+    uint64_t mapped_bytes;     /**< of the file that stay mapped where the device reads them in place; not counted above */
+    uint64_t available_bytes;  /**< what the device can still give; 0 when it does not say */
+} llmgpu_estimate;
+
+struct llmgpu_session_params;
+
+/**
+ * Says how much memory a model would take, without loading it: the file's header is read and nothing is put on the
+ * device.
+ *
+ * @param out        to fill
+ * @param size       sizeof(llmgpu_estimate)
+ * @param ctx        the device it is for
+ * @param path       file name
+ * @param params     NULL: defaults
+ * @param session    parameters of its sessions, as of llmgpu_session_create(); NULL: defaults
+ * @param n_sessions how many of them; 0: the weights alone
+ * @return 0, or what llmgpu_model_load() and llmgpu_session_create() would answer, but for LLMGPU_E_NOMEM and
+ *         LLMGPU_E_LIMIT because of sizes. The sentence is llmgpu_context_error(ctx).
+ * @par Thread-safety: safe
+ */
+LLMGPU_API int llmgpu_model_estimate(llmgpu_estimate *out, size_t size, llmgpu_context *ctx, const char *path,
+                                     const llmgpu_model_params *params, const struct llmgpu_session_params *session,
+                                     uint32_t n_sessions);
 
 /** Facts about a model. Counts are 0 and strings "" where a vocabulary alone was loaded. */
 typedef struct llmgpu_model_info {
@@ -67,8 +155,15 @@ typedef struct llmgpu_model_info {
     uint32_t add_bos;         /**< 1: tokenising with LLMGPU_TOKENIZE_ADD_SPECIAL begins with BOS */
 } llmgpu_model_info;
 
-/** Reads the facts. LLMGPU_E_INVALID for NULL. */
-LLMGPU_API int llmgpu_model_get_info(const llmgpu_model *model, llmgpu_model_info *out);
+/**
+ * Reads the facts.
+ *
+ * @param out  to fill
+ * @param size sizeof(llmgpu_model_info)
+ * @return 0 or LLMGPU_E_INVALID
+ * @par Thread-safety: safe
+ */
+LLMGPU_API int llmgpu_model_get_info(const llmgpu_model *model, llmgpu_model_info *out, size_t size);
 
 /** Flags of llmgpu_tokenize(), llmgpu_detokenize() and llmgpu_decoder_create(). */
 enum llmgpu_tokenize_flags {
@@ -111,7 +206,14 @@ LLMGPU_API int llmgpu_model_is_end(const llmgpu_model *model, int32_t token);
  */
 typedef struct llmgpu_decoder llmgpu_decoder;
 
-/** @param flags llmgpu_tokenize_flags. The model must outlive the decoder. */
+/**
+ * Begins a text.
+ *
+ * @param out   to be freed with llmgpu_decoder_free(); NULL on failure. It keeps the model alive.
+ * @param model whose vocabulary is used
+ * @param flags llmgpu_tokenize_flags
+ * @return 0, LLMGPU_E_NOMEM, LLMGPU_E_INVALID
+ */
 LLMGPU_API int llmgpu_decoder_create(llmgpu_decoder **out, const llmgpu_model *model, uint32_t flags);
 
 /**

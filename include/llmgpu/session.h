@@ -1,11 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file
- * Sessions: one conversation each, with its key/value cache and its sampler.
+ * Sessions: one conversation each, with its key/value cache and its sampler. There are three ways to run one.
+ *
+ * Blocking, the simplest:
+ *
+ *     llmgpu_session_feed_text(s, prompt, strlen(prompt), flags);
+ *     llmgpu_session_generate(s, 256, on_text, user);
+ *
+ * Pulling, inside a loop that has other things to do. next() never works by itself; llmgpu_context_step() does, for as
+ * long as it is allowed to, and llmgpu_session_wait() until there is something to take:
  *
  *     llmgpu_session_feed(s, tokens, n);
- *     while (llmgpu_session_next(s, &token) == 1)
- *         ...;
+ *     while ((rc = llmgpu_session_next(s, &token)) > 0) {
+ *         if (rc == LLMGPU_AGAIN)
+ *             llmgpu_context_step(ctx, 2000);
+ *         else
+ *             ...;
+ *     }
+ *
+ * In the background: after llmgpu_context_start() a thread of the library does the work, and a file descriptor or a
+ * callback tells when there is something to take.
  */
 #ifndef LLMGPU_SESSION_H
 #define LLMGPU_SESSION_H
@@ -17,23 +32,22 @@ extern "C" {
 #endif
 
 /**
- * One conversation.
+ * One conversation. It keeps its model and context alive.
  *
  * @par Thread-safety: one thread at a time, but for llmgpu_session_cancel(); different sessions may be used by different
- *      threads
+ *      threads. Calls from two threads at once do no harm but to the order of things.
  */
 typedef struct llmgpu_session llmgpu_session;
-
-/** Layout of the parameter structs of this header that the caller was compiled with. */
-#define LLMGPU_SESSION_PARAMS_VERSION 1
 
 /**
  * How the next token is chosen. The order is: penalties, top-k, top-p, min-p, temperature, draw. top-p and min-p look at
  * the probabilities before the temperature.
  *
- * The same model, seed and tokens give the same choice on the same device, however the prompt was cut into calls.
+ * The same model, seed and tokens give the same choice on the same device, however the prompt was cut into calls and
+ * whatever else runs: the draw depends on the seed and the token's position.
  */
 typedef struct llmgpu_sampler_params {
+    uint32_t size;           /**< set by llmgpu_sampler_params_init() */
     float temperature;       /**< 0 (default): always the most probable token; else 0.0 .. 100 */
     float top_p;             /**< smallest set of tokens with at least this probability; 1 (default): all */
     float min_p;             /**< tokens at least this probable relative to the best; 0 (default): all */
@@ -42,99 +56,357 @@ typedef struct llmgpu_sampler_params {
     float presence_penalty;  /**< subtracted once from each recent token; 0 (default): off */
     uint32_t top_k;          /**< the k most probable tokens; 0 (default): all */
     uint32_t penalty_last_n; /**< how many of the latest tokens, prompt included, are recent: 0 .. 256; default 64 */
+    uint32_t reserved;       /**< 0 */
     uint64_t seed;           /**< of the draw; default 0 */
 } llmgpu_sampler_params;
 
-/** Parameters of llmgpu_session_create(). */
-typedef struct llmgpu_session_params {
-    uint32_t version;           /**< set by llmgpu_session_params_init() */
-    uint32_t n_ctx;             /**< tokens of context; 0 (default): what the model was trained for, at most 4096 */
-    uint32_t n_batch;           /**< tokens of a prompt computed in one pass: 1 .. 4096, default 256 */
-    uint32_t tokens_per_submit; /**< tokens decoded in one submission: 1 (default, least latency) .. 64 */
-    uint32_t ignore_end;        /**< 1: end tokens do not end an answer; default 0 */
-    uint32_t reserved;          /**< 0 */
-    llmgpu_sampler_params sampler; /**< how tokens are chosen */
-} llmgpu_session_params;
-
-/** Fills the defaults; as llmgpu_context_params_init(). */
-LLMGPU_API int llmgpu_session_params_init(llmgpu_session_params *params, uint32_t version);
+/** Fills the defaults: greedy. `size` is sizeof(llmgpu_sampler_params); see llmgpu_context_params_init(). */
+LLMGPU_API int llmgpu_sampler_params_init(llmgpu_sampler_params *params, size_t size);
 
 /**
- * Begins a conversation.
+ * Parameters of llmgpu_session_create(). The limits are off when they are 0; what would pass one answers LLMGPU_E_LIMIT
+ * with its name in the sentence, beside those of the context.
+ */
+typedef struct llmgpu_session_params {
+    uint32_t size;              /**< set by llmgpu_session_params_init() */
+    uint32_t n_ctx;             /**< tokens of context; 0 (default): what the model was trained for, at most 4096 */
+    uint32_t n_batch;           /**< tokens of a prompt computed in one pass: 1 .. 4096, default 256 */
+    uint32_t tokens_per_submit; /**< tokens decoded in one submission: 1 (default, least latency) .. 64. A step with a
+                                     budget decodes one by one */
+    uint32_t ignore_end;        /**< 1: end tokens do not end an answer; default 0 */
+    uint32_t n_candidates;      /**< most probable tokens to be told with each, see llmgpu_session_get_candidates():
+                                     0 (default) .. 32 */
+    uint32_t max_prompt_tokens;    /**< tokens that may be fed until a reset */
+    uint32_t max_generated_tokens; /**< tokens that may be generated until a reset */
+    uint32_t max_time_ms;       /**< milliseconds of work on the device until a reset */
+    uint32_t reserved;          /**< 0 */
+    uint64_t max_memory;        /**< bytes of device memory that its cache may take */
+} llmgpu_session_params;
+
+/** Fills the defaults. `size` is sizeof(llmgpu_session_params); see llmgpu_context_params_init(). */
+LLMGPU_API int llmgpu_session_params_init(llmgpu_session_params *params, size_t size);
+
+/**
+ * Begins a conversation, with the greedy sampler.
  *
- * @param out    to be freed with llmgpu_session_free() before the model; NULL on failure
+ * @param out    to be freed with llmgpu_session_free(); NULL on failure
+ * @param model  what it talks to
  * @param params NULL: defaults
- * @return 0; LLMGPU_E_INVALID for a parameter out of range or a model without weights; LLMGPU_E_NOMEM; a device
- *         failure. The sentence is in llmgpu_context_error() of the model's context.
+ * @return 0; LLMGPU_E_INVALID for a parameter out of range or a model without weights; LLMGPU_E_LIMIT; LLMGPU_E_NOMEM;
+ *         LLMGPU_E_UNSUPPORTED for a cache beyond the device's limits; a device failure. The sentence is in
+ *         llmgpu_context_error() of the model's context.
+ * @par Thread-safety: safe
  */
 LLMGPU_API int llmgpu_session_create(llmgpu_session **out, llmgpu_model *model, const llmgpu_session_params *params);
+
+/**
+ * Another session with the same tokens, sampler, stops and parameters. What was computed is shared, page by page, until
+ * one of the two writes into it (copy on write). Tokens that the original has computed but not given yet, and its
+ * deadline and notification, stay with it.
+ *
+ * @param out      to be freed with llmgpu_session_free(); NULL on failure
+ * @param original goes on as before
+ * @return as llmgpu_session_create()
+ */
+LLMGPU_API int llmgpu_session_fork(llmgpu_session **out, llmgpu_session *original);
 
 /** NULL is allowed. */
 LLMGPU_API void llmgpu_session_free(llmgpu_session *session);
 
-/** The sentence of the last failed call on this session, "" when there was none. */
+/** The sentence of the last failed call on this session, "" when there was none. Valid until the next call on it. */
 LLMGPU_API const char *llmgpu_session_error(const llmgpu_session *session);
 
 /**
- * Adds tokens to the conversation and computes all but the last, which is computed when the next token is asked for: so
- * the work on a prompt does not depend on how it is cut into calls.
+ * Changes how tokens are chosen, from the next one on.
+ *
+ * @param sampler NULL: greedy
+ * @return 0; LLMGPU_E_INVALID for a value out of range
+ */
+LLMGPU_API int llmgpu_session_set_sampler(llmgpu_session *session, const llmgpu_sampler_params *sampler);
+
+/* ---- what goes in ------------------------------------------------------------------------------------------------ */
+
+/**
+ * Adds tokens to the conversation. Nothing is computed here. Sampled tokens that were not taken yet are forgotten: the
+ * new ones come in their place.
  *
  * @param tokens `n` ids, each inside the vocabulary
- * @return 0; LLMGPU_E_CONTEXT_FULL when they do not fit (nothing is added); LLMGPU_E_CANCELLED (what was computed is
- *         kept); LLMGPU_E_INVALID; a device failure
+ * @param n      how many; 0 is no failure
+ * @return 0; LLMGPU_E_CONTEXT_FULL when they do not fit, LLMGPU_E_LIMIT (nothing is added); LLMGPU_E_CANCELLED;
+ *         LLMGPU_E_TIMEOUT; LLMGPU_E_INVALID
  */
 LLMGPU_API int llmgpu_session_feed(llmgpu_session *session, const int32_t *tokens, size_t n);
 
 /**
- * The next token of the model's answer. An end token is given once, then the answer is over until more is fed.
+ * The same of a text, tokenised as by llmgpu_tokenize().
  *
- * @param token the id
- * @return 1 with a token; 0 when the answer is over; LLMGPU_E_CONTEXT_FULL; LLMGPU_E_CANCELLED; LLMGPU_E_INVALID when
- *         nothing was fed; a device failure
+ * @param text  `len` bytes
+ * @param flags llmgpu_tokenize_flags
+ */
+LLMGPU_API int llmgpu_session_feed_text(llmgpu_session *session, const char *text, size_t len, uint32_t flags);
+
+/* ---- what comes out ---------------------------------------------------------------------------------------------- */
+
+/** What llmgpu_session_next() and llmgpu_session_next_text() answer beside failures. */
+enum llmgpu_next {
+    LLMGPU_DONE = 0,  /**< the answer is over until more is fed */
+    LLMGPU_TOKEN = 1, /**< there is one */
+    LLMGPU_AGAIN = 2, /**< not yet: work has to be done first */
+};
+
+/**
+ * The next token of the model's answer; an end token is given, then the answer is over. Does no work and does not wait.
+ *
+ * @param token the id, when the answer is LLMGPU_TOKEN
+ * @return LLMGPU_TOKEN, LLMGPU_DONE, LLMGPU_AGAIN; LLMGPU_E_CONTEXT_FULL; LLMGPU_E_CANCELLED, once; LLMGPU_E_TIMEOUT;
+ *         LLMGPU_E_LIMIT; LLMGPU_E_INVALID when nothing was fed; a device failure
  */
 LLMGPU_API int llmgpu_session_next(llmgpu_session *session, int32_t *token);
 
 /**
+ * The next piece of the answer's text: whole characters, without end tokens, and without what may still become a stop
+ * string. It takes tokens as llmgpu_session_next() does; use one of the two for an answer.
+ *
+ * @param text `*len` bytes with a NUL behind them, valid until the next call on the session
+ * @param len  may be NULL
+ * @return as llmgpu_session_next()
+ */
+LLMGPU_API int llmgpu_session_next_text(llmgpu_session *session, const char **text, size_t *len);
+
+/**
+ * Works, or with a background thread sleeps, until llmgpu_session_next() will not answer LLMGPU_AGAIN.
+ *
+ * @param timeout_us microseconds; UINT64_MAX: no limit
+ * @return 0; LLMGPU_E_TIMEOUT. Other failures are told by llmgpu_session_next().
+ */
+LLMGPU_API int llmgpu_session_wait(llmgpu_session *session, uint64_t timeout_us);
+
+/**
+ * Works, or with a background thread sleeps, until all that was fed is computed but for the last token, which is computed
+ * with the next one. No tokens are generated by it.
+ *
+ * @return 0; LLMGPU_E_CANCELLED: what was not computed yet is forgotten; LLMGPU_E_TIMEOUT; LLMGPU_E_LIMIT; a device failure
+ */
+LLMGPU_API int llmgpu_session_prefill(llmgpu_session *session);
+
+/**
+ * Receives the text of an answer.
+ *
+ * @param text `len` bytes with a NUL behind them; whole characters
+ * @return 0 to go on; anything else ends llmgpu_session_generate() with LLMGPU_E_CANCELLED
+ */
+typedef int (*llmgpu_text_fn)(void *user, const char *text, size_t len);
+
+/**
+ * Generates until the answer is over, and returns then.
+ *
+ * @param max_tokens at most so many; UINT32_MAX: as many as fit
+ * @param on_text    called for each piece of text on this thread; NULL: the text is not wanted
+ * @param user       passed to on_text
+ * @return 0; LLMGPU_E_CANCELLED; LLMGPU_E_CONTEXT_FULL, LLMGPU_E_TIMEOUT, LLMGPU_E_LIMIT: the text until then was given;
+ *         LLMGPU_E_INVALID; a device failure
+ */
+LLMGPU_API int llmgpu_session_generate(llmgpu_session *session, uint32_t max_tokens, llmgpu_text_fn on_text, void *user);
+
+/**
  * Limits how many more tokens llmgpu_session_next() will give, so that no work is done beyond them; UINT32_MAX (the
  * state of a new session) is no limit.
+ *
+ * @return 0 or LLMGPU_E_INVALID
  */
 LLMGPU_API int llmgpu_session_set_remaining(llmgpu_session *session, uint32_t n);
 
-/** Forgets the conversation but keeps the parameters; the seed begins anew. */
-LLMGPU_API int llmgpu_session_reset(llmgpu_session *session);
+/**
+ * Ends answers at a text, which is cut off: wherever it lies in the tokens. The context keeps the tokens up to the one
+ * that completed it.
+ *
+ * @param text 1 .. 256 bytes
+ * @param len  its bytes
+ * @return 0; LLMGPU_E_LIMIT beyond 16 texts; LLMGPU_E_NOMEM; LLMGPU_E_INVALID
+ */
+LLMGPU_API int llmgpu_session_add_stop(llmgpu_session *session, const char *text, size_t len);
+
+/** Ends answers at a token, beside the model's own end tokens and also when these are ignored; at most 16 of them. */
+LLMGPU_API int llmgpu_session_add_stop_token(llmgpu_session *session, int32_t token);
+
+/** Removes all stop texts and stop tokens. */
+LLMGPU_API int llmgpu_session_clear_stops(llmgpu_session *session);
+
+/* ---- stopping, waiting ------------------------------------------------------------------------------------------- */
 
 /**
- * Makes the running call, or the next one, answer LLMGPU_E_CANCELLED soon.
+ * Makes the running call, or the next one, answer LLMGPU_E_CANCELLED, within 50 ms on the CPU and after at most the
+ * dispatch that runs on a GPU. What was fed and not computed yet is forgotten; the rest stays, and the session can go on.
  *
  * @par Thread-safety: safe, also in a signal handler
  */
 LLMGPU_API void llmgpu_session_cancel(llmgpu_session *session);
 
 /**
- * Scores a text: forgets the conversation, then computes how probable each token is after those before it.
+ * Sets a time after which the session does no more work and its calls answer LLMGPU_E_TIMEOUT, until another is set.
+ *
+ * @param ms milliseconds from now; 0: none
+ * @return 0 or LLMGPU_E_INVALID
+ */
+LLMGPU_API int llmgpu_session_set_deadline(llmgpu_session *session, uint32_t ms);
+
+/**
+ * A file descriptor for poll() and its kin: readable while llmgpu_session_next() would not answer LLMGPU_AGAIN. It
+ * belongs to the session, which closes it; it must not be read.
+ *
+ * @return the descriptor; LLMGPU_E_NOMEM when the system gives none; LLMGPU_E_INVALID
+ */
+LLMGPU_API int llmgpu_session_fd(llmgpu_session *session);
+
+/**
+ * Has a function called when llmgpu_session_next() begins to have something: once until it has answered LLMGPU_AGAIN again.
+ *
+ * @param notify NULL: none
+ * @param user   passed to it
+ * @return 0 or LLMGPU_E_INVALID
+ * @par Thread-safety: `notify` is called on the thread that does the work; it must not call the library
+ */
+LLMGPU_API int llmgpu_session_set_notify(llmgpu_session *session, void (*notify)(void *user), void *user);
+
+/* ---- state ------------------------------------------------------------------------------------------------------- */
+
+/** Forgets the conversation but keeps parameters, sampler and stops. */
+LLMGPU_API int llmgpu_session_reset(llmgpu_session *session);
+
+/**
+ * Goes back to an earlier point: the first n tokens stay, as if the rest had never been.
+ *
+ * @param n at most llmgpu_session_stats::n_tokens
+ * @return 0 or LLMGPU_E_INVALID
+ */
+LLMGPU_API int llmgpu_session_rewind(llmgpu_session *session, uint32_t n);
+
+/**
+ * The tokens of the conversation: fed and taken.
+ *
+ * @param tokens   room for `capacity` ids; may be NULL when it is 0
+ * @param n_tokens how many there are, also when the room is too small
+ * @return 0, LLMGPU_E_RANGE or LLMGPU_E_INVALID
+ */
+LLMGPU_API int llmgpu_session_get_tokens(const llmgpu_session *session, int32_t *tokens, size_t capacity,
+                                         size_t *n_tokens);
+
+/** How much of a session is saved. */
+enum llmgpu_state_kind {
+    LLMGPU_STATE_COMPACT = 0, /**< tokens and sampler: a few bytes a token; computed again when needed */
+    LLMGPU_STATE_FULL = 1,    /**< and the keys and values: goes on at once */
+};
+
+/**
+ * Saves a session into memory. What is saved can be restored to any session of the same model, on any device.
+ *
+ * @param kind     an llmgpu_state_kind
+ * @param base     a session that begins with the same tokens (the persona's prompt, say): only what is different from it
+ *                 is saved, a delta, to be restored to a session that begins with the same; NULL: everything
+ * @param buffer   room for `capacity` bytes; may be NULL when it is 0
+ * @param size     bytes of the state, also when the room is too small
+ * @return 0; LLMGPU_E_RANGE; LLMGPU_E_INVALID for a base of another model; a device failure
+ */
+LLMGPU_API int llmgpu_session_save(llmgpu_session *session, int kind, const llmgpu_session *base, void *buffer,
+                                   size_t capacity, size_t *size);
+
+/** The same into a file, which is replaced as a whole or not at all. LLMGPU_E_IO when it cannot be written. */
+LLMGPU_API int llmgpu_session_save_file(llmgpu_session *session, int kind, const llmgpu_session *base, const char *path);
+
+/**
+ * Puts a saved state in the place of the session's own; of a delta, behind the tokens that it builds on, which the session
+ * must begin with. The sampler is restored; limits, stops and parameters are not.
+ *
+ * @param state `size` bytes, checked as any file is: they may come from anywhere
+ * @return 0; LLMGPU_E_FORMAT for what is damaged; LLMGPU_E_UNSUPPORTED for a newer format; LLMGPU_E_INVALID for another
+ *         model's, or for a delta whose beginning the session does not have; LLMGPU_E_CONTEXT_FULL when it does not fit;
+ *         a device failure. On failure the session is as before.
+ */
+LLMGPU_API int llmgpu_session_restore(llmgpu_session *session, const void *state, size_t size);
+
+/** The same from a file. */
+LLMGPU_API int llmgpu_session_restore_file(llmgpu_session *session, const char *path);
+
+/* ---- probabilities and embeddings -------------------------------------------------------------------------------- */
+
+/** A token and how probable it is. */
+typedef struct llmgpu_candidate {
+    int32_t token;  /**< id */
+    float log_prob; /**< natural logarithm, of the model's own distribution: before penalties and temperature */
+} llmgpu_candidate;
+
+/**
+ * The probabilities behind the token that llmgpu_session_next() gave last. Only for sessions with n_candidates > 0; they
+ * decode token by token.
+ *
+ * @param chosen   that token; may be NULL
+ * @param top      the most probable ones, descending; may be NULL when capacity is 0
+ * @param capacity room in `top`; at most n_candidates are written
+ * @param n        how many were written
+ * @return 0; LLMGPU_E_INVALID when no token was given, or n_candidates is 0
+ */
+LLMGPU_API int llmgpu_session_get_candidates(const llmgpu_session *session, llmgpu_candidate *chosen,
+                                             llmgpu_candidate *top, size_t capacity, size_t *n);
+
+/**
+ * Scores a text: forgets the conversation, then computes how probable each token is after those before it. Blocks.
  *
  * @param tokens    `n` ids, 1 <= n <= n_ctx
  * @param log_probs n - 1 natural logarithms: log_probs[i] is that of tokens[i + 1]; may be NULL
  * @param logits    [n, n_vocab] logits, row i after tokens[0..i]; may be NULL
- * @return 0, LLMGPU_E_CONTEXT_FULL, LLMGPU_E_CANCELLED, LLMGPU_E_INVALID, or a device failure
+ * @return 0, LLMGPU_E_CONTEXT_FULL, LLMGPU_E_CANCELLED, LLMGPU_E_TIMEOUT, LLMGPU_E_LIMIT, LLMGPU_E_INVALID, or a device
+ *         failure
  */
 LLMGPU_API int llmgpu_session_score(llmgpu_session *session, const int32_t *tokens, size_t n, float *log_probs,
                                     float *logits);
 
+/**
+ * The same with the most probable tokens at each place.
+ *
+ * @param n_top how many: 1 .. 32, at most the vocabulary
+ * @param top   [n, n_top], row i what may follow tokens[0..i], descending
+ */
+LLMGPU_API int llmgpu_session_score_top(llmgpu_session *session, const int32_t *tokens, size_t n, float *log_probs,
+                                        uint32_t n_top, llmgpu_candidate *top);
+
+/** How the vectors of a text's tokens become one. */
+enum llmgpu_pooling {
+    LLMGPU_POOLING_MEAN = 0, /**< the mean of all */
+    LLMGPU_POOLING_LAST = 1, /**< the last token's: what a causal model has seen everything with */
+    LLMGPU_POOLING_CLS = 2,  /**< the first token's */
+    LLMGPU_POOLING_NONE = 3, /**< one vector for each token */
+};
+
+/**
+ * The vector of a text: the model's final hidden states, after its last norm. Forgets the conversation. Blocks.
+ *
+ * @param tokens    `n` ids, 1 <= n <= n_ctx
+ * @param pooling   an llmgpu_pooling
+ * @param normalize 1: vectors are scaled to length 1
+ * @param out       n_embd floats; [n, n_embd] for LLMGPU_POOLING_NONE
+ * @return as llmgpu_session_score()
+ */
+LLMGPU_API int llmgpu_session_embed(llmgpu_session *session, const int32_t *tokens, size_t n, int pooling, int normalize,
+                                    float *out);
+
+/* ---- counters ---------------------------------------------------------------------------------------------------- */
+
 /** Counters of a session since it was created or reset. */
 typedef struct llmgpu_session_stats {
     uint32_t n_ctx;          /**< tokens of context it has room for */
-    uint32_t n_tokens;       /**< tokens in its context */
+    uint32_t n_tokens;       /**< tokens of the conversation, fed and taken */
+    uint32_t n_computed;     /**< of these, how many are computed */
     uint32_t n_prompt;       /**< tokens fed */
     uint32_t n_generated;    /**< tokens given */
-    uint64_t prompt_ns;      /**< nanoseconds spent in feeding */
-    uint64_t decode_ns;      /**< nanoseconds spent in generating */
+    uint32_t n_shared;       /**< tokens whose pages are shared with another session */
+    uint64_t prompt_ns;      /**< nanoseconds of work on what was fed */
+    uint64_t decode_ns;      /**< nanoseconds of work on what was generated */
     uint64_t prompt_submits; /**< submissions to the device for feeding */
     uint64_t decode_submits; /**< submissions to the device for generating */
 } llmgpu_session_stats;
 
-/** Reads the counters. LLMGPU_E_INVALID for NULL. */
-LLMGPU_API int llmgpu_session_get_stats(const llmgpu_session *session, llmgpu_session_stats *out);
+/** Reads the counters. `size` is sizeof(llmgpu_session_stats). LLMGPU_E_INVALID for NULL. */
+LLMGPU_API int llmgpu_session_get_stats(const llmgpu_session *session, llmgpu_session_stats *out, size_t size);
 
 #ifdef __cplusplus
 }

@@ -19,6 +19,14 @@
 #define LLMGPU_API
 #endif
 
+/**
+ * Marks what may still change, or go, without a new soname. It is declared only where LLMGPU_EXPERIMENTAL is defined
+ * before the headers are included, and exported under a symbol version of its own.
+ */
+#ifdef LLMGPU_EXPERIMENTAL
+#define LLMGPU_EXPERIMENTAL_API LLMGPU_API
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif

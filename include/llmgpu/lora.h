@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file
+ * LoRA adapters (Hu et al. 2021): small additions to a model's matrices, y = W x + scale * B (A x). Experimental.
+ */
+#ifndef LLMGPU_LORA_H
+#define LLMGPU_LORA_H
+
+#include "llmgpu/session.h"
+
+#ifdef LLMGPU_EXPERIMENTAL
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * A loaded adapter. It keeps its model alive; sessions that use it keep it alive.
+ *
+ * @par Thread-safety: immutable once loaded; any thread may use it
+ */
+typedef struct llmgpu_lora llmgpu_lora;
+
+/** Facts about an adapter. */
+typedef struct llmgpu_lora_info {
+    char name[128];        /**< `general.name`; "" when there is none */
+    uint32_t rank;         /**< the largest of its matrices */
+    float alpha;           /**< of the file; the scale of a pair is alpha / its rank, as trained */
+    uint32_t n_targets;    /**< matrices of the model that it adds to */
+    uint32_t reserved;     /**< 0 */
+    uint64_t device_bytes; /**< of its weights */
+} llmgpu_lora_info;
+
+/**
+ * Loads an adapter from a GGUF file (`general.type` adapter, `adapter.type` lora).
+ *
+ * @param out   to be freed with llmgpu_lora_free(); NULL on failure
+ * @param model the base; architecture and shapes must agree
+ * @param path  file name
+ * @return 0; LLMGPU_E_IO; LLMGPU_E_FORMAT; LLMGPU_E_UNSUPPORTED for another base, target or kind; LLMGPU_E_NOMEM;
+ *         LLMGPU_E_LIMIT; LLMGPU_E_INVALID. The sentence is llmgpu_context_error() of the model's context.
+ */
+LLMGPU_EXPERIMENTAL_API int llmgpu_lora_load(llmgpu_lora **out, llmgpu_model *model, const char *path);
+
+/** NULL is allowed. */
+LLMGPU_EXPERIMENTAL_API void llmgpu_lora_free(llmgpu_lora *lora);
+
+/** Reads the facts. `size` is sizeof(llmgpu_lora_info). */
+LLMGPU_EXPERIMENTAL_API int llmgpu_lora_get_info(const llmgpu_lora *lora, llmgpu_lora_info *out, size_t size);
+
+/**
+ * Gives a session an adapter, in place of the one it had. Tokens that are computed already stay as they are; to have
+ * all of them with the adapter, set it first, or rewind.
+ *
+ * @param lora  of the session's model; NULL: none
+ * @param scale factor on what was trained; 1 is as trained
+ * @return 0, LLMGPU_E_NOMEM, LLMGPU_E_INVALID, a device failure
+ */
+LLMGPU_EXPERIMENTAL_API int llmgpu_session_set_lora(llmgpu_session *session, llmgpu_lora *lora, float scale);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
+
+#endif
