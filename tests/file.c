@@ -154,7 +154,7 @@ static void check_names(void)
     REQUIRE_STR(llmgpu_status_name(LLMGPU_E_FORMAT), "LLMGPU_E_FORMAT");
     REQUIRE_STR(llmgpu_status_name(LLMGPU_E_RANGE), "LLMGPU_E_RANGE");
     REQUIRE_STR(llmgpu_status_name(LLMGPU_E_INTERNAL), "LLMGPU_E_INTERNAL");
-    static const int unknown[] = {1, -13, -98, -100, INT32_MAX, INT32_MIN};
+    static const int unknown[] = {1, -16, -98, -100, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)
         REQUIRE_STR(llmgpu_status_name(unknown[i]), "unknown error");
 }

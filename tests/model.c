@@ -547,6 +547,7 @@ static void check_cancelled(void)
     stopped.wait = wait_cancelled;
     use.session.params.tokens_per_submit = 4;
     REQUIRE_INT(use_generate(&use.session, 3, 4, found, 0), ==, 0);
+    REQUIRE_INT(lg_scheduler_wait(&use.sched, &use.session, LG_WAIT_PREFILL, UINT64_MAX), ==, 0);
     use.dev->ops = &stopped;
     REQUIRE_INT(use_next(&use.session, found), ==, LLMGPU_E_CANCELLED);
     use.dev->ops = ops;
@@ -667,7 +668,8 @@ static void use_little_memory(void)
     REQUIRE_INT(llmgpu_session_create(&s, model, &p), ==, 0);
     int32_t token = 5;
     REQUIRE_INT(llmgpu_session_feed(s, &token, 1), ==, 0);
-    REQUIRE_INT(llmgpu_session_next(s, &token), ==, 1);
+    REQUIRE_INT(llmgpu_session_wait(s, UINT64_MAX), ==, 0);
+    REQUIRE_INT(llmgpu_session_next(s, &token), ==, LLMGPU_TOKEN);
     llmgpu_session_free(s);
     llmgpu_model_free(model);
     llmgpu_context_free(ctx);

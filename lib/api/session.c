@@ -155,7 +155,6 @@ static int finish_create(struct lg_env *env, llmgpu_session *s, int rc, llmgpu_s
 {
     if (rc < 0) {
         memcpy(env->error, s->env.error, sizeof(env->error));
-        lg_session_finish(&s->session);
         lg_free(env, s);
         return rc;
     }
@@ -194,7 +193,7 @@ int llmgpu_session_create(llmgpu_session **out, llmgpu_model *model, const llmgp
 }
 
 /** Needs the turn. */
-static int fork(struct lg_env *env, llmgpu_session *original, llmgpu_session **out)
+static int make_fork(struct lg_env *env, llmgpu_session *original, llmgpu_session **out)
 {
     LG_TRY(check_limits(env, original->model, &original->session.params));
     llmgpu_session *s = NULL;
@@ -216,7 +215,7 @@ int llmgpu_session_fork(llmgpu_session **out, llmgpu_session *original)
     lg_env_child(&env, &ctx->env);
     int rc = lg_api_enter(ctx, &env);
     if (rc == 0)
-        rc = lg_api_leave(ctx, &env, fork(&env, original, out));
+        rc = lg_api_leave(ctx, &env, make_fork(&env, original, out));
     return lg_api_report(ctx, &env, rc);
 }
 

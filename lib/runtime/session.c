@@ -73,7 +73,11 @@ int lg_session_init(struct lg_session *s, struct lg_env *env, struct lg_schedule
     LG_TRY(begin(s, env, sched, engine, params));
     set_end_tokens(s);
     s->params.n_batch = lg_min_u32(params->n_batch, lg_engine_rows_limit(engine));
-    LG_TRY(lg_session_revive(s));
+    int rc = lg_session_revive(s);
+    if (rc < 0) {
+        lg_session_finish(s);
+        return rc;
+    }
     join(s);
     return 0;
 }
@@ -105,7 +109,10 @@ int lg_session_fork(struct lg_session *s, struct lg_env *env, struct lg_session 
     memcpy(s->tokens, original->tokens, s->n_tokens * sizeof(*s->tokens));
     pthread_mutex_unlock(&s->sched->lock);
     int slot = lg_engine_fork_slot(s->engine, original->slot, s->n_past, s->params.n_ctx, s->params.n_batch);
-    LG_TRY(slot);
+    if (slot < 0) {
+        lg_session_finish(s);
+        return slot;
+    }
     s->slot = (uint32_t)slot;
     s->has_slot = true;
     join(s);

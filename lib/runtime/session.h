@@ -69,7 +69,7 @@ struct lg_session {
     uint64_t prompt_ns, decode_ns, prompt_submits, decode_submits;
 };
 
-/** Takes a slot and joins the scheduler's sessions. Needs the turn. A failed one may be finished. */
+/** Takes a slot and joins the scheduler's sessions. Needs the turn. */
 int lg_session_init(struct lg_session *s, struct lg_env *env, struct lg_scheduler *sched, struct lg_engine *engine,
                     const struct lg_session_params *params);
 /** Copies the conversation of another, whose pages it shares. Needs the turn. */
