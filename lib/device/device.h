@@ -64,6 +64,12 @@ static inline struct lg_view lg_view_all(struct lg_buffer *buf)
     return (struct lg_view){.buf = buf, .offset = 0, .size = buf->size};
 }
 
+/** Whether some byte lies in both; each must be inside its buffer. */
+static inline bool lg_views_overlap(const struct lg_view *a, const struct lg_view *b)
+{
+    return a->buf == b->buf && a->offset < b->offset + b->size && b->offset < a->offset + a->size;
+}
+
 /* ---- programs --------------------------------------------------------------------------------------------------- */
 
 /** One kernel over buffer views. */
@@ -146,6 +152,7 @@ struct lg_device_ops {
     void (*buffer_destroy)(struct lg_buffer *buf);
     int (*upload)(struct lg_device *dev, struct lg_view dst, const void *src);
     int (*download)(struct lg_device *dev, struct lg_view src, void *dst);
+    int (*copy)(struct lg_device *dev, struct lg_view dst, struct lg_view src);
     int (*flush)(struct lg_device *dev);
     int (*program_create)(struct lg_device *dev, const struct lg_program_desc *desc, struct lg_program **out);
     void (*program_destroy)(struct lg_program *prog);
@@ -225,7 +232,17 @@ static inline int lg_download(struct lg_device *dev, struct lg_view src, void *d
     return dev->ops->download(dev, src, dst);
 }
 
-/** Waits until every upload has arrived. */
+/**
+ * Copies dst.size bytes from the beginning of `src`, on the device: after all earlier submits and copies, and in place
+ * before any later one. The two must not overlap. It may be gathered as uploads are, so the host leaves mapped bytes of
+ * either alone until lg_device_flush(), or until it has waited for a later submission.
+ */
+static inline int lg_buffer_copy(struct lg_device *dev, struct lg_view dst, struct lg_view src)
+{
+    return dev->ops->copy(dev, dst, src);
+}
+
+/** Waits until every upload and copy has arrived. */
 static inline int lg_device_flush(struct lg_device *dev)
 {
     return dev->ops->flush(dev);
