@@ -36,6 +36,16 @@ static const struct lg_device_ops ops = {
     .memory_budget = lg_vk_memory_budget,
 };
 
+static int load_device(struct lg_vk_device *dev)
+{
+    int rc = lg_vk_load_device(&dev->inst, dev->handle, &dev->vk);
+    if (rc < 0 && dev->vk.vkDestroyDevice)
+        dev->vk.vkDestroyDevice(dev->handle, NULL);
+    if (rc < 0)
+        dev->handle = VK_NULL_HANDLE;
+    return rc;
+}
+
 static int create_device(struct lg_vk_device *dev)
 {
     const struct lg_vk_probe *probe = &dev->probe;
@@ -76,7 +86,7 @@ static int create_device(struct lg_vk_device *dev)
     if (result < 0)
         dev->handle = VK_NULL_HANDLE;
     LG_TRY(lg_vk_result(dev->base.env, result, "vkCreateDevice"));
-    lg_vk_load_device_table(&dev->inst, dev->handle, &dev->vk);
+    LG_TRY(load_device(dev));
     dev->vk.vkGetDeviceQueue(dev->handle, probe->queue_family, 0, &dev->queue);
     return 0;
 }
@@ -98,7 +108,7 @@ static int create_timeline(struct lg_vk_device *dev)
 static int open_device(struct lg_vk_device *dev, const struct lg_device_options *options, uint32_t index)
 {
     struct lg_env *env = dev->base.env;
-    LG_TRY(lg_vk_instance_init(&dev->inst, env, options->check ? &dev->base.check_messages : NULL));
+    LG_TRY(lg_vk_instance_init(&dev->inst, env, NULL, options->check ? &dev->base.check_messages : NULL));
     if (index >= dev->inst.n_physical)
         return lg_fail(env, LLMGPU_E_NO_DEVICE, "no device 'vulkan:%u': Vulkan has %u here", index,
                        dev->inst.n_physical);
@@ -160,7 +170,7 @@ int lg_vk_device_list(struct lg_env *env, struct lg_device_info **infos, uint32_
     *infos = NULL;
     *n_infos = 0;
     struct lg_vk_instance inst;
-    int rc = lg_vk_instance_init(&inst, env, NULL);
+    int rc = lg_vk_instance_init(&inst, env, NULL, NULL);
     if (rc == 0 && inst.n_physical)
         rc = describe_all(&inst, infos, n_infos);
     lg_vk_instance_finish(&inst);

@@ -8,14 +8,17 @@
  * to know what ran before it: slices can be listed in any number and order, and copies and programs follow
  * one another on the queue.
  *
- * Entry points: those of a device are in lg_vk_device.vk, those of an instance in lg_vk_instance.fn. volk's
- * own global pointers are touched under a lock in instance.c only, because the host may have Vulkan devices
- * of its own.
+ * Entry points: those of a device are in lg_vk_device.vk, those of an instance in lg_vk_instance.fn, those of
+ * the loader in lg_vk_loader. Nothing is shared between devices: neither with others of this library nor with
+ * the host's.
  */
 #ifndef LG_DEVICE_VULKAN_VK_H
 #define LG_DEVICE_VULKAN_VK_H
 
-#include <volk.h>
+#ifndef VK_NO_PROTOTYPES
+#define VK_NO_PROTOTYPES // the names of the entry points may be somebody else's variables
+#endif
+#include <vulkan/vulkan_core.h>
 
 #include "device/backends.h"
 #include "device/device.h"
@@ -45,11 +48,15 @@ int lg_vk_alive(struct lg_vk_device *dev);
         LG_TRY(lg_vk_device_result((dev), vk_result_, #function));                    \
     } while (0)
 
-/* ---- instance.c
- * ------------------------------------------------------------------------------------------------- */
+/* ---- loader.c
+ * -------------------------------------------------------------------------------------------------- */
 
-/* Instance functions in use; each is a member of struct lg_vk_instance_fns. The last two are NULL without
- * checks. */
+/* Functions in use. Each is a member of the struct of its kind, and a name that loader.c asks for. */
+#define LG_VK_GLOBAL_FNS(X)                   \
+    X(vkCreateInstance)                       \
+    X(vkEnumerateInstanceExtensionProperties) \
+    X(vkEnumerateInstanceVersion)
+
 #define LG_VK_INSTANCE_FNS(X)                   \
     X(vkDestroyInstance)                        \
     X(vkEnumeratePhysicalDevices)               \
@@ -59,19 +66,106 @@ int lg_vk_alive(struct lg_vk_device *dev);
     X(vkGetPhysicalDeviceProperties2)           \
     X(vkGetPhysicalDeviceQueueFamilyProperties) \
     X(vkCreateDevice)                           \
-    X(vkGetDeviceProcAddr)                      \
-    X(vkCreateDebugUtilsMessengerEXT)           \
+    X(vkGetDeviceProcAddr)
+
+/* Of an instance that checks. */
+#define LG_VK_DEBUG_FNS(X)            \
+    X(vkCreateDebugUtilsMessengerEXT) \
     X(vkDestroyDebugUtilsMessengerEXT)
 
-struct lg_vk_instance_fns {
+#define LG_VK_DEVICE_FNS(X)          \
+    X(vkAllocateCommandBuffers)      \
+    X(vkAllocateDescriptorSets)      \
+    X(vkAllocateMemory)              \
+    X(vkBeginCommandBuffer)          \
+    X(vkBindBufferMemory)            \
+    X(vkCmdBindDescriptorSets)       \
+    X(vkCmdBindPipeline)             \
+    X(vkCmdCopyBuffer)               \
+    X(vkCmdDispatch)                 \
+    X(vkCmdDispatchIndirect)         \
+    X(vkCmdFillBuffer)               \
+    X(vkCmdPipelineBarrier)          \
+    X(vkCmdPushConstants)            \
+    X(vkCmdResetQueryPool)           \
+    X(vkCmdWriteTimestamp)           \
+    X(vkCreateBuffer)                \
+    X(vkCreateCommandPool)           \
+    X(vkCreateComputePipelines)      \
+    X(vkCreateDescriptorPool)        \
+    X(vkCreateDescriptorSetLayout)   \
+    X(vkCreatePipelineCache)         \
+    X(vkCreatePipelineLayout)        \
+    X(vkCreateQueryPool)             \
+    X(vkCreateSemaphore)             \
+    X(vkCreateShaderModule)          \
+    X(vkDestroyBuffer)               \
+    X(vkDestroyCommandPool)          \
+    X(vkDestroyDescriptorPool)       \
+    X(vkDestroyDescriptorSetLayout)  \
+    X(vkDestroyDevice)               \
+    X(vkDestroyPipeline)             \
+    X(vkDestroyPipelineCache)        \
+    X(vkDestroyPipelineLayout)       \
+    X(vkDestroyQueryPool)            \
+    X(vkDestroySemaphore)            \
+    X(vkDestroyShaderModule)         \
+    X(vkDeviceWaitIdle)              \
+    X(vkEndCommandBuffer)            \
+    X(vkFreeMemory)                  \
+    X(vkGetBufferMemoryRequirements) \
+    X(vkGetDeviceQueue)              \
+    X(vkGetPipelineCacheData)        \
+    X(vkGetQueryPoolResults)         \
+    X(vkMapMemory)                   \
+    X(vkQueueSubmit)                 \
+    X(vkUpdateDescriptorSets)        \
+    X(vkWaitSemaphores)
+
 #define LG_VK_MEMBER(name) PFN_##name name;
-    LG_VK_INSTANCE_FNS(LG_VK_MEMBER)
-#undef LG_VK_MEMBER
+
+struct lg_vk_loader {
+    void *library; // of the system, open as long as the instance is; NULL when somebody else's is used
+    PFN_vkGetInstanceProcAddr get;
 };
+
+struct lg_vk_global_fns {
+    LG_VK_GLOBAL_FNS(LG_VK_MEMBER)
+};
+
+struct lg_vk_instance_fns {
+    LG_VK_INSTANCE_FNS(LG_VK_MEMBER)
+    LG_VK_DEBUG_FNS(LG_VK_MEMBER)
+};
+
+struct lg_vk_device_fns {
+    LG_VK_DEVICE_FNS(LG_VK_MEMBER)
+};
+
+#undef LG_VK_MEMBER
+
+/** Takes `get`, or the system's loader when it is NULL; false when there is none. */
+bool lg_vk_loader_open(struct lg_vk_loader *loader, PFN_vkGetInstanceProcAddr get);
+/** A zeroed loader is allowed. Nothing of it may be called any more. */
+void lg_vk_loader_close(struct lg_vk_loader *loader);
+
+struct lg_vk_instance;
+/** Fills the table of what needs no instance; false when the loader lacks some of it, as 1.0 does. */
+bool lg_vk_load_globals(struct lg_vk_instance *inst);
+/** Fills the instance's table. LLMGPU_E_DEVICE names a function that is missing. */
+int lg_vk_load_instance(struct lg_vk_instance *inst);
+/** The same for a device. */
+int lg_vk_load_device(const struct lg_vk_instance *inst, VkDevice device, struct lg_vk_device_fns *fns);
+
+/* ---- instance.c
+ * ------------------------------------------------------------------------------------------------- */
 
 struct lg_vk_instance {
     struct lg_env *env;
+    struct lg_vk_loader loader;
+    struct lg_vk_global_fns global;
     VkInstance handle;
+    uint32_t version; // of the API that it was created for
     struct lg_vk_instance_fns fn;
     VkPhysicalDevice *physical; // in the driver's order
     uint32_t n_physical;
@@ -83,15 +177,14 @@ struct lg_vk_instance {
  * Creates an instance and enumerates its physical devices. A machine without a Vulkan loader, without a
  * driver or with a Vulkan before 1.2 gives a success with no devices.
  *
+ * @param get        in place of the system's loader; NULL: that
  * @param n_messages not NULL turns validation on and counts its messages; LLMGPU_E_UNSUPPORTED without the
  * layer
  */
-int lg_vk_instance_init(struct lg_vk_instance *inst, struct lg_env *env, uint32_t *n_messages);
+int lg_vk_instance_init(struct lg_vk_instance *inst, struct lg_env *env, PFN_vkGetInstanceProcAddr get,
+                        uint32_t *n_messages);
 /** A zeroed or half-built instance is allowed. */
 void lg_vk_instance_finish(struct lg_vk_instance *inst);
-/** Fills a device's own table of entry points. */
-void lg_vk_load_device_table(const struct lg_vk_instance *inst, VkDevice device,
-                             struct VolkDeviceTable *table);
 
 /* ---- probe.c
  * ---------------------------------------------------------------------------------------------------- */
@@ -296,7 +389,7 @@ struct lg_vk_device {
     struct lg_vk_probe probe;
     VkPhysicalDevice physical;
     VkDevice handle;
-    struct VolkDeviceTable vk;
+    struct lg_vk_device_fns vk;
     VkQueue queue;
 
     VkSemaphore timeline;
