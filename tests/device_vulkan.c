@@ -532,6 +532,19 @@ static void check_refusals(struct lg_device *dev)
     world_finish(&w);
 }
 
+/* A priority is granted or logged; the device computes. */
+static void check_priorities(void)
+{
+    for (int p = LG_PRIORITY_DEFAULT; p <= LG_PRIORITY_REALTIME; p++) {
+        struct lg_device_options options = {.name = device_name, .priority = p, .check = validate};
+        struct lg_device *dev;
+        REQUIRE_INT(lg_device_open(&env, &options, &dev), ==, 0);
+        check_order(dev);
+        REQUIRE_INT(dev->check_messages, ==, 0);
+        lg_device_close(dev);
+    }
+}
+
 /* ---- several at once
  * -------------------------------------------------------------------------------------------- */
 
@@ -692,6 +705,7 @@ int main(void)
     REQUIRE_INT(dev->stats.memory_used, ==, 0);
     REQUIRE_INT(dev->check_messages, ==, 0);
     lg_device_close(dev);
+    check_priorities();
     check_threads();
     check_cache();
     return 0;

@@ -173,7 +173,7 @@ void lg_vk_instance_finish(struct lg_vk_instance *inst)
 {
     if (inst->messenger)
         inst->fn.vkDestroyDebugUtilsMessengerEXT(inst->handle, inst->messenger, NULL);
-    if (inst->handle && inst->fn.vkDestroyInstance)
+    if (inst->handle && !inst->is_hosts && inst->fn.vkDestroyInstance)
         inst->fn.vkDestroyInstance(inst->handle, NULL);
     lg_vk_loader_close(&inst->loader);
     if (inst->env)

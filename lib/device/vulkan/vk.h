@@ -110,7 +110,6 @@ int lg_vk_alive(struct lg_vk_device *dev);
     X(vkDestroyQueryPool)            \
     X(vkDestroySemaphore)            \
     X(vkDestroyShaderModule)         \
-    X(vkDeviceWaitIdle)              \
     X(vkEndCommandBuffer)            \
     X(vkFreeMemory)                  \
     X(vkGetBufferMemoryRequirements) \
@@ -165,6 +164,7 @@ struct lg_vk_instance {
     struct lg_vk_loader loader;
     struct lg_vk_global_fns global;
     VkInstance handle;
+    bool is_hosts;    // and so is not destroyed
     uint32_t version; // of the API that it was created for
     struct lg_vk_instance_fns fn;
     VkPhysicalDevice *physical; // in the driver's order
@@ -183,11 +183,20 @@ struct lg_vk_instance {
  */
 int lg_vk_instance_init(struct lg_vk_instance *inst, struct lg_env *env, PFN_vkGetInstanceProcAddr get,
                         uint32_t *n_messages);
+/** Makes the host's instance ours to use, without a list of physical devices. */
+int lg_vk_instance_adopt(struct lg_vk_instance *inst, struct lg_env *env, const struct lg_vk_host *host);
 /** A zeroed or half-built instance is allowed. */
 void lg_vk_instance_finish(struct lg_vk_instance *inst);
 
 /* ---- probe.c
  * ---------------------------------------------------------------------------------------------------- */
+
+/* What a device can be created with or, of the host's, was. */
+struct lg_vk_features {
+    bool timeline_semaphore;
+    bool subgroup_size_control;
+    bool full_subgroups;
+};
 
 /* What was found out of a physical device, before anything is created on it. */
 struct lg_vk_probe {
@@ -197,18 +206,35 @@ struct lg_vk_probe {
     VkPhysicalDeviceSubgroupSizeControlProperties subgroup_sizes;
     VkPhysicalDeviceMemoryProperties memory;
     uint64_t max_buffer_size;
+    uint32_t version; // of the API that may be used: the instance's or the device's, whichever is older
     uint32_t queue_family;
     uint32_t timestamp_bits;
     bool has_memory_budget;       // VK_EXT_memory_budget
+    bool global_priority_khr;     // VK_KHR_global_priority
+    bool global_priority_ext;     // VK_EXT_global_priority, the same under an older name
     bool has_portability_subset;  // VK_KHR_portability_subset, which must be turned on where it exists
-    bool subgroup_size_extension; // subgroup size control comes from the extension, not from Vulkan 1.3
+    bool subgroup_size_extension; // VK_EXT_subgroup_size_control, where it is not part of the version
     bool pins_subgroup_size;      // the size varies and pipelines can require one
     bool full_subgroups;
 };
 
-/** Says why not with LLMGPU_E_UNSUPPORTED when this library cannot use the device. */
-int lg_vk_probe(const struct lg_vk_instance *inst, VkPhysicalDevice physical, struct lg_vk_probe *probe);
-void lg_vk_describe(const struct lg_vk_probe *probe, uint32_t index, struct lg_device_info *info);
+/**
+ * Says why not with LLMGPU_E_UNSUPPORTED when this library cannot use the device.
+ *
+ * @param host not NULL: only what this device of the host has counts as being there
+ */
+int lg_vk_probe(const struct lg_vk_instance *inst, VkPhysicalDevice physical, const struct lg_vk_host *host,
+                struct lg_vk_probe *probe);
+/** All but the id. */
+void lg_vk_describe(const struct lg_vk_probe *probe, struct lg_device_info *info);
+
+/* ---- host.c
+ * ---------------------------------------------------------------------------------------------------- */
+
+/** Whether the host's device was created with the extension. */
+bool lg_vk_host_has(const struct lg_vk_host *host, const char *extension);
+/** What features it was created with, of those that matter here. */
+void lg_vk_host_features(const struct lg_vk_host *host, struct lg_vk_features *features);
 
 /* ---- memory.c
  * --------------------------------------------------------------------------------------------------- */
@@ -290,8 +316,12 @@ struct lg_vk_staging {
     VkCommandPool pool;
     struct lg_vk_buffer ring;
     struct lg_vk_chunk chunks[LG_VK_CHUNKS];
-    uint32_t current;     // chunk
-    bool recording;       // the current chunk's commands
+    uint32_t current; // chunk
+    enum lg_vk_staging_state {
+        LG_VK_STAGING_EMPTY,
+        LG_VK_STAGING_RECORDING, // the current chunk's commands
+        LG_VK_STAGING_RECORDED,  // and they could not be submitted yet
+    } state;
     uint64_t used;        // bytes of the current chunk
     uint64_t segment;     // number of the current segment, ascending
     uint64_t last_ticket; // of the last submitted chunk
@@ -302,8 +332,10 @@ int lg_vk_staging_init(struct lg_vk_device *dev);
 void lg_vk_staging_finish(struct lg_vk_device *dev);
 /** Zeroes a buffer. */
 int lg_vk_staging_zero(struct lg_vk_device *dev, struct lg_vk_buffer *buf);
-/** Submits what was gathered; nothing is not a failure. */
+/** Submits what was gathered; nothing is not a failure. After one it may be tried again. */
 int lg_vk_staging_submit(struct lg_vk_device *dev);
+/** As lg_vk_settle(), for what was gathered. */
+void lg_vk_staging_settle(struct lg_vk_device *dev);
 int lg_vk_upload(struct lg_device *base, struct lg_view dst, const void *src);
 int lg_vk_download(struct lg_device *base, struct lg_view src, void *dst);
 int lg_vk_copy(struct lg_device *base, struct lg_view dst, struct lg_view src);
@@ -377,6 +409,11 @@ void lg_vk_cancel(struct lg_device *base);
 
 /** Submits command buffers under the next ticket. */
 int lg_vk_queue_submit(struct lg_vk_device *dev, const VkCommandBuffer *cmds, uint32_t n, uint64_t *ticket);
+/**
+ * Waits for a submission whatever fails on the way, because something is then destroyed that it uses; a
+ * device that cannot be waited for is lost. The sentence of an earlier failure stays.
+ */
+void lg_vk_settle(struct lg_vk_device *dev, uint64_t ticket);
 /** Ends a command buffer with the barrier that makes all it wrote visible to the host and to what follows. */
 int lg_vk_cmd_end(struct lg_vk_device *dev, VkCommandBuffer cmd);
 
@@ -391,6 +428,10 @@ struct lg_vk_device {
     VkDevice handle;
     struct lg_vk_device_fns vk;
     VkQueue queue;
+    bool is_hosts;                  // it and the queue, which others use as well:
+    void (*lock_queue)(void *user); // NULL when nobody does while we do
+    void (*unlock_queue)(void *user);
+    void *queue_user;
 
     VkSemaphore timeline;
     uint64_t last_ticket; // submitted
