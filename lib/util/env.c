@@ -106,3 +106,25 @@ void lg_log(const struct lg_env *env, int level, const char *fmt, ...)
     va_end(args);
     env->log(env->user, level, line);
 }
+
+void lg_progress_begin(struct lg_env *env, uint64_t total)
+{
+    if (!env->progress)
+        return;
+    env->progress->done = 0;
+    env->progress->total = total;
+}
+
+int lg_progress_add(struct lg_env *env, uint64_t n)
+{
+    struct lg_progress *p = env->progress;
+    if (!p)
+        return 0;
+    p->done = n < p->total - p->done ? p->done + n : p->total;
+    return p->tell(p->user, p->done, p->total) ? lg_fail(env, LLMGPU_E_CANCELLED, "cancelled") : 0;
+}
+
+int lg_progress_end(struct lg_env *env)
+{
+    return lg_progress_add(env, UINT64_MAX);
+}
