@@ -57,7 +57,7 @@ static int read_header(struct lg_gguf *gguf, struct lg_gguf **out)
     struct lg_gguf_priv *priv = gguf->priv;
     uint64_t wanted;
     int rc;
-    lg_progress_begin(gguf->env, gguf->file_size);
+    lg_watch_begin(gguf->env, gguf->file_size);
     do {
         rc = lg_gguf_read(gguf, priv->io.read ? priv->window : gguf->file,
                           priv->io.read ? priv->window_size : gguf->file_size, &wanted);

@@ -85,7 +85,7 @@ static int upload(struct lg_model *model, struct lg_buffer *buf, uint64_t offset
         uint64_t rest = size - to.offset, from = offset + to.offset;
         to.size = rest < PIECE ? rest : PIECE;
         LG_TRY(file ? lg_upload(model->dev, to, file + from) : upload_read(model, to, from));
-        LG_TRY(lg_progress_add(model->env, to.size));
+        LG_TRY(lg_watch_add(model->env, to.size));
     }
     return 0;
 }
@@ -104,7 +104,7 @@ static int place(struct lg_model *model, uint64_t offset, uint64_t size, struct 
 {
     if (model->file_buf) {
         *out = (struct lg_view){.buf = model->file_buf, .offset = offset, .size = size};
-        return lg_progress_add(model->env, size);
+        return lg_watch_add(model->env, size);
     }
     struct lg_buffer *buf;
     uint64_t padded;
@@ -161,7 +161,7 @@ static int place_vector(struct lg_model *model, struct lg_weight *out, const str
     LG_TRY(rc);
     out->view = lg_view_all(buf);
     count(model, cols, cols * sizeof(*values));
-    return lg_progress_add(model->env, first == 0 ? t->size : 0);
+    return lg_watch_add(model->env, first == 0 ? t->size : 0);
 }
 
 static int bind(struct lg_model *model, struct lg_weight *out, const char *pattern, uint32_t layer,

@@ -84,8 +84,8 @@ static int bind_weights(struct lg_model *model)
 {
     struct lg_weights *w = &model->w;
     struct lg_gguf *gguf = model->gguf;
-    lg_progress_begin(model->env, gguf->file_size);
-    LG_TRY(lg_progress_add(model->env, gguf->data_offset));
+    lg_watch_begin(model->env, gguf->file_size);
+    LG_TRY(lg_watch_add(model->env, gguf->data_offset));
     LG_TRY(check_memory(model));
     if (model->dev->info.imports_host && gguf->file)
         LG_TRY(lg_buffer_import(model->dev, gguf->file, gguf->file_size, &model->file_buf));
@@ -95,14 +95,14 @@ static int bind_weights(struct lg_model *model)
     if (!w->output.view.buf)
         w->output = w->tok_embd;
     LG_TRY(lg_device_flush(model->dev));
-    return lg_progress_end(model->env);
+    return lg_watch_end(model->env);
 }
 
 int lg_model_put_weights(struct lg_model *model, struct lg_device *dev)
 {
     model->dev = dev;
     if (model->vocab_only)
-        return lg_progress_end(model->env);
+        return lg_watch_end(model->env);
     int rc = bind_weights(model);
     lg_free(model->env, model->piece);
     model->piece = NULL;

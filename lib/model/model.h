@@ -91,7 +91,7 @@ struct lg_model {
 /**
  * Makes a model of a file, without its weights: all that needs no device. Takes the file over, also when it fails;
  * `env` must outlive the model. LLMGPU_E_FORMAT, _UNSUPPORTED, _NOMEM, with the tensor or key in the sentence; here
- * and below LLMGPU_E_CANCELLED when env->progress says so.
+ * and below LLMGPU_E_CANCELLED when env->watch says so.
  */
 int lg_model_open(struct lg_env *env, struct lg_gguf *gguf, bool vocab_only, struct lg_model **out);
 /**

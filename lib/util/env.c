@@ -107,24 +107,24 @@ void lg_log(const struct lg_env *env, int level, const char *fmt, ...)
     env->log(env->user, level, line);
 }
 
-void lg_progress_begin(struct lg_env *env, uint64_t total)
+void lg_watch_begin(struct lg_env *env, uint64_t total)
 {
-    if (!env->progress)
+    if (!env->watch)
         return;
-    env->progress->done = 0;
-    env->progress->total = total;
+    env->watch->done = 0;
+    env->watch->total = total;
 }
 
-int lg_progress_add(struct lg_env *env, uint64_t n)
+int lg_watch_add(struct lg_env *env, uint64_t n)
 {
-    struct lg_progress *p = env->progress;
-    if (!p)
+    struct lg_watch *w = env->watch;
+    if (!w)
         return 0;
-    p->done = n < p->total - p->done ? p->done + n : p->total;
-    return p->tell(p->user, p->done, p->total) ? lg_fail(env, LLMGPU_E_CANCELLED, "cancelled") : 0;
+    w->done = n < w->total - w->done ? w->done + n : w->total;
+    return w->tell(w->user, w->done, w->total) ? lg_fail(env, LLMGPU_E_CANCELLED, "cancelled") : 0;
 }
 
-int lg_progress_end(struct lg_env *env)
+int lg_watch_end(struct lg_env *env)
 {
-    return lg_progress_add(env, UINT64_MAX);
+    return lg_watch_add(env, UINT64_MAX);
 }
