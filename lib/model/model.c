@@ -50,11 +50,17 @@ static int read_rope_freqs(struct lg_model *model)
 }
 
 /** Says at once that a model cannot fit, before minutes of copying. */
-static int check_memory(struct lg_model *model)
+static int check_memory(struct lg_model *model, bool in_place)
 {
+    const struct lg_device *dev = model->dev;
     uint64_t need = 0, available = lg_device_room(model->dev);
+    uint64_t limit = in_place ? 0 : dev->memory_limit, used = dev->stats.memory_used;
     for (uint64_t i = 0; i < model->gguf->n_tensors; i++)
         need += model->gguf->tensors[i].size; // inside the file, so no overflow
+    if (limit && (used > limit || need > limit - used))
+        return lg_fail(model->env, LLMGPU_E_LIMIT,
+                       "limit max_memory: weights of %llu bytes on %llu are more than %llu",
+                       (unsigned long long)need, (unsigned long long)used, (unsigned long long)limit);
     if (need <= available)
         return 0;
     return lg_fail(model->env, LLMGPU_E_NOMEM, "the weights take %llu MiB, device '%s' has %llu MiB left",
@@ -86,8 +92,9 @@ static int bind_weights(struct lg_model *model)
     struct lg_gguf *gguf = model->gguf;
     lg_watch_begin(model->env, gguf->file_size);
     LG_TRY(lg_watch_add(model->env, gguf->data_offset));
-    LG_TRY(check_memory(model));
-    if (model->dev->info.imports_host && gguf->file)
+    bool in_place = model->dev->info.imports_host && gguf->file;
+    LG_TRY(check_memory(model, in_place));
+    if (in_place)
         LG_TRY(lg_buffer_import(model->dev, gguf->file, gguf->file_size, &model->file_buf));
     LG_TRY(model->family->bind_rest(model));
     for (uint32_t i = 0; i < model->hp.n_layers; i++)
