@@ -35,9 +35,9 @@ static void leave(llmgpu_model *model)
 static void destroy(llmgpu_model *model)
 {
     llmgpu_context *ctx = model->ctx;
-    leave(model);
     // Within a callback the turn is this thread's already.
     bool taken = lg_turn_take(&ctx->sched.turn, UINT64_MAX) == 0;
+    leave(model);
     lg_engine_finish(&model->engine);
     lg_model_destroy(model->model);
     if (taken)

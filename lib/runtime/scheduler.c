@@ -299,8 +299,6 @@ int lg_scheduler_warm_up(struct lg_scheduler *sched, struct lg_session *s)
     pthread_mutex_lock(&sched->lock);
     uint32_t n_past = s->n_past;
     pthread_mutex_unlock(&sched->lock);
-    if (sched->dev->lost)
-        return lg_fail(sched->env, sched->dev->lost, "the device is lost until the context is recovered");
     if (n_past >= s->params.n_ctx)
         return lg_fail(sched->env, LLMGPU_E_CONTEXT_FULL, "the context of %u tokens is full", s->params.n_ctx);
     atomic_store(&s->running, 1);
