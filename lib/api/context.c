@@ -247,7 +247,7 @@ void llmgpu_context_cancel(llmgpu_context *ctx)
 {
     if (!ctx)
         return;
-    atomic_store(&ctx->cancel_load, 1);
+    atomic_fetch_add(&ctx->cancel_load, 1);
     lg_scheduler_cancel(&ctx->sched);
 }
 

@@ -28,13 +28,14 @@ struct llmgpu_context {
     struct llmgpu_context_params params; // for the limits
     llmgpu_model *models;             // a list
     uint32_t n_models;
-    _Atomic int cancel_load; // a load that runs is to end
+    _Atomic int cancel_load; // counts up: loads that began before are to end
 };
 
 struct llmgpu_model {
     _Atomic uint32_t refs;
     llmgpu_context *ctx;
     llmgpu_model *next, **link; // in the context's list
+    struct lg_env env; // of the model; its error is told while it is loaded, with the turn
     struct lg_model *model;
     struct lg_engine engine; // shared by the model's sessions
 };
@@ -57,6 +58,8 @@ struct llmgpu_session {
 
 void lg_api_context_ref(llmgpu_context *ctx);
 void lg_api_context_unref(llmgpu_context *ctx);
+/** Adds a loaded model to its context, which it keeps alive. */
+void lg_api_model_join(llmgpu_model *model);
 void lg_api_model_ref(llmgpu_model *model);
 void lg_api_model_unref(llmgpu_model *model);
 

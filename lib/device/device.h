@@ -219,6 +219,12 @@ int lg_device_open(struct lg_env *env, const struct lg_device_options *options, 
 void lg_device_close(struct lg_device *dev);
 
 /**
+ * Opens a device that counts what buffers would take on one with these properties, without limit, and does nothing: its
+ * stats.memory_used is what the other's would be. Programs can be created and not submitted.
+ */
+int lg_dry_device_open(struct lg_env *env, const struct lg_device_info *like, struct lg_device **out);
+
+/**
  * Lists the devices of this machine, the CPU first and Vulkan's in the driver's order.
  *
  * @param infos array allocated with env, freed by the caller with lg_free()

@@ -33,7 +33,7 @@ def measure(example, device, frames, budget):
 
 def main():
     example, device = sys.argv[1:3]
-    frames = int(sys.argv[3]) if len(sys.argv) > 3 else 200
+    frames = int(sys.argv[3]) if len(sys.argv) > 3 else 120
     failed = False
     for budget in BUDGETS_US:
         for _ in range(3):
