@@ -73,7 +73,14 @@ static int open_device(llmgpu_context *ctx)
     options->check = params->check != 0;
     LG_TRY(copy_string(&ctx->dev_env, params->device, &options->name));
     LG_TRY(copy_string(&ctx->dev_env, params->cache_dir, &options->cache_dir));
-    LG_TRY(lg_device_open(&ctx->dev_env, options, &ctx->dev));
+    options->priority = params->priority;
+    struct lg_vk_host host;
+    if (params->vulkan)
+        LG_TRY(lg_api_vulkan_in(&ctx->dev_env, &host, params->vulkan));
+    options->host = params->vulkan ? &host : NULL;
+    int rc = lg_device_open(&ctx->dev_env, options, &ctx->dev);
+    options->host = NULL; // its description is the caller's
+    LG_TRY(rc);
     ctx->dev->memory_limit = params->max_memory;
     ctx->sched.dev = ctx->dev;
     return 0;
