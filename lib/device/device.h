@@ -168,7 +168,8 @@ struct lg_device {
     struct lg_env *env; // allocator, log and error sentence; outlives the device
     struct lg_device_info info;
     struct lg_device_stats stats;
-    int lost;               // LLMGPU_E_DEVICE_LOST once the device is gone, 0 before: sticky
+    _Atomic int lost;            // LLMGPU_E_DEVICE_LOST once the device is gone, 0 before: sticky
+    uint64_t memory_limit;   // bytes that buffers may take together; 0: no limit but the device's own
     bool check;              // the debug mode is on
     uint32_t check_messages; // validation messages and check failures so far (options.check)
 };
@@ -193,11 +194,15 @@ void lg_device_close(struct lg_device *dev);
 int lg_device_list(struct lg_env *env, struct lg_device_info **infos, uint32_t *n_infos);
 
 /**
- * Creates a zeroed buffer. LLMGPU_E_NOMEM names the size and what is available.
+ * Creates a zeroed buffer. LLMGPU_E_NOMEM names the size and what is available, LLMGPU_E_LIMIT the host's limit.
  * SHARED and READBACK buffers have `map` set.
  */
 static inline int lg_buffer_create(struct lg_device *dev, uint64_t size, enum lg_mem mem, struct lg_buffer **out)
 {
+    uint64_t used = dev->stats.memory_used, limit = dev->memory_limit;
+    if (limit && (size > limit || used > limit - size))
+        return lg_fail(dev->env, LLMGPU_E_LIMIT, "limit max_memory: %llu bytes on %llu are more than %llu",
+                       (unsigned long long)size, (unsigned long long)used, (unsigned long long)limit);
     return dev->ops->buffer_create(dev, size, mem, out);
 }
 
