@@ -160,7 +160,7 @@ inline std::vector<llmgpu_device_info> devices()
  *
  * @par Thread-safety: safe
  */
-class context {
+class context : public handle<llmgpu_context, llmgpu_context_free> {
 public:
     /**
      * Opens a device.
@@ -176,14 +176,8 @@ public:
         }
         llmgpu_context *ctx;
         detail::check(llmgpu_context_create(&ctx, &params), params.error);
-        handle_.reset(ctx, llmgpu_context_free);
+        take(ctx);
     }
-
-    context(context &&) noexcept = default;            /**< Moves. */
-    context &operator=(context &&) noexcept = default; /**< Moves. @return this */
-
-    /** @return the handle, still owned by this */
-    llmgpu_context *get() const noexcept { return handle_.get(); }
 
     /**
      * Works on the sessions for a limited time: llmgpu_context_step().
@@ -241,8 +235,6 @@ public:
 
 private:
     friend class model;
-    std::shared_ptr<llmgpu_context> handle_; // the only owner; models watch it, for its sentences
-
     int check(int rc) const { return detail::check(rc, rc < 0 ? llmgpu_context_error(get()) : nullptr); }
 };
 
@@ -260,7 +252,7 @@ public:
      * @param path   file name
      * @param params how
      */
-    model(context &ctx, const std::string &path, const model_params &params = {}) : ctx_(ctx.handle_)
+    model(context &ctx, const std::string &path, const model_params &params = {})
     {
         llmgpu_model *out;
         ctx.check(llmgpu_model_load(&out, ctx.get(), path.c_str(), &params));
@@ -275,7 +267,7 @@ public:
      * @param size   bytes
      * @param params how
      */
-    model(context &ctx, const void *data, std::size_t size, const model_params &params = {}) : ctx_(ctx.handle_)
+    model(context &ctx, const void *data, std::size_t size, const model_params &params = {})
     {
         llmgpu_model *out;
         ctx.check(llmgpu_model_load_memory(&out, ctx.get(), data, size, &params));
@@ -289,7 +281,7 @@ public:
      * @param io     copied; its callbacks must not throw
      * @param params how
      */
-    model(context &ctx, const llmgpu_io &io, const model_params &params = {}) : ctx_(ctx.handle_)
+    model(context &ctx, const llmgpu_io &io, const model_params &params = {})
     {
         llmgpu_model *out;
         ctx.check(llmgpu_model_load_io(&out, ctx.get(), &io, &params));
@@ -362,14 +354,10 @@ public:
 
 private:
     friend class session;
+    friend class chat;
     friend class lora;
-    std::weak_ptr<llmgpu_context> ctx_; // may be gone before the model
 
-    int check(int rc) const
-    {
-        auto ctx = ctx_.lock();
-        return detail::check(rc, rc < 0 && ctx ? llmgpu_context_error(ctx.get()) : nullptr);
-    }
+    int check(int rc) const { return detail::check(rc, rc < 0 ? llmgpu_model_error(get()) : nullptr); }
 };
 
 /**
@@ -854,8 +842,8 @@ public:
     explicit chat(model &of, std::string_view template_text = {})
     {
         llmgpu_chat *out;
-        detail::check(llmgpu_chat_create(&out, of.get(), template_text.empty() ? nullptr : template_text.data(),
-                                         template_text.size()));
+        of.check(llmgpu_chat_create(&out, of.get(), template_text.empty() ? nullptr : template_text.data(),
+                                    template_text.size()));
         take(out);
     }
 

@@ -38,7 +38,7 @@ typedef struct llmgpu_lora_info {
  * @param model the base; architecture and shapes must agree
  * @param path  file name
  * @return 0; LLMGPU_E_IO; LLMGPU_E_FORMAT; LLMGPU_E_UNSUPPORTED for another base, target or kind; LLMGPU_E_NOMEM;
- *         LLMGPU_E_LIMIT; LLMGPU_E_INVALID. The sentence is llmgpu_context_error() of the model's context.
+ *         LLMGPU_E_LIMIT; LLMGPU_E_INVALID. The sentence is llmgpu_model_error().
  */
 LLMGPU_EXPERIMENTAL_API int llmgpu_lora_load(llmgpu_lora **out, llmgpu_model *model, const char *path);
 

@@ -118,6 +118,16 @@ LLMGPU_API int llmgpu_model_load_io(llmgpu_model **out, llmgpu_context *ctx, con
  */
 LLMGPU_API void llmgpu_model_free(llmgpu_model *model);
 
+/**
+ * The sentence of the last failed call on the model's context: llmgpu_context_error() for who has the model alone, be the
+ * context's own handle freed or not.
+ *
+ * @param model NULL is allowed
+ * @return "" when there was none; valid until the next call on the context
+ * @par Thread-safety: only while no other thread calls on the context
+ */
+LLMGPU_API const char *llmgpu_model_error(const llmgpu_model *model);
+
 /** What a model and its sessions will take; bytes, exact to 2% of what llmgpu_context_stats then shows. */
 typedef struct llmgpu_estimate {
     uint64_t device_bytes;     /**< of the device's memory, all together */

@@ -108,8 +108,8 @@ LLMGPU_API int llmgpu_session_params_init(llmgpu_session_params *params, size_t 
  * @param model  what it talks to
  * @param params NULL: defaults
  * @return 0; LLMGPU_E_INVALID for a parameter out of range or a model without weights; LLMGPU_E_LIMIT; LLMGPU_E_NOMEM;
- *         LLMGPU_E_UNSUPPORTED for a cache beyond the device's limits; a device failure. The sentence is in
- *         llmgpu_context_error() of the model's context.
+ *         LLMGPU_E_UNSUPPORTED for a cache beyond the device's limits; a device failure. The sentence is
+ *         llmgpu_model_error().
  * @par Thread-safety: safe
  */
 LLMGPU_API int llmgpu_session_create(llmgpu_session **out, llmgpu_model *model, const llmgpu_session_params *params);
