@@ -63,6 +63,11 @@ void llmgpu_model_free(llmgpu_model *model)
         lg_api_model_unref(model);
 }
 
+const char *llmgpu_model_error(const llmgpu_model *model)
+{
+    return model ? llmgpu_context_error(model->ctx) : "";
+}
+
 int llmgpu_model_get_info(const llmgpu_model *model, llmgpu_model_info *out, size_t size)
 {
     if (!model)
