@@ -133,4 +133,19 @@ struct lg_sample_push {
     lg_uint n_vocab;
 };
 
+#define LG_MAX_CANDIDATES 32 /* most probable tokens of a row that are told */
+
+/* A token of a row of logits and how probable it is. */
+struct lg_candidate {
+    lg_uint token;
+    float log_prob; /* of the softmax of the row; -infinity for a NaN */
+};
+
+struct lg_candidates_push {
+    lg_uint n_cols;
+    lg_uint n;         /* 1 .. LG_MAX_CANDIDATES */
+    lg_uint id_stride; /* the token that is asked for of row r is ids[r * id_stride + id_offset] */
+    lg_uint id_offset;
+};
+
 #endif
