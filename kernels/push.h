@@ -28,6 +28,7 @@ struct lg_row {
 #define LG_DIM_OUT 1    /* rows whose logits are wanted */
 #define LG_DIM_SAMPLE 2 /* of these, how many are sampled: 0 or LG_DIM_OUT */
 #define LG_DIM_SCORE 3  /* of these, how many are scored against a target: 0 or LG_DIM_OUT */
+#define LG_DIM_TOP 4    /* of these, how many are told with candidates after a score: 0 or LG_DIM_OUT */
 #define LG_N_DIMS 8
 
 /* How a dispatch's grid depends on a dim: grid[axis] = ceil(dims[dim] / per_group). Read by the kernel `plan`. */

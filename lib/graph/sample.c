@@ -27,6 +27,6 @@ void lg_score(struct lg_graph *g)
 
 void lg_score_candidates(struct lg_graph *g)
 {
-    g->dim = LG_DIM_OUT;
+    g->dim = LG_DIM_TOP;
     lg_op_candidates(g, g->acts.logits, g->batch->targets, 1, g->acts.top);
 }
