@@ -376,7 +376,7 @@ int llmgpu_session_score(llmgpu_session *s, const int32_t *tokens, size_t n, flo
     clear(s);
     LG_TRY(check_tokens(s, tokens, n));
     LG_TRY(lg_api_enter(s->model->ctx, &s->env));
-    int rc = lg_session_score(&s->session, tokens, n, log_probs, logits);
+    int rc = lg_session_score(&s->session, tokens, n, &(struct lg_scores){.log_probs = log_probs, .logits = logits});
     return lg_api_leave(s->model->ctx, &s->env, rc);
 }
 
