@@ -242,24 +242,31 @@ static int run_through(struct lg_engine *e)
     return rc < 0 ? rc : 0;
 }
 
-int lg_run_warm_up(struct lg_engine *e, uint32_t slot, uint32_t pos, uint32_t room)
+/** The first time a driver compiles; only what comes after counts. */
+static void forget_times(struct lg_pass *pass)
+{
+    memset(pass->fine_ns, 0, pass->fine->n_slices * sizeof(*pass->fine_ns));
+}
+
+uint32_t lg_run_first_rows(struct lg_engine *e)
+{
+    init_step_rows(e);
+    return lg_min_u32(FIRST_STEP_ROWS, e->step_rows);
+}
+
+int lg_run_warm_up(struct lg_engine *e, struct lg_pass *decode, uint32_t slot, uint32_t pos, uint32_t rows)
 {
     int32_t tokens[FIRST_STEP_ROWS] = {0};
-    init_step_rows(e);
-    uint32_t rows = lg_min_u32(lg_min_u32(FIRST_STEP_ROWS, e->step_rows), room);
     lg_run_drop(e); // whose pass it was begins it again
-    LG_TRY(lg_engine_own_pages(e, slot, pos, rows));
-    LG_TRY(lg_pass_build(e, &e->prefill, LG_PREFILL, LG_TAIL_NONE, e->batch.max_rows));
-    LG_TRY(lg_pass_build(e, &e->decode, LG_DECODE, LG_TAIL_SAMPLE, 1));
     for (int round = 0; round < 2; round++) {
         lg_run_prefill(e, slot, tokens, rows, pos);
         LG_TRY(run_through(e));
         *lg_engine_sampler(e, slot) = (struct lg_sampler){.top_p = 1, .repeat_penalty = 1, .n_remaining = 1};
-        lg_run_decode(e, slot, 0, pos, 1);
+        lg_run_decode(e, decode, slot, 0, pos, 1);
         LG_TRY(run_through(e));
-        if (round == 0) { // the first time a driver compiles
-            memset(e->prefill.fine_ns, 0, e->prefill.fine->n_slices * sizeof(uint64_t));
-            memset(e->decode.fine_ns, 0, e->decode.fine->n_slices * sizeof(uint64_t));
+        if (round == 0) {
+            forget_times(&e->prefill);
+            forget_times(decode);
         }
     }
     return 0;

@@ -317,8 +317,11 @@ int lg_scheduler_warm_up(struct lg_scheduler *sched, struct lg_session *s)
     pthread_mutex_unlock(&sched->lock);
     if (n_past >= s->params.n_ctx)
         return lg_fail(sched->env, LLMGPU_E_CONTEXT_FULL, "the context of %u tokens is full", s->params.n_ctx);
+    uint32_t rows = lg_min_u32(lg_run_first_rows(s->engine), s->params.n_ctx - n_past);
+    LG_TRY(prepare(s, LG_RUN_PREFILL, n_past, rows));
+    LG_TRY(prepare(s, LG_RUN_DECODE, n_past, 1));
     atomic_store(&s->running, 1);
-    int rc = lg_run_warm_up(s->engine, s->slot, n_past, s->params.n_ctx - n_past);
+    int rc = lg_run_warm_up(s->engine, decode_pass(s), s->slot, n_past, rows);
     atomic_store(&s->running, 0);
     return rc;
 }
