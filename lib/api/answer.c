@@ -48,7 +48,7 @@ static int add_token(llmgpu_session *s, int32_t token)
     const struct lg_vocab *vocab = s->model->model->vocab;
     struct lg_answer *a = &s->answer;
     struct lg_str piece;
-    char *raw;
+    char *raw = NULL;
     size_t n;
     a->ended = false;
     lg_vocab_piece(vocab, token, false, &piece);
@@ -67,7 +67,7 @@ static int add_token(llmgpu_session *s, int32_t token)
 static int end_text(llmgpu_session *s)
 {
     struct lg_answer *a = &s->answer;
-    char *raw;
+    char *raw = NULL;
     size_t n;
     if (a->ended)
         return 0;
