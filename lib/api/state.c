@@ -23,13 +23,16 @@ static int identify(struct lg_env *env, llmgpu_model *model)
 {
     if (atomic_load(&model->identified))
         return 0;
-    LG_TRY(lg_api_enter(model->ctx, env));
+    struct lg_turn *turn = &model->ctx->sched.turn; // the file is read by one thread at a time
     int rc = 0;
+    if (lg_turn_take(turn, UINT64_MAX) < 0)
+        return lg_fail(env, LLMGPU_E_BUSY, "called from within a callback");
     if (!atomic_load(&model->identified)) {
         rc = lg_save_identify(model->model, env, &model->identity);
         atomic_store(&model->identified, rc == 0);
     }
-    return lg_api_leave(model->ctx, env, rc);
+    lg_turn_give(turn);
+    return rc;
 }
 
 /* ---- saving */

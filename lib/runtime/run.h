@@ -38,6 +38,14 @@ enum lg_progress { LG_RUN_GOES_ON, LG_RUN_FINISHED, LG_RUN_NO_ROOM };
  */
 int lg_run_advance(struct lg_engine *engine, const struct lg_room *room);
 
+/** How many rows a prefill under a budget has at first. */
+uint32_t lg_run_first_rows(struct lg_engine *engine);
+/**
+ * Has the driver compile the kernels of passes that are built, and measures each dispatch. At most lg_run_first_rows()
+ * positions from `pos` on are written; they are the slot's own.
+ */
+int lg_run_warm_up(struct lg_engine *engine, struct lg_pass *decode, uint32_t slot, uint32_t pos, uint32_t rows);
+
 /** Writes what a batch is made of; for lg_run_* and scores. */
 void lg_batch_write(struct lg_engine *engine, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos);
 void lg_batch_dims(struct lg_engine *engine, uint32_t rows, uint32_t out, uint32_t sample, uint32_t score,
