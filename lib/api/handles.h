@@ -15,6 +15,7 @@
 #define LLMGPU_EXPERIMENTAL
 #endif
 #include "llmgpu/llmgpu.h"
+#include "runtime/save.h"
 #include "runtime/scheduler.h"
 #include "text/stop.h"
 
@@ -40,6 +41,8 @@ struct llmgpu_model {
     struct lg_env env; // of the model; its error is told while it is loaded, with the turn
     struct lg_model *model;
     struct lg_engine engine; // shared by the model's sessions
+    struct lg_state_model identity; // what saved states say of it,
+    _Atomic int identified;         // once this is set
 };
 
 /** An answer as text. */
@@ -70,6 +73,9 @@ void lg_api_model_unref(llmgpu_model *model);
 /** Parameters of a session of that model, checked. NULL: the defaults. */
 int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const struct lg_model *model,
                           const llmgpu_session_params *from, struct lg_session_params *to);
+
+/** LLMGPU_E_INVALID for a token outside the vocabulary. */
+int lg_api_check_tokens(llmgpu_session *session, const int32_t *tokens, size_t n);
 
 /** Begins another text. */
 void lg_api_answer_reset(llmgpu_session *session);

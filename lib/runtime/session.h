@@ -110,9 +110,20 @@ int lg_session_fd(struct lg_session *s);
 void lg_session_cancel(struct lg_session *s);
 /** Ends the answer here: what was sampled behind the tokens that were given is forgotten. */
 void lg_session_close(struct lg_session *s);
-/** Makes the first n tokens count as computed, the caller having put their keys and values into the cache; n is less
- * than the number of tokens. Needs the turn. */
-void lg_session_set_computed(struct lg_session *s, uint32_t n);
+
+/* ---- for restoring (save.c) */
+
+struct lg_state;
+
+/** 0 when a saved state can take the conversation's place, or why it cannot. `n_past`: tokens computed now. */
+int lg_session_can_replace(struct lg_session *s, const struct lg_state *state, uint32_t *n_past);
+/** Makes at most the first n tokens count as computed. */
+void lg_session_lose_computed(struct lg_session *s, uint32_t n);
+/**
+ * Puts the state in the conversation's place; also asks again whether it can. Of its tokens n_past count as computed, the
+ * caller having put their keys and values into the cache, and those of the prefix in any case as far as they are.
+ */
+int lg_session_replace(struct lg_session *s, const struct lg_state *state, uint32_t n_past);
 
 /* ---- passes whose results the host reads (score.c); each blocks, needs the turn, and resets the session */
 
