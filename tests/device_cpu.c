@@ -109,6 +109,35 @@ static void test_buffers(void)
     lg_device_close(dev);
 }
 
+static void test_copy(void)
+{
+    struct lg_device *dev = open_device(1, false);
+    struct lg_buffer *a = new_buffer(dev, 1000), *b = new_buffer(dev, 1000), *imported = NULL;
+    uint8_t host[100], out[100];
+    for (int i = 0; i < 100; i++)
+        host[i] = (uint8_t)i;
+    REQUIRE_INT(lg_upload(dev, (struct lg_view){a, 64, 100}, host), ==, 0);
+    REQUIRE_INT(lg_buffer_copy(dev, (struct lg_view){b, 900, 100}, (struct lg_view){a, 64, 1}), ==, 0);
+    REQUIRE_INT(lg_buffer_copy(dev, (struct lg_view){b, 800, 100}, (struct lg_view){b, 900, 100}), ==, 0);
+    REQUIRE_INT(lg_download(dev, (struct lg_view){b, 800, 100}, out), ==, 0);
+    REQUIRE(memcmp(out, host, 100) == 0);
+    REQUIRE_INT(lg_buffer_copy(dev, (struct lg_view){b, 801, 100}, (struct lg_view){b, 900, 100}), ==,
+                LLMGPU_E_INVALID);
+    REQUIRE(strstr(env.error, "overlap"));
+    REQUIRE_INT(lg_buffer_copy(dev, (struct lg_view){b, 901, 100}, (struct lg_view){a, 0, 100}), ==,
+                LLMGPU_E_INVALID);
+    REQUIRE_INT(lg_buffer_copy(dev, (struct lg_view){b, 0, 100}, (struct lg_view){a, UINT64_MAX - 9, 100}),
+                ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(lg_buffer_import(dev, host, sizeof(host), &imported), ==, 0);
+    REQUIRE_INT(lg_buffer_copy(dev, lg_view_all(imported), lg_view_all(a)), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(lg_buffer_copy(dev, (struct lg_view){a, 0, 100}, lg_view_all(imported)), ==, 0);
+    REQUIRE(memcmp(a->map, host, 100) == 0);
+    lg_buffer_destroy(imported);
+    lg_buffer_destroy(a);
+    lg_buffer_destroy(b);
+    lg_device_close(dev);
+}
+
 /* Imported memory is read in place, at any alignment, and never written. */
 static void test_import(void)
 {
@@ -413,6 +442,7 @@ int main(void)
     lg_env_init(&env);
     test_info();
     test_buffers();
+    test_copy();
     test_import();
     test_bad_programs();
     test_submit(false);

@@ -151,7 +151,7 @@ static int open_context(struct cli_engine *engine, const struct cli_engine_optio
 {
     char error[1024] = "", cache[4096] = "";
     llmgpu_context_params params;
-    llmgpu_context_params_init(&params, LLMGPU_CONTEXT_PARAMS_VERSION);
+    llmgpu_context_params_init(&params, sizeof(params));
     params.device = options->vocab_only ? "cpu" : options->device;
     params.n_threads = options->vocab_only ? 1 : options->n_threads;
     params.check = options->check;
@@ -168,18 +168,18 @@ static int open_context(struct cli_engine *engine, const struct cli_engine_optio
     int rc = llmgpu_context_create(&engine->ctx, &params);
     if (rc < 0)
         return cli_fail_library(rc, error);
-    rc = llmgpu_context_device(engine->ctx, &engine->device);
+    rc = llmgpu_context_get_device(engine->ctx, &engine->device, sizeof(engine->device));
     return rc < 0 ? cli_fail_library(rc, llmgpu_context_error(engine->ctx)) : CLI_OK;
 }
 
 static int open_model(struct cli_engine *engine, const struct cli_engine_options *options)
 {
     llmgpu_model_params params;
-    llmgpu_model_params_init(&params, LLMGPU_MODEL_PARAMS_VERSION);
+    llmgpu_model_params_init(&params, sizeof(params));
     params.vocab_only = options->vocab_only;
     int rc = llmgpu_model_load(&engine->model, engine->ctx, options->model, &params);
     if (rc >= 0)
-        rc = llmgpu_model_get_info(engine->model, &engine->info);
+        rc = llmgpu_model_get_info(engine->model, &engine->info, sizeof(engine->info));
     return rc < 0 ? cli_fail_library(rc, llmgpu_context_error(engine->ctx)) : CLI_OK;
 }
 
@@ -204,7 +204,7 @@ void cli_engine_close(struct cli_engine *engine)
 int cli_engine_check(const struct cli_engine *engine)
 {
     llmgpu_context_stats stats;
-    int rc = llmgpu_context_get_stats(engine->ctx, &stats);
+    int rc = llmgpu_context_get_stats(engine->ctx, &stats, sizeof(stats));
     if (rc < 0)
         return cli_fail_library(rc, llmgpu_context_error(engine->ctx));
     if (stats.check_messages > 0)
@@ -218,6 +218,17 @@ int cli_session_open(llmgpu_session **out, const struct cli_engine *engine,
 {
     int rc = llmgpu_session_create(out, engine->model, params);
     return rc < 0 ? cli_fail_library(rc, llmgpu_context_error(engine->ctx)) : CLI_OK;
+}
+
+int cli_next(llmgpu_session *session, int32_t *token)
+{
+    int rc;
+    while ((rc = llmgpu_session_next(session, token)) == LLMGPU_AGAIN) {
+        rc = llmgpu_session_wait(session, UINT64_MAX);
+        if (rc < 0)
+            break;
+    }
+    return rc;
 }
 
 int cli_tokenize(const struct cli_engine *engine, const struct cli_text *text, uint32_t flags,

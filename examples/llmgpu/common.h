@@ -93,6 +93,9 @@ int cli_engine_check(const struct cli_engine *engine);
 int cli_session_open(llmgpu_session **out, const struct cli_engine *engine,
                      const llmgpu_session_params *params);
 
+/** As llmgpu_session_next(), but waits for what comes: never LLMGPU_AGAIN. */
+int cli_next(llmgpu_session *session, int32_t *token);
+
 /** Text to ids; `flags` are llmgpu_tokenize_flags. CLI_OK, or CLI_FAILED when reported. */
 int cli_tokenize(const struct cli_engine *engine, const struct cli_text *text, uint32_t flags,
                  struct cli_tokens *out);

@@ -14,6 +14,7 @@
 struct run_values {
     struct cli_engine_options engine;
     llmgpu_session_params session;
+    llmgpu_sampler_params sampler;
     const char *prompt, *file, *ids;
     int32_t n_predict;
     bool ignore_end, json;
@@ -48,7 +49,8 @@ static void init(void *values)
     struct run_values *v = values;
     v->engine.device = "auto";
     v->n_predict = 128;
-    llmgpu_session_params_init(&v->session, LLMGPU_SESSION_PARAMS_VERSION);
+    llmgpu_session_params_init(&v->session, sizeof(v->session));
+    llmgpu_sampler_params_init(&v->sampler, sizeof(v->sampler));
 }
 
 /* What a run makes. */
@@ -116,7 +118,10 @@ static int load(struct run *run, const struct run_values *v)
     if (rc != CLI_OK)
         return rc;
     run->load_s = cli_seconds() - start;
-    int status = llmgpu_decoder_create(&run->decoder, run->engine.model, LLMGPU_DETOKENIZE_CONTINUE);
+    int status = llmgpu_session_set_sampler(run->session, &v->sampler);
+    if (status < 0)
+        return cli_fail_library(status, llmgpu_session_error(run->session));
+    status = llmgpu_decoder_create(&run->decoder, run->engine.model, LLMGPU_DETOKENIZE_CONTINUE);
     if (status < 0)
         return cli_fail_library(status, llmgpu_context_error(run->engine.ctx));
     if (v->ids)
@@ -167,8 +172,8 @@ static int generate(struct run *run, int32_t n_predict)
     if (status < 0 && status != LLMGPU_E_CANCELLED)
         return cli_fail_library(status, llmgpu_session_error(session));
     while (rc == CLI_OK && status >= 0 && run->answer.n < limit) {
-        status = llmgpu_session_next(session, &token);
-        if (status != 1)
+        status = cli_next(session, &token);
+        if (status != LLMGPU_TOKEN)
             break;
         rc = add_token(run, token, &room);
     }
@@ -233,7 +238,7 @@ static void print_speed(const struct run *run, const llmgpu_session_stats *stats
 static int report(struct run *run, const struct cli_text *text, FILE *out)
 {
     llmgpu_session_stats stats;
-    int status = llmgpu_session_get_stats(run->session, &stats);
+    int status = llmgpu_session_get_stats(run->session, &stats, sizeof(stats));
     if (status < 0)
         return cli_fail_library(status, llmgpu_session_error(run->session));
     if (!run->streaming)

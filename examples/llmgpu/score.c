@@ -38,7 +38,7 @@ static void init(void *values)
 {
     struct score_values *v = values;
     llmgpu_session_params params;
-    llmgpu_session_params_init(&params, LLMGPU_SESSION_PARAMS_VERSION);
+    llmgpu_session_params_init(&params, sizeof(params));
     v->engine.device = "auto";
     v->window = 256;
     v->n_batch = params.n_batch;
@@ -83,7 +83,7 @@ static int prepare(struct score *s, const struct score_values *v)
         return cli_fail(LLMGPU_E_INVALID, "%s: its %zu tokens do not fill one window of %zu", v->file,
                         s->tokens.n, s->window);
     llmgpu_session_params params;
-    llmgpu_session_params_init(&params, LLMGPU_SESSION_PARAMS_VERSION);
+    llmgpu_session_params_init(&params, sizeof(params));
     params.n_ctx = (uint32_t)s->window;
     params.n_batch = v->n_batch;
     rc = cli_session_open(&s->session, &s->engine, &params);

@@ -1,36 +1,80 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the public handles are. The functions of this directory check arguments, take the context's lock and
- * call one layer below.
+ * What the public handles are. The functions of this directory check arguments, take the turn where they work on the
+ * device, and call one layer below.
+ *
+ * Handles count who needs them: a context its models, a model its sessions (and chats, decoders, adapters), and each the
+ * caller who has not freed it yet.
  */
 #ifndef LG_API_HANDLES_H
 #define LG_API_HANDLES_H
 
 #include <pthread.h>
 
+#ifndef LLMGPU_EXPERIMENTAL
+#define LLMGPU_EXPERIMENTAL
+#endif
 #include "llmgpu/llmgpu.h"
-#include "runtime/session.h"
+#include "runtime/scheduler.h"
 
 struct llmgpu_context {
-    struct lg_env env;    // its error is the context's
-    pthread_mutex_t lock; // held by every call that works on the device
-    struct lg_device *dev;
-    llmgpu_log_fn log;
-    void *log_user;
+    _Atomic uint32_t refs;
+    struct lg_env env;     // its error is the context's, under `lock`
+    struct lg_env dev_env; // of the device and all that works on it, with the scheduler's turn
+    pthread_mutex_t lock;  // env.error and the list of models
+    struct lg_scheduler sched;
+    struct lg_device *dev;            // changed with the turn
+    struct lg_device_options options; // to open it again; strings are owned
+    struct llmgpu_context_params params; // for the limits
+    llmgpu_model *models;             // a list
+    uint32_t n_models;
+    _Atomic int cancel_load; // a load that runs is to end
 };
 
 struct llmgpu_model {
+    _Atomic uint32_t refs;
     llmgpu_context *ctx;
+    llmgpu_model *next, **link; // in the context's list
     struct lg_model *model;
-    struct lg_env engine_env;
     struct lg_engine engine; // shared by the model's sessions
+};
+
+/** An answer as text. */
+struct lg_answer {
+    struct lg_decoder decoder;
+    char *text; // the piece that was given last
+    size_t cap;
+    bool ended;   // its last piece was given
+    bool limited; // llmgpu_session_generate() has limited what may still come
 };
 
 struct llmgpu_session {
     llmgpu_model *model;
     struct lg_env env; // its error is the session's
     struct lg_session session;
+    struct lg_answer answer;
 };
+
+void lg_api_context_ref(llmgpu_context *ctx);
+void lg_api_context_unref(llmgpu_context *ctx);
+void lg_api_model_ref(llmgpu_model *model);
+void lg_api_model_unref(llmgpu_model *model);
+
+/** Parameters of a session of that model, checked. NULL: the defaults. */
+int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const struct lg_model *model,
+                          const llmgpu_session_params *from, struct lg_session_params *to);
+
+/** Begins another text. */
+void lg_api_answer_reset(llmgpu_session *session);
+void lg_api_answer_finish(llmgpu_session *session);
+
+/** Takes the turn to work on the context's device. LLMGPU_E_BUSY from within a callback, with a sentence in `env`. */
+int lg_api_enter(llmgpu_context *ctx, struct lg_env *env);
+/** Gives it back. When `rc` is a failure without a sentence in `env`, the device's is taken over. Returns rc. */
+int lg_api_leave(llmgpu_context *ctx, struct lg_env *env, int rc);
+
+/** Makes a failure's sentence, which is in `env`, the context's. Returns rc. */
+int lg_api_report(llmgpu_context *ctx, const struct lg_env *env, int rc);
 
 /** Copies a device's description into the public form. */
 void lg_api_device_info(const struct lg_device_info *from, llmgpu_device_info *to);

@@ -23,7 +23,7 @@ int llmgpu_tokenize(const llmgpu_model *model, const char *text, size_t len, uin
 }
 
 struct llmgpu_decoder {
-    const llmgpu_model *model;
+    llmgpu_model *model;
     struct lg_env env;
     struct lg_decoder state;
     bool special;
@@ -50,10 +50,11 @@ static int reserve(llmgpu_decoder *d, size_t size)
     return 0;
 }
 
+/** It does not count as a user of the model yet. */
 static void init_decoder(llmgpu_decoder *d, const llmgpu_model *model, uint32_t flags)
 {
     memset(d, 0, sizeof(*d));
-    d->model = model;
+    d->model = (llmgpu_model *)model;
     d->special = flags & LLMGPU_TOKENIZE_PARSE_SPECIAL;
     d->state.started = flags & LLMGPU_DETOKENIZE_CONTINUE;
     lg_env_child(&d->env, &model->ctx->env);
@@ -74,9 +75,10 @@ int llmgpu_decoder_create(llmgpu_decoder **out, const llmgpu_model *model, uint3
     init_decoder(d, model, flags);
     int rc = reserve(d, 256);
     if (rc < 0) {
-        llmgpu_decoder_free(d);
+        lg_free(&env, d);
         return rc;
     }
+    lg_api_model_ref(d->model);
     *out = d;
     return 0;
 }
@@ -114,9 +116,10 @@ void llmgpu_decoder_free(llmgpu_decoder *d)
 {
     if (!d)
         return;
-    struct lg_env env = d->env;
-    lg_free(&env, d->text);
-    lg_free(&env, d);
+    llmgpu_model *model = d->model;
+    lg_free(&model->ctx->env, d->text);
+    lg_free(&model->ctx->env, d);
+    lg_api_model_unref(model);
 }
 
 /** Appends to a text of limited room, and counts on beyond it. */

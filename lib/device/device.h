@@ -64,6 +64,12 @@ static inline struct lg_view lg_view_all(struct lg_buffer *buf)
     return (struct lg_view){.buf = buf, .offset = 0, .size = buf->size};
 }
 
+/** Whether some byte lies in both; each must be inside its buffer. */
+static inline bool lg_views_overlap(const struct lg_view *a, const struct lg_view *b)
+{
+    return a->buf == b->buf && a->offset < b->offset + b->size && b->offset < a->offset + a->size;
+}
+
 /* ---- programs --------------------------------------------------------------------------------------------------- */
 
 /** One kernel over buffer views. */
@@ -146,6 +152,7 @@ struct lg_device_ops {
     void (*buffer_destroy)(struct lg_buffer *buf);
     int (*upload)(struct lg_device *dev, struct lg_view dst, const void *src);
     int (*download)(struct lg_device *dev, struct lg_view src, void *dst);
+    int (*copy)(struct lg_device *dev, struct lg_view dst, struct lg_view src);
     int (*flush)(struct lg_device *dev);
     int (*program_create)(struct lg_device *dev, const struct lg_program_desc *desc, struct lg_program **out);
     void (*program_destroy)(struct lg_program *prog);
@@ -161,7 +168,8 @@ struct lg_device {
     struct lg_env *env; // allocator, log and error sentence; outlives the device
     struct lg_device_info info;
     struct lg_device_stats stats;
-    int lost;               // LLMGPU_E_DEVICE_LOST once the device is gone, 0 before: sticky
+    _Atomic int lost;            // LLMGPU_E_DEVICE_LOST once the device is gone, 0 before: sticky
+    uint64_t memory_limit;   // bytes that buffers may take together; 0: no limit but the device's own
     bool check;              // the debug mode is on
     uint32_t check_messages; // validation messages and check failures so far (options.check)
 };
@@ -186,11 +194,15 @@ void lg_device_close(struct lg_device *dev);
 int lg_device_list(struct lg_env *env, struct lg_device_info **infos, uint32_t *n_infos);
 
 /**
- * Creates a zeroed buffer. LLMGPU_E_NOMEM names the size and what is available.
+ * Creates a zeroed buffer. LLMGPU_E_NOMEM names the size and what is available, LLMGPU_E_LIMIT the host's limit.
  * SHARED and READBACK buffers have `map` set.
  */
 static inline int lg_buffer_create(struct lg_device *dev, uint64_t size, enum lg_mem mem, struct lg_buffer **out)
 {
+    uint64_t used = dev->stats.memory_used, limit = dev->memory_limit;
+    if (limit && (size > limit || used > limit - size))
+        return lg_fail(dev->env, LLMGPU_E_LIMIT, "limit max_memory: %llu bytes on %llu are more than %llu",
+                       (unsigned long long)size, (unsigned long long)used, (unsigned long long)limit);
     return dev->ops->buffer_create(dev, size, mem, out);
 }
 
@@ -225,7 +237,17 @@ static inline int lg_download(struct lg_device *dev, struct lg_view src, void *d
     return dev->ops->download(dev, src, dst);
 }
 
-/** Waits until every upload has arrived. */
+/**
+ * Copies dst.size bytes from the beginning of `src`, on the device: after all earlier submits and copies, and in place
+ * before any later one. The two must not overlap. It may be gathered as uploads are, so the host leaves mapped bytes of
+ * either alone until lg_device_flush(), or until it has waited for a later submission.
+ */
+static inline int lg_buffer_copy(struct lg_device *dev, struct lg_view dst, struct lg_view src)
+{
+    return dev->ops->copy(dev, dst, src);
+}
+
+/** Waits until every upload and copy has arrived. */
 static inline int lg_device_flush(struct lg_device *dev)
 {
     return dev->ops->flush(dev);

@@ -11,7 +11,10 @@
  * is reserved when it is created; when that outgrows what is there, the buffers are made anew and the chains
  * recorded again.
  *
- * Thread-safety: one thread at a time; the context's lock sees to it.
+ * One pass runs at a time, in pieces (run.h): between two of them it may wait for as long as it likes, and the
+ * engine's buffers are its own until it is finished or dropped.
+ *
+ * Thread-safety: one thread at a time; the scheduler's turn sees to it.
  */
 #ifndef LG_RUNTIME_ENGINE_H
 #define LG_RUNTIME_ENGINE_H
@@ -29,9 +32,26 @@ struct lg_pass {
     struct lg_chain chain;
     struct lg_buffer *acts; // all activations
     struct lg_acts views;
-    uint32_t max_rows; // T
-    uint32_t
-        slices_per_submit; // how much is submitted at once when it has to stay short; 0: not measured yet
+    uint32_t max_rows;       // T
+    uint64_t slice_ns;       // what a slice of the chain's program takes; 0: not measured yet
+    struct lg_program *fine; // the same dispatches, each a slice of its own and measured; made when first needed
+    uint64_t *fine_ns;       // what each takes; 0: not measured yet
+};
+
+enum lg_run_kind { LG_RUN_PREFILL, LG_RUN_DECODE };
+
+struct lg_session;
+
+/** The pass that is being run. */
+struct lg_run {
+    struct lg_session *owner; // whose; NULL: none is
+    enum lg_run_kind kind;
+    struct lg_pass *pass;
+    bool fine;     // pass->fine is what runs
+    uint32_t next; // slice
+    uint32_t rows;
+    uint32_t repeat; // how often the whole is submitted at once
+    uint32_t epoch, inputs; // of the owner when it began
 };
 
 struct lg_engine {
@@ -42,9 +62,12 @@ struct lg_engine {
     struct lg_batch batch;
     uint32_t n_pages;                      // of the pool
     uint64_t slots;                        // bit i: slot i is taken
-    uint64_t *page_taken;                  // bit set over the pool
+    uint16_t *page_refs;                   // [n_pages] tables that a page is in; 0: free
     uint32_t *tables;                      // host's copy of batch.pages: [LG_MAX_SLOTS][max_pages]
     struct lg_pass prefill, decode, score; // built when first needed
+    struct lg_run run;
+    uint32_t step_rows; // of a prefill that runs under a budget: so few that one dispatch fits into it
+    uint64_t submit_ns; // what a submission takes beside its dispatches
 };
 
 /** Engine of a model; builds nothing yet. `env` and `model` must outlive it. */
@@ -52,23 +75,39 @@ void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct l
 /** A zeroed engine is allowed. */
 void lg_engine_finish(struct lg_engine *engine);
 
+/** Makes the pool n_pages large, tables max_pages long and passes max_rows high; on failure all is as before. A
+ * pass that runs is dropped. */
+int lg_engine_grow(struct lg_engine *engine, uint32_t n_pages, uint32_t max_pages, uint32_t max_rows);
+
+/** Most rows of any pass: each activation has to fit one view of the device. At least 1. */
+uint32_t lg_engine_rows_limit(const struct lg_engine *engine);
+
+/** Sampler, history and ring of a slot, on the host's side of shared memory; valid until the engine grows. */
+struct lg_sampler *lg_engine_sampler(struct lg_engine *engine, uint32_t slot);
+uint32_t *lg_engine_history(struct lg_engine *engine, uint32_t slot);
+const uint32_t *lg_engine_ring(struct lg_engine *engine, uint32_t slot);
+
+/* ---- slots and pages (pages.c) */
+
 /**
  * Takes a slot with room for n_ctx tokens and passes of n_batch rows.
  *
  * @return the slot; LLMGPU_E_NOMEM; LLMGPU_E_UNSUPPORTED when a cache would exceed the device's limits
  */
 int lg_engine_take_slot(struct lg_engine *engine, uint32_t n_ctx, uint32_t n_batch);
+/** The same beginning with the first n_tokens of another slot, whose pages it shares until one of the two writes
+ * to them. */
+int lg_engine_fork_slot(struct lg_engine *engine, uint32_t from, uint32_t n_tokens, uint32_t n_ctx, uint32_t n_batch);
 /** Gives it and its pages back. */
 void lg_engine_drop_slot(struct lg_engine *engine, uint32_t slot);
+/** Makes the pages of positions [first, first + n) the slot's own, keeping what is before `first`. */
+int lg_engine_own_pages(struct lg_engine *engine, uint32_t slot, uint32_t first, uint32_t n);
+/** How many of the first n_tokens are on pages that other slots use too. */
+uint32_t lg_engine_shared_tokens(const struct lg_engine *engine, uint32_t slot, uint32_t n_tokens);
+/** Bytes that the caches of n_ctx tokens take. */
+uint64_t lg_engine_cache_bytes(const struct lg_engine *engine, uint32_t n_ctx);
 
-/** Sampler, history and ring of a slot, on the host's side of shared memory; valid until the next take_slot.
- */
-struct lg_sampler *lg_engine_sampler(struct lg_engine *engine, uint32_t slot);
-uint32_t *lg_engine_history(struct lg_engine *engine, uint32_t slot);
-const uint32_t *lg_engine_ring(struct lg_engine *engine, uint32_t slot);
-
-/** Most rows of any pass: each activation has to fit one view of the device. At least 1. */
-uint32_t lg_engine_rows_limit(const struct lg_engine *engine);
+/* ---- scores (score.c) */
 
 /** Most rows of one score pass. */
 uint32_t lg_engine_score_rows(const struct lg_engine *engine);
@@ -76,19 +115,9 @@ uint32_t lg_engine_score_rows(const struct lg_engine *engine);
 /** Stops a pass between slices; asked by the passes below. */
 struct lg_stop {
     const _Atomic int *cancelled; // nonzero: stop
+    uint64_t until_ns;            // moment of lg_now_ns(); UINT64_MAX: none
 };
 
-/**
- * Computes the keys and values of n tokens at positions pos and on; n <= batch.max_rows.
- * LLMGPU_E_CANCELLED leaves the caches as if the call had not been made, for all that counts.
- */
-int lg_engine_prefill(struct lg_engine *engine, uint32_t slot, const int32_t *tokens, uint32_t n,
-                      uint32_t pos, const struct lg_stop *stop);
-/**
- * Computes `token` at `pos` and samples the next one, `repeat` times in one submission, each sample being the
- * next token. The sampler says how many came and whether the answer has ended.
- */
-int lg_engine_decode(struct lg_engine *engine, uint32_t slot, int32_t token, uint32_t pos, uint32_t repeat);
 /**
  * Computes n tokens at positions pos and on, n <= lg_engine_score_rows().
  *

@@ -25,6 +25,7 @@ static const struct lg_device_ops ops = {
     .buffer_destroy = lg_vk_buffer_destroy,
     .upload = lg_vk_upload,
     .download = lg_vk_download,
+    .copy = lg_vk_copy,
     .flush = lg_vk_flush,
     .program_create = lg_vk_program_create,
     .program_destroy = lg_vk_program_destroy,

@@ -150,6 +150,11 @@ int lg_vk_memory_budget(struct lg_device *base, uint64_t *available);
 /* ---- buffer.c
  * --------------------------------------------------------------------------------------------------- */
 
+/* Bytes [begin, end) of a buffer; none when they are equal. */
+struct lg_vk_span {
+    uint64_t begin, end;
+};
+
 struct lg_vk_buffer {
     struct lg_buffer base;
     VkBuffer handle;
@@ -158,7 +163,7 @@ struct lg_vk_buffer {
 
     /* staging.c: what the copies of one segment, those without a barrier between them, touched */
     uint64_t segment;
-    uint64_t touched_begin, touched_end; // bytes
+    struct lg_vk_span read, written;
 };
 
 int lg_vk_buffer_create(struct lg_device *base, uint64_t size, enum lg_mem mem, struct lg_buffer **out);
@@ -208,6 +213,7 @@ int lg_vk_staging_zero(struct lg_vk_device *dev, struct lg_vk_buffer *buf);
 int lg_vk_staging_submit(struct lg_vk_device *dev);
 int lg_vk_upload(struct lg_device *base, struct lg_view dst, const void *src);
 int lg_vk_download(struct lg_device *base, struct lg_view src, void *dst);
+int lg_vk_copy(struct lg_device *base, struct lg_view dst, struct lg_view src);
 int lg_vk_flush(struct lg_device *base);
 
 /* ---- pipeline.c, cache.c

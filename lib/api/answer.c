@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The ways in which an answer comes: pulled token by token or as text, waited for, or generated at one go.
+ */
+#include <string.h>
+
+#include "api/handles.h"
+#include "util/clock.h"
+
+/** Begins a call: errors from here on are this call's. */
+static void clear(llmgpu_session *s)
+{
+    s->env.error[0] = '\0';
+}
+
+void lg_api_answer_reset(llmgpu_session *s)
+{
+    s->answer.decoder = (struct lg_decoder){.started = true}; // an answer goes on with a text
+    s->answer.ended = false;
+}
+
+void lg_api_answer_finish(llmgpu_session *s)
+{
+    lg_free(&s->env, s->answer.text);
+    s->answer.text = NULL;
+}
+
+static int reserve(llmgpu_session *s, size_t size)
+{
+    struct lg_answer *a = &s->answer;
+    if (size <= a->cap)
+        return 0;
+    char *text = lg_resize(&s->env, a->text, 2 * size);
+    if (!text)
+        return lg_fail_nomem(&s->env, "an answer's text", 2 * size);
+    a->text = text;
+    a->cap = 2 * size;
+    return 0;
+}
+
+/** The text that a token completes; its length. */
+static int add_token(llmgpu_session *s, int32_t token)
+{
+    const struct lg_vocab *vocab = s->model->model->vocab;
+    struct lg_str piece;
+    s->answer.ended = false;
+    lg_vocab_piece(vocab, token, false, &piece);
+    LG_TRY(reserve(s, LG_DECODER_ROOM(piece.len) + 1));
+    return lg_decoder_push(&s->answer.decoder, vocab, token, false, s->answer.text, s->answer.cap - 1);
+}
+
+/** What was held back until the end; its length. */
+static int end_text(llmgpu_session *s)
+{
+    if (s->answer.ended)
+        return 0;
+    LG_TRY(reserve(s, LG_DECODER_ROOM(0) + 1));
+    int n = lg_decoder_finish(&s->answer.decoder, s->answer.text, s->answer.cap - 1);
+    lg_api_answer_reset(s);
+    s->answer.ended = true;
+    return n;
+}
+
+static int give(llmgpu_session *s, int n, const char **text, size_t *len)
+{
+    s->answer.text[n] = '\0';
+    *text = s->answer.text;
+    if (len)
+        *len = (size_t)n;
+    return LLMGPU_TOKEN;
+}
+
+int llmgpu_session_next(llmgpu_session *s, int32_t *token)
+{
+    if (!s || !token)
+        return LLMGPU_E_INVALID;
+    clear(s);
+    return lg_session_next(&s->session, token);
+}
+
+int llmgpu_session_next_text(llmgpu_session *s, const char **text, size_t *len)
+{
+    if (!s || !text)
+        return LLMGPU_E_INVALID;
+    clear(s);
+    int rc, n, failure;
+    int32_t token;
+    while ((rc = lg_session_next(&s->session, &token)) == LLMGPU_TOKEN) {
+        n = add_token(s, token);
+        LG_TRY(n);
+        if (n > 0)
+            return give(s, n, text, len);
+    }
+    if (rc == LLMGPU_AGAIN || rc == LLMGPU_E_CANCELLED)
+        return rc;
+    // Over, or stuck at something that the next call will say again: the rest of the text comes first.
+    failure = rc;
+    n = end_text(s);
+    LG_TRY(n);
+    return n > 0 ? give(s, n, text, len) : failure;
+}
+
+/** A moment of lg_now_ns(), from now. */
+static uint64_t moment(uint64_t us)
+{
+    uint64_t now = lg_now_ns();
+    return us < (UINT64_MAX - now) / 1000 ? now + us * 1000 : UINT64_MAX;
+}
+
+static int wait_for(llmgpu_session *s, enum lg_wait what, uint64_t until_ns)
+{
+    int rc = lg_scheduler_wait(&s->model->ctx->sched, &s->session, what, until_ns);
+    if (rc == LLMGPU_E_BUSY)
+        return lg_fail(&s->env, rc, "called from within a callback");
+    return rc == LLMGPU_E_TIMEOUT ? lg_fail(&s->env, rc, "nothing came in the time given") : rc;
+}
+
+int llmgpu_session_wait(llmgpu_session *s, uint64_t timeout_us)
+{
+    if (!s)
+        return LLMGPU_E_INVALID;
+    clear(s);
+    return wait_for(s, LG_WAIT_NEXT, moment(timeout_us));
+}
+
+int llmgpu_session_prefill(llmgpu_session *s)
+{
+    if (!s)
+        return LLMGPU_E_INVALID;
+    clear(s);
+    LG_TRY(wait_for(s, LG_WAIT_PREFILL, UINT64_MAX));
+    return lg_session_settle(&s->session);
+}
+
+int llmgpu_session_generate(llmgpu_session *s, uint32_t max_tokens, llmgpu_text_fn on_text, void *user)
+{
+    if (!s)
+        return LLMGPU_E_INVALID;
+    const char *text;
+    size_t len;
+    int rc;
+    lg_session_set_remaining(&s->session, max_tokens);
+    s->answer.limited = max_tokens != UINT32_MAX;
+    while ((rc = llmgpu_session_next_text(s, &text, &len)) > 0) {
+        if (rc == LLMGPU_AGAIN)
+            LG_TRY(wait_for(s, LG_WAIT_NEXT, UINT64_MAX));
+        else if (on_text && on_text(user, text, len) != 0)
+            return lg_fail(&s->env, LLMGPU_E_CANCELLED, "the text callback ended the answer");
+    }
+    return rc;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Structs that both sides of the ABI know, perhaps at different lengths. Private to lib/api.
+ */
+#ifndef LG_API_PARAMS_H
+#define LG_API_PARAMS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <stdbool.h>
+
+#include "util/env.h"
+
+/** Bytes of `type` up to and with `member`: of the struct as a version had it whose last member that was. */
+#define LG_SIZE_TO(type, member) (offsetof(type, member) + sizeof(((type *)0)->member))
+
+/**
+ * Fills a caller's parameter struct of `size` bytes from `defaults`, of `own` bytes; what it has beyond is zeroed. `least`
+ * is the struct's size in the first version. LLMGPU_E_INVALID for NULL and impossible sizes.
+ */
+int lg_api_params_init(void *params, size_t size, const void *defaults, size_t own, size_t least);
+
+/**
+ * Copies a caller's struct, which begins with its size, over the defaults in `to`, of `own` bytes.
+ *
+ * @return 0; LLMGPU_E_INVALID for an impossible size; LLMGPU_E_UNSUPPORTED when it sets what this library does not have
+ */
+int lg_api_params_in(struct lg_env *env, void *to, size_t own, size_t least, const void *from);
+
+/** Gives facts, `own` bytes, to a caller who has room for `size`; what it has beyond is zeroed. */
+int lg_api_info_out(void *out, size_t size, const void *info, size_t own, size_t least);
+
+#endif
