@@ -11,6 +11,8 @@
  * is reserved when it is created; when that outgrows what is there, the buffers are made anew and the chains
  * recorded again.
  *
+ * Each is there twice: without adapters, and with them for sessions that have one (adapters.h).
+ *
  * One pass runs at a time, in pieces (run.h): between two of them it may wait for as long as it likes, and the
  * engine's buffers are its own until it is finished or dropped.
  *
@@ -19,7 +21,7 @@
 #ifndef LG_RUNTIME_ENGINE_H
 #define LG_RUNTIME_ENGINE_H
 
-#include "graph/graph.h"
+#include "runtime/adapters.h"
 
 enum {
     LG_PAGE_SIZE = 32,             // tokens of a key/value page
@@ -36,6 +38,11 @@ struct lg_pass {
     uint64_t slice_ns;       // what a slice of the chain's program takes; 0: not measured yet
     struct lg_program *fine; // the same dispatches, each a slice of its own and measured; made when first needed
     uint64_t *fine_ns;       // what each takes; 0: not measured yet
+};
+
+/** Built when first needed. */
+struct lg_passes {
+    struct lg_pass prefill, decode, score;
 };
 
 enum lg_run_kind { LG_RUN_PREFILL, LG_RUN_DECODE };
@@ -64,7 +71,8 @@ struct lg_engine {
     uint64_t slots;                        // bit i: slot i is taken
     uint16_t *page_refs;                   // [n_pages] tables that a page is in; 0: free
     uint32_t *tables;                      // host's copy of batch.pages: [LG_MAX_SLOTS][max_pages]
-    struct lg_pass prefill, decode, score; // built when first needed
+    struct lg_bank bank;
+    struct lg_passes plain, adapted; // the second adds what adapters do
     struct lg_run run;
     uint32_t step_rows; // of a prefill that runs under a budget: so few that one dispatch fits into it
     uint64_t submit_ns; // what a submission takes beside its dispatches
@@ -86,6 +94,22 @@ uint32_t lg_engine_rows_limit(const struct lg_engine *engine);
 struct lg_sampler *lg_engine_sampler(struct lg_engine *engine, uint32_t slot);
 uint32_t *lg_engine_history(struct lg_engine *engine, uint32_t slot);
 const uint32_t *lg_engine_ring(struct lg_engine *engine, uint32_t slot);
+
+/** The passes for a slot, with or without adapters as the slot's record says, and what lg_pass_build() is to add. */
+struct lg_passes *lg_engine_passes(struct lg_engine *engine, uint32_t slot);
+const struct lg_adapters *lg_engine_adapters(const struct lg_engine *engine, uint32_t slot);
+/** A slot's record of its adapter, which its passes are to have; valid until the engine grows. */
+struct lg_slot_lora *lg_engine_lora(const struct lg_engine *engine, uint32_t slot);
+
+/**
+ * Puts an adapter on the device, where it stays until its seat is given back; it must outlive that. A pass with adapters
+ * that runs may be dropped.
+ *
+ * @return the seat, as lg_bank_add()
+ */
+int lg_engine_seat_lora(struct lg_engine *engine, const struct lg_lora *lora);
+/** No slot may have it any more, but for one whose pass means nothing any more. */
+void lg_engine_unseat_lora(struct lg_engine *engine, uint32_t seat);
 
 /* ---- slots and pages (pages.c) */
 

@@ -26,8 +26,8 @@ static struct lg_view carve(struct carver *c, uint64_t rows, uint64_t cols)
     return v;
 }
 
-static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp, enum lg_pass_tail tail,
-                                 uint32_t T)
+static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp,
+                                 const struct lg_adapters *adapters, enum lg_pass_tail tail, uint32_t T)
 {
     uint64_t C = hp->n_embd, Q = (uint64_t)hp->n_heads * hp->head_dim, KV = (uint64_t)hp->n_kv * hp->head_dim;
     struct lg_acts a = {
@@ -41,6 +41,8 @@ static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp, 
         .up = carve(c, T, hp->n_ff),
         .f = carve(c, T, hp->n_ff),
     };
+    for (int i = 0; i < 2 && adapters; i++)
+        a.lora[i] = carve(c, T, adapters->max_rank);
     if (tail != LG_TAIL_NONE) {
         a.logits = carve(c, T, hp->n_vocab);
         a.best = carve(c, T, 2);
@@ -49,17 +51,17 @@ static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp, 
     return a;
 }
 
-static int build(struct lg_engine *e, struct lg_pass *pass, enum lg_phase phase, enum lg_pass_tail tail,
-                 uint32_t T)
+static int build(struct lg_engine *e, struct lg_pass *pass, const struct lg_adapters *adapters,
+                 enum lg_phase phase, enum lg_pass_tail tail, uint32_t T)
 {
     struct carver c = {.align = lg_max_u32(256, e->dev->info.view_align)};
-    carve_acts(&c, &e->model->hp, tail, T);
+    carve_acts(&c, &e->model->hp, adapters, tail, T);
     if (c.overflow)
         return lg_fail(e->env, LLMGPU_E_NOMEM, "the activations of %u rows are too large", T);
     LG_TRY(lg_buffer_create(e->dev, c.used, LG_MEM_DEVICE, &pass->acts));
     c.buf = pass->acts;
     c.used = 0;
-    pass->views = carve_acts(&c, &e->model->hp, tail, T);
+    pass->views = carve_acts(&c, &e->model->hp, adapters, tail, T);
     pass->max_rows = T;
 
     lg_chain_init(&pass->chain, e->env, e->dev, e->batch.dims);
@@ -67,6 +69,7 @@ static int build(struct lg_engine *e, struct lg_pass *pass, enum lg_phase phase,
         .chain = &pass->chain,
         .model = e->model,
         .batch = &e->batch,
+        .adapters = adapters,
         .acts = pass->views,
         .tune = e->tune,
         .phase = phase,
@@ -81,12 +84,12 @@ static int build(struct lg_engine *e, struct lg_pass *pass, enum lg_phase phase,
     return lg_chain_compile(&pass->chain, false);
 }
 
-int lg_pass_build(struct lg_engine *e, struct lg_pass *pass, enum lg_phase phase, enum lg_pass_tail tail,
-                  uint32_t T)
+int lg_pass_build(struct lg_engine *e, struct lg_pass *pass, const struct lg_adapters *adapters,
+                  enum lg_phase phase, enum lg_pass_tail tail, uint32_t T)
 {
     if (pass->chain.program)
         return 0;
-    int rc = build(e, pass, phase, tail, T);
+    int rc = build(e, pass, adapters, phase, tail, T);
     if (rc < 0)
         lg_pass_finish(pass);
     return rc;

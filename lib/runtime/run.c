@@ -36,14 +36,14 @@ void lg_run_prefill(struct lg_engine *e, uint32_t slot, const int32_t *tokens, u
 {
     lg_batch_write(e, slot, tokens, n, pos);
     lg_batch_dims(e, n, 0, 0, 0);
-    e->run = (struct lg_run){.kind = LG_RUN_PREFILL, .pass = &e->prefill, .rows = n, .repeat = 1};
+    e->run = (struct lg_run){.kind = LG_RUN_PREFILL, .pass = &lg_engine_passes(e, slot)->prefill, .rows = n, .repeat = 1};
 }
 
 void lg_run_decode(struct lg_engine *e, uint32_t slot, int32_t token, uint32_t pos, uint32_t repeat)
 {
     lg_batch_write(e, slot, &token, 1, pos);
     lg_batch_dims(e, 1, 1, 1, 0);
-    e->run = (struct lg_run){.kind = LG_RUN_DECODE, .pass = &e->decode, .rows = 1, .repeat = repeat};
+    e->run = (struct lg_run){.kind = LG_RUN_DECODE, .pass = &lg_engine_passes(e, slot)->decode, .rows = 1, .repeat = repeat};
 }
 
 void lg_run_drop(struct lg_engine *e)

@@ -85,9 +85,12 @@ static int prepare(struct lg_session *s, enum lg_run_kind kind, uint32_t first, 
     if (s->sched->dev->lost)
         return lg_fail(s->sched->env, s->sched->dev->lost, "the device is lost until the context is recovered");
     LG_TRY(lg_engine_own_pages(e, s->slot, first, n));
+    *lg_engine_lora(e, s->slot) = s->lora;
+    struct lg_passes *passes = lg_engine_passes(e, s->slot);
+    const struct lg_adapters *adapters = lg_engine_adapters(e, s->slot);
     if (kind == LG_RUN_PREFILL)
-        return lg_pass_build(e, &e->prefill, LG_PREFILL, LG_TAIL_NONE, e->batch.max_rows);
-    return lg_pass_build(e, &e->decode, LG_DECODE, LG_TAIL_SAMPLE, 1);
+        return lg_pass_build(e, &passes->prefill, adapters, LG_PREFILL, LG_TAIL_NONE, e->batch.max_rows);
+    return lg_pass_build(e, &passes->decode, adapters, LG_DECODE, LG_TAIL_SAMPLE, 1);
 }
 
 /** What a session's next pass is. */

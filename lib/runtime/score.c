@@ -36,7 +36,8 @@ int lg_engine_score(struct lg_engine *e, uint32_t slot, const int32_t *tokens, u
                     const struct lg_stop *stop)
 {
     LG_TRY(lg_engine_own_pages(e, slot, pos, n));
-    LG_TRY(lg_pass_build(e, &e->score, LG_PREFILL, LG_TAIL_SCORE, lg_engine_score_rows(e)));
+    struct lg_pass *pass = &lg_engine_passes(e, slot)->score;
+    LG_TRY(lg_pass_build(e, pass, lg_engine_adapters(e, slot), LG_PREFILL, LG_TAIL_SCORE, lg_engine_score_rows(e)));
     if (!log_probs)
         n_targets = 0;
     lg_run_drop(e); // whose pass it was begins it again
@@ -44,12 +45,12 @@ int lg_engine_score(struct lg_engine *e, uint32_t slot, const int32_t *tokens, u
     lg_batch_dims(e, n, n, 0, n_targets);
     if (n_targets)
         memcpy(e->batch.targets->map, targets, n_targets * sizeof(*targets));
-    LG_TRY(run_all(e, &e->score, stop));
-    struct lg_view v = e->score.views.log_probs;
+    LG_TRY(run_all(e, pass, stop));
+    struct lg_view v = pass->views.log_probs;
     v.size = n_targets * sizeof(float);
     if (n_targets)
         LG_TRY(lg_download(e->dev, v, log_probs));
-    v = e->score.views.logits;
+    v = pass->views.logits;
     v.size = (uint64_t)n * e->model->hp.n_vocab * sizeof(float);
     return logits ? lg_download(e->dev, v, logits) : 0;
 }

@@ -104,6 +104,7 @@ int lg_session_fork(struct lg_session *s, struct lg_env *env, struct lg_session 
     s->remaining = original->remaining;
     s->n_prompt = original->n_prompt;
     s->n_generated = original->n_generated - (original->n_tokens - original->n_visible);
+    s->lora = original->lora;
     s->n_stop_tokens = original->n_stop_tokens;
     memcpy(s->stop_tokens, original->stop_tokens, sizeof(s->stop_tokens));
     memcpy(s->tokens, original->tokens, s->n_tokens * sizeof(*s->tokens));
@@ -368,6 +369,17 @@ int lg_session_set_sampler(struct lg_session *s, const struct lg_sampler *sample
     return unlock(s, 0);
 }
 
+void lg_session_set_lora(struct lg_session *s, uint32_t seat, float scale)
+{
+    lock(s);
+    if (s->lora.seat != seat || s->lora.scale != scale) {
+        drop_unread(s);
+        s->epoch++; // what is being computed begins again
+        s->lora = (struct lg_slot_lora){seat, scale};
+    }
+    unlock(s, 0);
+}
+
 int lg_session_set_remaining(struct lg_session *s, uint32_t n)
 {
     lock(s);
@@ -510,6 +522,7 @@ static int score(struct lg_session *s, const int32_t *tokens, size_t n, float *l
     for (size_t done = 0; done < n;) {
         uint32_t rows = (uint32_t)(n - done < max_rows ? n - done : max_rows);
         uint32_t n_targets = done + rows == n ? rows - 1 : rows; // nothing comes after the last token
+        *lg_engine_lora(s->engine, s->slot) = s->lora;
         int rc = lg_engine_score(s->engine, s->slot, tokens + done, rows, (uint32_t)done,
                                  log_probs ? tokens + done + 1 : NULL, n_targets, log_probs ? log_probs + done : NULL,
                                  logits ? logits + done * s->engine->model->hp.n_vocab : NULL, &stop);
