@@ -62,7 +62,7 @@ static float *score(struct lg_session *s)
 {
     float *logits = malloc(N_SCORED * sizeof(float) * use.model->hp.n_vocab);
     REQUIRE(logits);
-    int rc = lg_session_score(s, scored, N_SCORED, NULL, logits);
+    int rc = lg_session_score(s, scored, N_SCORED, &(struct lg_scores){.logits = logits});
     if (rc < 0)
         fprintf(stderr, "%s\n", env.error);
     REQUIRE_INT(rc, ==, 0);
@@ -500,7 +500,7 @@ static int load_and_use(struct lg_lora **lora, int *seat, int32_t out[N_OUT])
         rc = use_generate(&use.session, 40, 6, out, N_OUT);
     }
     if (rc >= 0)
-        rc = lg_session_score(&use.session, scored, N_SCORED, NULL, logits);
+        rc = lg_session_score(&use.session, scored, N_SCORED, &(struct lg_scores){.logits = logits});
     free(logits);
     return rc;
 }

@@ -92,7 +92,7 @@ int llmgpu_lora_get_info(const llmgpu_lora *lora, llmgpu_lora_info *out, size_t 
         .rank = lora->lora->rank,
         .alpha = lora->lora->alpha,
         .n_targets = lora->lora->n_targets,
-        .device_bytes = lg_bank_bytes(&lora->model->engine.bank, lora->lora),
+        .device_bytes = lg_bank_bytes(lora->lora),
     };
     memcpy(info.name, lora->lora->name, sizeof(info.name));
     return lg_api_info_out(out, size, &info, sizeof(info), LG_SIZE_TO(llmgpu_lora_info, device_bytes));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/lora.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -248,6 +249,7 @@ int lg_lora_load_gguf(struct lg_env *env, const struct lg_model *model, struct l
         lg_gguf_close(gguf);
         return lg_fail_nomem(env, "an adapter", sizeof(*lora));
     }
+    assert(gguf->file);
     *lora = (struct lg_lora){.env = env, .model = model, .gguf = gguf};
     int rc = load(lora);
     if (rc < 0) {

@@ -44,7 +44,7 @@ struct lg_lora {
  * sentence.
  */
 int lg_lora_load(struct lg_env *env, const struct lg_model *model, const char *path, struct lg_lora **out);
-/** The same of a file that is open already; takes it over, also when it fails. */
+/** The same of a file that is open already, mapped or in memory; takes it over, also when it fails. */
 int lg_lora_load_gguf(struct lg_env *env, const struct lg_model *model, struct lg_gguf *gguf,
                       struct lg_lora **out);
 /** NULL is allowed. */

@@ -6,16 +6,16 @@
 
 #include "util/checked.h"
 
-/** Bytes that an adapter takes of each layer's part: parts and what begins in them are aligned for views. */
-static uint64_t seat_bytes(const struct lg_bank *b, const struct lg_lora *lora)
+/** Bytes that an adapter takes of each layer's part, all of them aligned for views: no device asks for more. */
+static uint64_t seat_bytes(const struct lg_lora *lora)
 {
-    uint64_t align = lg_max_u32(256, b->model->dev->info.view_align);
-    return (lora->layer_bytes + align - 1) / align * align; // inside an address space, so no overflow
+    enum { ALIGN = 256 };
+    return (lora->layer_bytes + ALIGN - 1) / ALIGN * ALIGN; // of what was in a file, so no overflow
 }
 
-uint64_t lg_bank_bytes(const struct lg_bank *b, const struct lg_lora *lora)
+uint64_t lg_bank_bytes(const struct lg_lora *lora)
 {
-    return seat_bytes(b, lora) * b->model->hp.n_layers;
+    return seat_bytes(lora) * lora->model->hp.n_layers;
 }
 
 uint32_t lg_bank_count(const struct lg_bank *b)
@@ -39,6 +39,12 @@ void lg_bank_finish(struct lg_bank *b)
     memset(b, 0, sizeof(*b));
 }
 
+void lg_bank_drop(struct lg_bank *b)
+{
+    free_buffers(&b->adapters);
+    b->n_seats = 0;
+}
+
 /* ---- places ------------------------------------------------------------------------------------------ */
 
 static uint32_t free_seat(const struct lg_bank *b)
@@ -53,7 +59,7 @@ static bool is_free(const struct lg_bank *b, uint64_t at, uint64_t size)
 {
     for (uint32_t i = 0; i < LG_MAX_SEATS; i++) {
         const struct lg_lora *lora = b->seats[i].lora;
-        if (lora && at < b->seats[i].at + seat_bytes(b, lora) && b->seats[i].at < at + size)
+        if (lora && at < b->seats[i].at + seat_bytes(lora) && b->seats[i].at < at + size)
             return false;
     }
     return at + size <= b->adapters.layer_bytes;
@@ -65,7 +71,7 @@ static uint64_t find_gap(const struct lg_bank *b, uint64_t size)
     uint64_t best = is_free(b, 0, size) ? 0 : UINT64_MAX;
     for (uint32_t i = 0; i < LG_MAX_SEATS; i++) {
         const struct lg_lora *lora = b->seats[i].lora;
-        uint64_t at = lora ? b->seats[i].at + seat_bytes(b, lora) : UINT64_MAX;
+        uint64_t at = lora ? b->seats[i].at + seat_bytes(lora) : UINT64_MAX;
         if (at < best && is_free(b, at, size))
             best = at;
     }
@@ -75,7 +81,7 @@ static uint64_t find_gap(const struct lg_bank *b, uint64_t size)
 bool lg_bank_has_room(const struct lg_bank *b, const struct lg_lora *lora)
 {
     return free_seat(b) < b->n_seats && lora->rank <= b->adapters.max_rank &&
-           find_gap(b, seat_bytes(b, lora)) != UINT64_MAX;
+           find_gap(b, seat_bytes(lora)) != UINT64_MAX;
 }
 
 /* ---- filling ----------------------------------------------------------------------------------------- */
@@ -86,7 +92,7 @@ static int fill(struct lg_bank *b, const struct lg_lora *lora, uint32_t seat, ui
     const struct lg_adapters *to = &b->adapters;
     struct lg_device *dev = b->model->dev;
     uint32_t n_layers = b->model->hp.n_layers;
-    uint64_t size = seat_bytes(b, lora);
+    uint64_t size = seat_bytes(lora);
     size_t row = sizeof(struct lg_lora_pair) * LG_N_TARGETS * n_layers;
     uint8_t *numbers = lg_alloc(b->env, size);
     struct lg_lora_pair *pairs = lg_alloc(b->env, row);
@@ -135,7 +141,7 @@ static int place_all(struct lg_bank *b)
             continue;
         b->seats[i].at = a->layer_bytes;
         b->n_seats = i + 1;
-        a->layer_bytes += seat_bytes(b, lora);
+        a->layer_bytes += seat_bytes(lora);
         a->max_rank = lg_max_u32(a->max_rank, lora->rank);
     }
     LG_TRY(create_buffers(b));
@@ -145,13 +151,21 @@ static int place_all(struct lg_bank *b)
     return 0;
 }
 
+int lg_bank_put(struct lg_bank *b)
+{
+    int rc = lg_bank_count(b) ? place_all(b) : 0;
+    if (rc < 0)
+        lg_bank_drop(b);
+    return rc;
+}
+
 int lg_bank_add(struct lg_bank *b, const struct lg_lora *lora)
 {
     uint32_t seat = free_seat(b);
     if (seat == LG_MAX_SEATS)
         return lg_fail(b->env, LLMGPU_E_LIMIT, "all %d adapters of this model are in use", LG_MAX_SEATS);
     if (lg_bank_has_room(b, lora)) {
-        uint64_t at = find_gap(b, seat_bytes(b, lora));
+        uint64_t at = find_gap(b, seat_bytes(lora));
         LG_TRY(fill(b, lora, seat, at));
         b->seats[seat].lora = lora;
         b->seats[seat].at = at;
@@ -173,8 +187,6 @@ void lg_bank_remove(struct lg_bank *b, uint32_t seat)
 {
     assert(seat >= 1 && seat <= LG_MAX_SEATS);
     b->seats[seat - 1].lora = NULL;
-    if (lg_bank_count(b) > 0)
-        return;
-    free_buffers(&b->adapters);
-    b->n_seats = 0;
+    if (lg_bank_count(b) == 0)
+        lg_bank_drop(b);
 }

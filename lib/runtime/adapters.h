@@ -31,6 +31,9 @@ struct lg_bank {
 
 /** Frees everything; a zeroed bank is allowed. */
 void lg_bank_finish(struct lg_bank *bank);
+/** Takes all off the device, but for the seats; lg_bank_put() puts it on the model's device again. */
+void lg_bank_drop(struct lg_bank *bank);
+int lg_bank_put(struct lg_bank *bank);
 
 /** Whether an adapter finds room in the buffers as they are: passes recorded over them stay as they are. */
 bool lg_bank_has_room(const struct lg_bank *bank, const struct lg_lora *lora);
@@ -46,7 +49,7 @@ int lg_bank_add(struct lg_bank *bank, const struct lg_lora *lora);
 void lg_bank_remove(struct lg_bank *bank, uint32_t seat);
 /** How many seats are taken. */
 uint32_t lg_bank_count(const struct lg_bank *bank);
-/** Bytes of a seat on the device. */
-uint64_t lg_bank_bytes(const struct lg_bank *bank, const struct lg_lora *lora);
+/** Bytes of an adapter on a device. */
+uint64_t lg_bank_bytes(const struct lg_lora *lora);
 
 #endif

@@ -22,8 +22,8 @@ void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct l
 static void free_buffers(struct lg_engine *e)
 {
     struct lg_batch *b = &e->batch;
-    struct lg_buffer *bufs[] = {b->dims,    b->rows, b->out_ids, b->pages, b->samplers,
-                                b->history, b->ring, b->loras, b->targets, b->rope};
+    struct lg_buffer *bufs[] = {b->dims,    b->rows, b->out_ids, b->pages,   b->samplers,
+                                b->history, b->ring, b->loras,   b->targets, b->rope};
     for (size_t i = 0; i < sizeof(bufs) / sizeof(bufs[0]); i++)
         lg_buffer_destroy(bufs[i]);
     for (uint32_t i = 0; i < e->model->hp.n_layers; i++) {
@@ -39,11 +39,11 @@ static void free_buffers(struct lg_engine *e)
     e->tables = NULL;
 }
 
-static void free_passes(struct lg_passes *passes)
+static void free_passes(struct lg_passes *p)
 {
-    lg_pass_finish(&passes->prefill);
-    lg_pass_finish(&passes->decode);
-    lg_pass_finish(&passes->score);
+    struct lg_pass *passes[] = {&p->prefill, &p->decode, &p->decode_top, &p->score, &p->embed};
+    for (size_t i = 0; i < sizeof(passes) / sizeof(passes[0]); i++)
+        lg_pass_finish(passes[i]);
 }
 
 void lg_engine_finish(struct lg_engine *e)
@@ -55,6 +55,26 @@ void lg_engine_finish(struct lg_engine *e)
     lg_bank_finish(&e->bank);
     free_buffers(e);
     memset(e, 0, sizeof(*e));
+}
+
+void lg_engine_drop(struct lg_engine *e)
+{
+    struct lg_env *env = e->env;
+    const struct lg_model *model = e->model;
+    struct lg_bank bank = e->bank;
+    free_passes(&e->adapted);
+    lg_bank_drop(&bank);
+    e->bank = (struct lg_bank){0};
+    lg_engine_finish(e);
+    *e = (struct lg_engine){.env = env, .model = model, .bank = bank};
+}
+
+int lg_engine_revive(struct lg_engine *e)
+{
+    struct lg_bank bank = e->bank;
+    lg_engine_init(e, e->env, e->model);
+    e->bank = bank;
+    return lg_bank_put(&e->bank);
 }
 
 /** Cosine and sine of every position's rotations, in double precision: kernels on every device use the same

@@ -40,7 +40,7 @@ static int use_lora(struct use *u, const struct lg_lora *lora, int *seat)
     lg_session_set_lora(&u->session, (uint32_t)*seat, 0.5f);
     lg_session_reset(&u->session);
     LG_TRY(use_generate(&u->session, 5, 3, tokens, 2));
-    return lg_session_score(&u->session, (const int32_t[]){1, 2, 3}, 3, log_probs, NULL);
+    return lg_session_score(&u->session, (const int32_t[]){1, 2, 3}, 3, &(struct lg_scores){.log_probs = log_probs});
 }
 
 static int try(struct use *u, const uint8_t *data, size_t size, uint64_t fail_at)
