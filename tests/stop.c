@@ -7,7 +7,7 @@
 
 enum { MAX_TEXT = 60 };
 
-static uint64_t rng = 11;
+static struct test_rng rng = {11};
 
 /** What is before the stop text that ends first in the whole; all when there is none. */
 static size_t search(const struct lg_stops *stops, const char *text, size_t len, bool *found)
