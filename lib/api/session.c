@@ -196,8 +196,9 @@ static int make_fork(struct lg_env *env, llmgpu_session *original, llmgpu_sessio
     LG_TRY(check_limits(env, original->model, &original->session.params));
     llmgpu_session *s = NULL;
     LG_TRY(allocate(env, original->model, &s));
-    s->answer.decoder = original->answer.decoder;
-    s->answer.ended = original->answer.ended;
+    s->answer = original->answer;
+    s->answer.text = NULL;
+    s->answer.cap = 0;
     return finish_create(env, s, lg_session_fork(&s->session, &s->env, &original->session), out);
 }
 
