@@ -132,8 +132,6 @@ static int check_limits(struct lg_env *env, const llmgpu_model *model, const str
     if (p->max_memory && bytes > p->max_memory)
         return lg_fail(env, LLMGPU_E_LIMIT, "limit max_memory: a cache of %llu bytes for %u tokens is more than %llu",
                        (unsigned long long)bytes, p->n_ctx, (unsigned long long)p->max_memory);
-    if (ctx->dev->lost)
-        return lg_fail(env, ctx->dev->lost, "the device is lost until the context is recovered");
     return 0;
 }
 
@@ -198,8 +196,9 @@ static int make_fork(struct lg_env *env, llmgpu_session *original, llmgpu_sessio
     LG_TRY(check_limits(env, original->model, &original->session.params));
     llmgpu_session *s = NULL;
     LG_TRY(allocate(env, original->model, &s));
-    s->answer.decoder = original->answer.decoder;
-    s->answer.ended = original->answer.ended;
+    s->answer = original->answer;
+    s->answer.text = NULL;
+    s->answer.cap = 0;
     return finish_create(env, s, lg_session_fork(&s->session, &s->env, &original->session), out);
 }
 
@@ -378,7 +377,7 @@ int llmgpu_session_score(llmgpu_session *s, const int32_t *tokens, size_t n, flo
     clear(s);
     LG_TRY(check_tokens(s, tokens, n));
     LG_TRY(lg_api_enter(s->model->ctx, &s->env));
-    int rc = lg_session_score(&s->session, tokens, n, log_probs, logits);
+    int rc = lg_session_score(&s->session, tokens, n, &(struct lg_scores){.log_probs = log_probs, .logits = logits});
     return lg_api_leave(s->model->ctx, &s->env, rc);
 }
 
