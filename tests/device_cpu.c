@@ -72,6 +72,23 @@ static void test_info(void)
     lg_device_close(NULL);
 }
 
+static void test_options(void)
+{
+    struct lg_device *dev;
+    struct lg_device_options options = {.name = "cpu", .priority = LG_PRIORITY_REALTIME};
+    REQUIRE_INT(lg_device_open(&env, &options, &dev), ==, 0);
+    lg_device_close(dev);
+    options.priority = LG_PRIORITY_REALTIME + 1;
+    REQUIRE_INT(lg_device_open(&env, &options, &dev), ==, LLMGPU_E_INVALID);
+    REQUIRE(!dev && strstr(env.error, "no priority 5"));
+
+    struct lg_vk_host host = {0}; // incomplete, or of no use in a build without Vulkan; never the CPU
+    options = (struct lg_device_options){.name = "cpu", .host = &host};
+    int rc = lg_device_open(&env, &options, &dev);
+    REQUIRE(rc == LLMGPU_E_INVALID || rc == LLMGPU_E_UNSUPPORTED);
+    REQUIRE(!dev && strstr(env.error, "the host's"));
+}
+
 static void test_buffers(void)
 {
     struct lg_device *dev = open_device(1, false);
@@ -441,6 +458,7 @@ int main(void)
 {
     lg_env_init(&env);
     test_info();
+    test_options();
     test_buffers();
     test_copy();
     test_import();

@@ -299,6 +299,7 @@ typedef struct llmgpu_context_stats {
     uint64_t check_messages;  /**< findings of the debug mode (llmgpu_context_params::check) */
     uint64_t steps;           /**< calls of llmgpu_context_step() that did something */
     uint64_t step_overrun_max_us; /**< by how many microseconds the worst of them passed its budget */
+    uint64_t slice_us;        /**< microseconds of the longest slice that steps ran last: what a budget may be overrun by */
     uint32_t n_models;        /**< loaded now */
     uint32_t n_sessions;      /**< open now */
     uint32_t lost;            /**< 1: the device is lost until llmgpu_context_recover() */

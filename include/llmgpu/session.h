@@ -223,6 +223,15 @@ LLMGPU_API int llmgpu_session_wait(llmgpu_session *session, uint64_t timeout_us)
 LLMGPU_API int llmgpu_session_prefill(llmgpu_session *session);
 
 /**
+ * Makes everything ready that a first step would otherwise have to do: passes are recorded, the driver compiles their
+ * kernels, and slices are measured, so that llmgpu_context_step() keeps to its budgets from the first on. For a loading
+ * screen; it takes as long as a few tokens, and where a driver compiles for the first time some seconds.
+ *
+ * @return 0; LLMGPU_E_CONTEXT_FULL; LLMGPU_E_NOMEM; LLMGPU_E_BUSY; a device failure
+ */
+LLMGPU_API int llmgpu_session_warm_up(llmgpu_session *session);
+
+/**
  * Receives the text of an answer.
  *
  * @param user as given to llmgpu_session_generate()

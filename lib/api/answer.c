@@ -132,6 +132,14 @@ int llmgpu_session_prefill(llmgpu_session *s)
     return lg_session_settle(&s->session);
 }
 
+int llmgpu_session_warm_up(llmgpu_session *s)
+{
+    if (!s)
+        return LLMGPU_E_INVALID;
+    LG_TRY(lg_api_enter(s->model->ctx, &s->env));
+    return lg_api_leave(s->model->ctx, &s->env, lg_scheduler_warm_up(&s->model->ctx->sched, &s->session));
+}
+
 int llmgpu_session_generate(llmgpu_session *s, uint32_t max_tokens, llmgpu_text_fn on_text, void *user)
 {
     if (!s)

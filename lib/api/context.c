@@ -65,16 +65,53 @@ static int copy_string(struct lg_env *env, const char *from, const char **to)
     return from && !*to ? lg_fail_nomem(env, "a string", strlen(from) + 1) : 0;
 }
 
+/** The host's description of its device, as the layer below takes it. */
+static int make_host(struct lg_env *env, const llmgpu_vulkan_device *from, struct lg_vk_host *to)
+{
+    llmgpu_vulkan_device v = {0};
+    LG_TRY(lg_api_params_in(env, &v, sizeof(v), LG_SIZE_TO(llmgpu_vulkan_device, queue_user), from));
+    *to = (struct lg_vk_host){
+        .get_instance_proc_addr = v.get_instance_proc_addr,
+        .instance = v.instance,
+        .physical_device = v.physical_device,
+        .device = v.device,
+        .queue = v.queue,
+        .queue_family = v.queue_family,
+        .api_version = v.api_version,
+        .extensions = v.extensions,
+        .n_extensions = v.n_extensions,
+        .features = v.features,
+        .lock_queue = v.lock_queue,
+        .unlock_queue = v.unlock_queue,
+        .queue_user = v.queue_user,
+    };
+    return 0;
+}
+
+int lg_api_device_open(llmgpu_context *ctx, const llmgpu_vulkan_device *vulkan, struct lg_device **out)
+{
+    struct lg_device_options options = ctx->options;
+    struct lg_vk_host host;
+    if (vulkan) {
+        LG_TRY(make_host(&ctx->dev_env, vulkan, &host));
+        options.host = &host;
+    }
+    LG_TRY(lg_device_open(&ctx->dev_env, &options, out));
+    (*out)->memory_limit = ctx->params.max_memory;
+    return 0;
+}
+
 static int open_device(llmgpu_context *ctx)
 {
     struct lg_device_options *options = &ctx->options;
     const llmgpu_context_params *params = &ctx->params;
     options->n_threads = params->n_threads;
     options->check = params->check != 0;
+    options->priority = params->priority;
+    ctx->hosted = params->vulkan != NULL;
     LG_TRY(copy_string(&ctx->dev_env, params->device, &options->name));
     LG_TRY(copy_string(&ctx->dev_env, params->cache_dir, &options->cache_dir));
-    LG_TRY(lg_device_open(&ctx->dev_env, options, &ctx->dev));
-    ctx->dev->memory_limit = params->max_memory;
+    LG_TRY(lg_api_device_open(ctx, params->vulkan, &ctx->dev));
     ctx->sched.dev = ctx->dev;
     return 0;
 }
@@ -203,6 +240,11 @@ int lg_api_enter(llmgpu_context *ctx, struct lg_env *env)
     if (lg_turn_take(&ctx->sched.turn, UINT64_MAX) < 0)
         return lg_fail(env, LLMGPU_E_BUSY, "called from within a callback");
     ctx->dev_env.error[0] = '\0';
+    if (ctx->dev->lost) {
+        lg_turn_give(&ctx->sched.turn);
+        return lg_fail(env, LLMGPU_E_DEVICE_LOST, "device '%s' is lost until the context is recovered",
+                       ctx->dev->info.id);
+    }
     return 0;
 }
 
@@ -247,7 +289,7 @@ void llmgpu_context_cancel(llmgpu_context *ctx)
 {
     if (!ctx)
         return;
-    atomic_store(&ctx->cancel_load, 1);
+    atomic_fetch_add(&ctx->cancel_load, 1);
     lg_scheduler_cancel(&ctx->sched);
 }
 
@@ -285,6 +327,7 @@ int llmgpu_context_get_stats(const llmgpu_context *ctx, llmgpu_context_stats *ou
         .check_messages = __atomic_load_n(&sched->dev->check_messages, __ATOMIC_RELAXED),
         .steps = sched->n_steps,
         .step_overrun_max_us = sched->overrun_ns / 1000,
+        .slice_us = (sched->slice_ns + 999) / 1000,
         .n_models = n_models,
         .n_sessions = sched->n_sessions,
         .lost = sched->dev->lost != 0,

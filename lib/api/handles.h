@@ -25,16 +25,18 @@ struct llmgpu_context {
     struct lg_scheduler sched;
     struct lg_device *dev;            // changed with the turn
     struct lg_device_options options; // to open it again; strings are owned
+    bool hosted;                      // it is one of the host's
     struct llmgpu_context_params params; // for the limits
     llmgpu_model *models;             // a list
     uint32_t n_models;
-    _Atomic int cancel_load; // a load that runs is to end
+    _Atomic int cancel_load; // counts up: loads that began before are to end
 };
 
 struct llmgpu_model {
     _Atomic uint32_t refs;
     llmgpu_context *ctx;
     llmgpu_model *next, **link; // in the context's list
+    struct lg_env env; // of the model; its error is told while it is loaded, with the turn
     struct lg_model *model;
     struct lg_engine engine; // shared by the model's sessions
 };
@@ -57,6 +59,8 @@ struct llmgpu_session {
 
 void lg_api_context_ref(llmgpu_context *ctx);
 void lg_api_context_unref(llmgpu_context *ctx);
+/** Adds a loaded model to its context, which it keeps alive. */
+void lg_api_model_join(llmgpu_model *model);
 void lg_api_model_ref(llmgpu_model *model);
 void lg_api_model_unref(llmgpu_model *model);
 
@@ -68,7 +72,11 @@ int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const s
 void lg_api_answer_reset(llmgpu_session *session);
 void lg_api_answer_finish(llmgpu_session *session);
 
-/** Takes the turn to work on the context's device. LLMGPU_E_BUSY from within a callback, with a sentence in `env`. */
+/** Opens the context's device, or the host's when one is given. Failures are in dev_env. */
+int lg_api_device_open(llmgpu_context *ctx, const llmgpu_vulkan_device *vulkan, struct lg_device **out);
+
+/** Takes the turn to work on the context's device. LLMGPU_E_BUSY from within a callback, LLMGPU_E_DEVICE_LOST when there is
+ * none to work on; the sentence is in `env`. */
 int lg_api_enter(llmgpu_context *ctx, struct lg_env *env);
 /** Gives it back. When `rc` is a failure without a sentence in `env`, the device's is taken over. Returns rc. */
 int lg_api_leave(llmgpu_context *ctx, struct lg_env *env, int rc);

@@ -7,17 +7,9 @@
 
 #include "api/params.h"
 
-#define PARAMS_LEAST LG_SIZE_TO(llmgpu_model_params, progress_user)
-
-static const llmgpu_model_params defaults = {.size = sizeof(llmgpu_model_params)};
-
-int llmgpu_model_params_init(llmgpu_model_params *params, size_t size)
+void lg_api_model_join(llmgpu_model *model)
 {
-    return lg_api_params_init(params, size, &defaults, sizeof(defaults), PARAMS_LEAST);
-}
-
-static void join(llmgpu_context *ctx, llmgpu_model *model)
-{
+    llmgpu_context *ctx = model->ctx;
     lg_api_context_ref(ctx);
     pthread_mutex_lock(&ctx->lock);
     model->next = ctx->models;
@@ -40,53 +32,12 @@ static void leave(llmgpu_model *model)
     pthread_mutex_unlock(&ctx->lock);
 }
 
-/** Needs the turn. */
-static int load(llmgpu_model **out, llmgpu_context *ctx, struct lg_env *env, const char *path,
-                const llmgpu_model_params *params)
-{
-    if (!path)
-        return lg_fail(env, LLMGPU_E_INVALID, "no path is given");
-    llmgpu_model *model = lg_alloc(env, sizeof(*model));
-    if (!model)
-        return lg_fail_nomem(env, "a model", sizeof(*model));
-    int rc = lg_model_load(&ctx->dev_env, ctx->dev, path, params->vocab_only != 0, &model->model);
-    if (rc < 0) {
-        lg_free(env, model);
-        return rc;
-    }
-    model->refs = 1;
-    model->ctx = ctx;
-    lg_engine_init(&model->engine, &ctx->dev_env, model->model);
-    join(ctx, model);
-    *out = model;
-    return 0;
-}
-
-int llmgpu_model_load(llmgpu_model **out, llmgpu_context *ctx, const char *path,
-                      const llmgpu_model_params *params)
-{
-    if (!out)
-        return LLMGPU_E_INVALID;
-    *out = NULL;
-    if (!ctx)
-        return LLMGPU_E_INVALID;
-    struct lg_env env;
-    lg_env_child(&env, &ctx->env);
-    llmgpu_model_params p = defaults;
-    int rc = params ? lg_api_params_in(&env, &p, sizeof(p), PARAMS_LEAST, params) : 0;
-    if (rc == 0)
-        rc = lg_api_enter(ctx, &env);
-    if (rc == 0)
-        rc = lg_api_leave(ctx, &env, load(out, ctx, &env, path, &p));
-    return lg_api_report(ctx, &env, rc);
-}
-
 static void destroy(llmgpu_model *model)
 {
     llmgpu_context *ctx = model->ctx;
-    leave(model);
     // Within a callback the turn is this thread's already.
     bool taken = lg_turn_take(&ctx->sched.turn, UINT64_MAX) == 0;
+    leave(model);
     lg_engine_finish(&model->engine);
     lg_model_destroy(model->model);
     if (taken)

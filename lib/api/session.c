@@ -132,8 +132,6 @@ static int check_limits(struct lg_env *env, const llmgpu_model *model, const str
     if (p->max_memory && bytes > p->max_memory)
         return lg_fail(env, LLMGPU_E_LIMIT, "limit max_memory: a cache of %llu bytes for %u tokens is more than %llu",
                        (unsigned long long)bytes, p->n_ctx, (unsigned long long)p->max_memory);
-    if (ctx->dev->lost)
-        return lg_fail(env, ctx->dev->lost, "the device is lost until the context is recovered");
     return 0;
 }
 

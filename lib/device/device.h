@@ -110,7 +110,7 @@ enum lg_device_kind {
 };
 
 struct lg_device_info {
-    char id[32];               // what selects it: "cpu", "vulkan:0"
+    char id[32];               // what selects it: "cpu", "vulkan:0"; "vulkan:host" for one of the host's
     char name[256];            // "llvmpipe (LLVM 15.0.6, 256 bits)"
     char driver[256];          // driver name and version, "" when unknown
     enum lg_device_kind kind;
@@ -136,12 +136,41 @@ struct lg_device_stats {
     _Atomic uint64_t pipelines;    // compiled so far
 };
 
+/** How urgent a device's work is beside that of others; the numbers are those of enum llmgpu_priority. */
+enum lg_priority {
+    LG_PRIORITY_DEFAULT = 0,
+    LG_PRIORITY_LOW = 1,
+    LG_PRIORITY_MEDIUM = 2,
+    LG_PRIORITY_HIGH = 3,
+    LG_PRIORITY_REALTIME = 4,
+};
+
+/**
+ * A Vulkan device of the host, as llmgpu_vulkan_device describes it: handles are Vulkan's own, which only the backend
+ * names. What is pointed to is read while the device is opened; the handles and the lock must outlive the device.
+ */
+struct lg_vk_host {
+    void *get_instance_proc_addr;   // NULL: the system's loader
+    void *instance, *physical_device, *device, *queue;
+    uint32_t queue_family;          // of the queue; it must support compute
+    uint32_t api_version;           // of the instance; 0: 1.2
+    const char *const *extensions;  // enabled on the device; nothing else is used
+    uint32_t n_extensions;
+    const void *features;           // VkPhysicalDeviceFeatures2 chain of the device; NULL: timelineSemaphore alone
+    void (*lock_queue)(void *user); // around every use of the queue; NULL, with the other: not needed
+    void (*unlock_queue)(void *user);
+    void *queue_user;
+};
+
 struct lg_device_options {
-    const char *name;      // "auto", "cpu", "vulkan", "vulkan:N"; NULL is "auto"
+    const char *name;              // "auto", "cpu", "vulkan", "vulkan:N"; NULL is "auto"
+    const struct lg_vk_host *host; // the device to open in place of a named one; NULL: none
     uint32_t n_threads;    // CPU device; 0 = the number of processors this process may use
     const char *cache_dir; // folder of the pipeline cache, created when missing; NULL = no cache file
+    int priority;          // an lg_priority; what the driver does not grant is logged. No matter on the CPU
     bool check;            // debug mode: the CPU device isolates each dispatch and runs unordered ones backwards;
                            // the Vulkan device turns validation with synchronisation checks on and counts messages
+    void *get_instance_proc_addr; // for tests: vkGetInstanceProcAddr in place of the loader's; NULL: that
 };
 
 /** A backend's functions. The inline wrappers below are what other modules call. */
@@ -179,11 +208,21 @@ struct lg_device {
  * CPU device; a software Vulkan driver is opened only by its name. "vulkan" is the best Vulkan device of any kind.
  *
  * @return 0; LLMGPU_E_NO_DEVICE with the names that exist, when there is none of that name; LLMGPU_E_DEVICE when the
- *         driver fails; LLMGPU_E_NOMEM
+ *         driver fails; LLMGPU_E_UNSUPPORTED when the host's device lacks what is needed; LLMGPU_E_INVALID when its
+ *         description is incomplete, or for a priority that there is not; LLMGPU_E_NOMEM
  */
 int lg_device_open(struct lg_env *env, const struct lg_device_options *options, struct lg_device **out);
-/** Waits for the device's work and frees it; its buffers and programs must be gone. NULL is allowed. */
+/**
+ * Waits for the device's work and frees it; its buffers and programs must be gone. A lost device is not waited for. NULL
+ * is allowed.
+ */
 void lg_device_close(struct lg_device *dev);
+
+/**
+ * Opens a device that counts what buffers would take on one with these properties, without limit, and does nothing: its
+ * stats.memory_used is what the other's would be. Programs can be created and not submitted.
+ */
+int lg_dry_device_open(struct lg_env *env, const struct lg_device_info *like, struct lg_device **out);
 
 /**
  * Lists the devices of this machine, the CPU first and Vulkan's in the driver's order.

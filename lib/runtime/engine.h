@@ -35,6 +35,7 @@ struct lg_pass {
     uint32_t max_rows;       // T
     uint64_t slice_ns;       // what a slice of the chain's program takes; 0: not measured yet
     struct lg_program *fine; // the same dispatches, each a slice of its own and measured; made when first needed
+    uint64_t longest_ns;     // the longest of them
     uint64_t *fine_ns;       // what each takes; 0: not measured yet
 };
 
@@ -67,7 +68,9 @@ struct lg_engine {
     struct lg_pass prefill, decode, score; // built when first needed
     struct lg_run run;
     uint32_t step_rows; // of a prefill that runs under a budget: so few that one dispatch fits into it
-    uint64_t submit_ns; // what a submission takes beside its dispatches
+    uint32_t least_rows;  // fewer were tried and made no dispatch shorter
+    uint64_t halved_from; // the longest dispatch before the rows were halved; 0: they were not just now
+    uint64_t submit_ns;   // what a submission takes beside its dispatches
 };
 
 /** Engine of a model; builds nothing yet. `env` and `model` must outlive it. */

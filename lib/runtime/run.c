@@ -117,13 +117,15 @@ static uint32_t count_fitting(const struct lg_engine *e, const struct lg_room *r
     return n == 0 && (room->first || unknown) ? 1 : n;
 }
 
-/** A new measurement moves what is expected: quickly up, slowly down. */
+/** A new measurement moves what is expected: quickly up, slowly down, unless it was far off (a driver compiled). */
 static void learn(uint64_t *expected, uint64_t ns)
 {
     if (*expected == 0)
         *expected = ns;
     else if (ns > *expected)
         *expected += (ns - *expected) / 2;
+    else if (*expected > 8 * ns)
+        *expected = 2 * ns;
     else
         *expected -= (*expected - ns) / 8;
 }
@@ -147,23 +149,34 @@ static int measure(struct lg_engine *e, uint32_t n, uint64_t wall)
     return 0;
 }
 
-/**
- * Chooses how many rows the next prefill has: one dispatch should fit into the budget several times, and there should
- * be as few passes as that allows. Times grow with the rows at the most.
- */
-static void choose_rows(struct lg_engine *e, uint64_t budget_ns)
+static void scale_rows(struct lg_engine *e, uint32_t rows)
 {
     struct lg_pass *pass = e->run.pass;
-    uint64_t longest = 0;
-    for (uint32_t i = 0; i < pass->fine->n_slices; i++)
-        longest = pass->fine_ns[i] > longest ? pass->fine_ns[i] : longest;
-    if (longest > budget_ns / 3 && e->step_rows > 1)
-        e->step_rows /= 2;
-    else if (longest < budget_ns / 12 && 2 * e->step_rows <= e->batch.max_rows && e->run.rows == e->step_rows) {
-        e->step_rows *= 2;
-        for (uint32_t i = 0; i < pass->fine->n_slices; i++)
-            pass->fine_ns[i] *= 2;
+    for (uint32_t i = 0; rows > e->step_rows && i < pass->fine->n_slices; i++)
+        pass->fine_ns[i] *= 2; // at the most
+    e->step_rows = rows;
+}
+
+/**
+ * Chooses how many rows the next prefill has: as many as let the longest dispatch fit well into the budget. Fewer rows are
+ * kept only where they made it shorter; a device may take as long for one row as for eight.
+ */
+static void choose_rows(struct lg_engine *e, uint64_t longest, uint64_t budget_ns)
+{
+    if (e->run.rows != e->step_rows)
+        return;
+    if (e->halved_from && longest > e->halved_from / 4 * 3) {
+        e->least_rows = 2 * e->step_rows;
+        scale_rows(e, e->least_rows);
+        e->halved_from = 0;
+        return;
     }
+    e->halved_from = 0;
+    if (longest > budget_ns / 3 * 2 && e->step_rows > e->least_rows) {
+        e->halved_from = longest;
+        scale_rows(e, e->step_rows / 2);
+    } else if (longest < budget_ns / 5 && 2 * e->step_rows <= e->batch.max_rows)
+        scale_rows(e, 2 * e->step_rows);
 }
 
 static int advance_fine(struct lg_engine *e, const struct lg_room *room)
@@ -179,15 +192,26 @@ static int advance_fine(struct lg_engine *e, const struct lg_room *room)
     r->next += n;
     if (r->next < r->pass->fine->n_slices)
         return LG_RUN_GOES_ON;
+    uint64_t longest = 0;
+    for (uint32_t i = 0; i < r->pass->fine->n_slices; i++)
+        longest = r->pass->fine_ns[i] > longest ? r->pass->fine_ns[i] : longest;
+    r->pass->longest_ns = longest;
     if (r->kind == LG_RUN_PREFILL)
-        choose_rows(e, room->budget_ns);
+        choose_rows(e, longest, room->budget_ns);
     return LG_RUN_FINISHED;
+}
+
+static void init_step_rows(struct lg_engine *e)
+{
+    if (e->step_rows)
+        return;
+    e->step_rows = lg_min_u32(FIRST_STEP_ROWS, e->batch.max_rows);
+    e->least_rows = 1;
 }
 
 int lg_run_advance(struct lg_engine *e, const struct lg_room *room)
 {
-    if (e->step_rows == 0)
-        e->step_rows = lg_min_u32(FIRST_STEP_ROWS, e->batch.max_rows);
+    init_step_rows(e);
     if (room->budgeted)
         return advance_fine(e, room);
     if (!e->run.fine)
@@ -195,4 +219,40 @@ int lg_run_advance(struct lg_engine *e, const struct lg_room *room)
     // What was begun under a budget is ended in dispatches.
     struct lg_room rest = {.budgeted = true, .first = true, .left_ns = SUBMIT_NS, .budget_ns = SUBMIT_NS};
     return advance_fine(e, &rest);
+}
+
+/* ---- warming up */
+
+/** A whole pass for nobody, dispatch by dispatch. */
+static int run_through(struct lg_engine *e)
+{
+    const struct lg_room room = {.budgeted = true, .first = true, .left_ns = SUBMIT_NS, .budget_ns = SUBMIT_NS};
+    int rc;
+    do {
+        rc = lg_run_advance(e, &room);
+    } while (rc == LG_RUN_GOES_ON);
+    return rc < 0 ? rc : 0;
+}
+
+int lg_run_warm_up(struct lg_engine *e, uint32_t slot, uint32_t pos, uint32_t room)
+{
+    int32_t tokens[FIRST_STEP_ROWS] = {0};
+    init_step_rows(e);
+    uint32_t rows = lg_min_u32(lg_min_u32(FIRST_STEP_ROWS, e->step_rows), room);
+    lg_run_drop(e); // whose pass it was begins it again
+    LG_TRY(lg_engine_own_pages(e, slot, pos, rows));
+    LG_TRY(lg_pass_build(e, &e->prefill, LG_PREFILL, LG_TAIL_NONE, e->batch.max_rows));
+    LG_TRY(lg_pass_build(e, &e->decode, LG_DECODE, LG_TAIL_SAMPLE, 1));
+    for (int round = 0; round < 2; round++) {
+        lg_run_prefill(e, slot, tokens, rows, pos);
+        LG_TRY(run_through(e));
+        *lg_engine_sampler(e, slot) = (struct lg_sampler){.top_p = 1, .repeat_penalty = 1, .n_remaining = 1};
+        lg_run_decode(e, slot, 0, pos, 1);
+        LG_TRY(run_through(e));
+        if (round == 0) { // the first time a driver compiles
+            memset(e->prefill.fine_ns, 0, e->prefill.fine->n_slices * sizeof(uint64_t));
+            memset(e->decode.fine_ns, 0, e->decode.fine->n_slices * sizeof(uint64_t));
+        }
+    }
+    return 0;
 }

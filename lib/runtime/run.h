@@ -35,6 +35,12 @@ enum lg_progress { LG_RUN_GOES_ON, LG_RUN_FINISHED, LG_RUN_NO_ROOM };
  */
 int lg_run_advance(struct lg_engine *engine, const struct lg_room *room);
 
+/**
+ * Records the passes of a session's steps, has the driver compile their kernels, and measures each dispatch. Positions from
+ * `pos` on, `room` of them, may be written; room > 0.
+ */
+int lg_run_warm_up(struct lg_engine *engine, uint32_t slot, uint32_t pos, uint32_t room);
+
 /** Writes what a batch is made of; for lg_run_* and scores. */
 void lg_batch_write(struct lg_engine *engine, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos);
 void lg_batch_dims(struct lg_engine *engine, uint32_t rows, uint32_t out, uint32_t sample, uint32_t score);

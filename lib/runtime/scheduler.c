@@ -184,9 +184,10 @@ static int advance(struct lg_scheduler *sched, struct lg_engine *e, const struct
     atomic_store(&s->running, 0);
     pthread_mutex_lock(&sched->lock);
     count(s, kind, lg_now_ns() - begin_ns, sched->dev->stats.submits - submits);
-    if (rc == LG_RUN_FINISHED)
+    if (rc == LG_RUN_FINISHED) {
         finish(s, run);
-    else if (rc < 0 && rc != LLMGPU_E_CANCELLED) // cancelled: its own next call says so, or it begins again
+        sched->slice_ns = run->fine ? run->pass->longest_ns : sched->slice_ns;
+    } else if (rc < 0 && rc != LLMGPU_E_CANCELLED) // cancelled: its own next call says so, or it begins again
         lg_session_set_failure(s, rc, sched->env->error);
     if (rc == LG_RUN_FINISHED || rc < 0)
         lg_run_drop(e);
@@ -291,6 +292,19 @@ void lg_scheduler_cancel(struct lg_scheduler *sched)
     }
     pthread_cond_broadcast(&sched->changed);
     pthread_mutex_unlock(&sched->lock);
+}
+
+int lg_scheduler_warm_up(struct lg_scheduler *sched, struct lg_session *s)
+{
+    pthread_mutex_lock(&sched->lock);
+    uint32_t n_past = s->n_past;
+    pthread_mutex_unlock(&sched->lock);
+    if (n_past >= s->params.n_ctx)
+        return lg_fail(sched->env, LLMGPU_E_CONTEXT_FULL, "the context of %u tokens is full", s->params.n_ctx);
+    atomic_store(&s->running, 1);
+    int rc = lg_run_warm_up(s->engine, s->slot, n_past, s->params.n_ctx - n_past);
+    atomic_store(&s->running, 0);
+    return rc;
 }
 
 /* ---- waiting */

@@ -29,6 +29,7 @@ struct lg_scheduler {
     bool stepping; // a step is working
     _Atomic int step_cancelled;
     uint64_t n_steps, overrun_ns; // steps that did something; the worst of them
+    uint64_t slice_ns;            // the longest dispatch of the pass that steps ran last
 };
 
 /** 0 or LLMGPU_E_NOMEM. The device may come later. */
@@ -51,6 +52,9 @@ int lg_scheduler_stop(struct lg_scheduler *sched);
 void lg_scheduler_cancel(struct lg_scheduler *sched);
 /** Wakes the thread in the background. Needs the lock. */
 void lg_scheduler_wake(struct lg_scheduler *sched);
+
+/** Has a session's steps keep to their budget from the first on. Needs the turn. */
+int lg_scheduler_warm_up(struct lg_scheduler *sched, struct lg_session *s);
 
 /** What a caller waits for. */
 enum lg_wait { LG_WAIT_NEXT, LG_WAIT_PREFILL };

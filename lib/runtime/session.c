@@ -86,12 +86,15 @@ int lg_session_revive(struct lg_session *s)
 {
     int slot = lg_engine_take_slot(s->engine, s->params.n_ctx, s->params.n_batch);
     LG_TRY(slot);
+    lock(s);
     s->slot = (uint32_t)slot;
     s->has_slot = true;
     s->n_past = 0;
     s->epoch++;
     s->inputs++;
-    return 0;
+    if (s->failure == LLMGPU_E_DEVICE_LOST)
+        s->failure = 0;
+    return unlock(s, 0);
 }
 
 int lg_session_fork(struct lg_session *s, struct lg_env *env, struct lg_session *original)

@@ -106,3 +106,25 @@ void lg_log(const struct lg_env *env, int level, const char *fmt, ...)
     va_end(args);
     env->log(env->user, level, line);
 }
+
+void lg_watch_begin(struct lg_env *env, uint64_t total)
+{
+    if (!env->watch)
+        return;
+    env->watch->done = 0;
+    env->watch->total = total;
+}
+
+int lg_watch_add(struct lg_env *env, uint64_t n)
+{
+    struct lg_watch *w = env->watch;
+    if (!w)
+        return 0;
+    w->done = n < w->total - w->done ? w->done + n : w->total;
+    return w->tell(w->user, w->done, w->total) ? lg_fail(env, LLMGPU_E_CANCELLED, "cancelled") : 0;
+}
+
+int lg_watch_end(struct lg_env *env)
+{
+    return lg_watch_add(env, UINT64_MAX);
+}
