@@ -555,6 +555,9 @@ public:
     /** Computes what was fed, without generating. */
     void prefill() { check(llmgpu_session_prefill(get())); }
 
+    /** Makes everything ready that a first step would otherwise have to do. */
+    void warm_up() { check(llmgpu_session_warm_up(get())); }
+
     /**
      * The next token, without working or waiting.
      *
