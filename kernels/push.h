@@ -28,6 +28,7 @@ struct lg_row {
 #define LG_DIM_OUT 1    /* rows whose logits are wanted */
 #define LG_DIM_SAMPLE 2 /* of these, how many are sampled: 0 or LG_DIM_OUT */
 #define LG_DIM_SCORE 3  /* of these, how many are scored against a target: 0 or LG_DIM_OUT */
+#define LG_DIM_TOP 4    /* of these, how many are told with candidates after a score: 0 or LG_DIM_OUT */
 #define LG_N_DIMS 8
 
 /* How a dispatch's grid depends on a dim: grid[axis] = ceil(dims[dim] / per_group). Read by the kernel `plan`. */
@@ -131,6 +132,21 @@ struct lg_read_sum_push {
 
 struct lg_sample_push {
     lg_uint n_vocab;
+};
+
+#define LG_MAX_CANDIDATES 32 /* most probable tokens of a row that are told */
+
+/* A token of a row of logits and how probable it is. */
+struct lg_candidate {
+    lg_uint token;
+    float log_prob; /* of the softmax of the row; -infinity for a NaN */
+};
+
+struct lg_candidates_push {
+    lg_uint n_cols;
+    lg_uint n;         /* 1 .. LG_MAX_CANDIDATES */
+    lg_uint id_stride; /* the token that is asked for of row r is ids[r * id_stride + id_offset] */
+    lg_uint id_offset;
 };
 
 #endif

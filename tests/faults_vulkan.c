@@ -481,7 +481,8 @@ static int run_model(struct use *u, int32_t out[N_OUT])
     LG_TRY(use_load(u, m.file.data, m.file.size));
     LG_TRY(use_start(u, 32, true));
     LG_TRY(use_generate(&u->session, 3, 6, out, N_OUT));
-    return lg_session_score(&u->session, (const int32_t[]){7, 8, 9, 10, 11}, 5, log_probs, logits);
+    struct lg_scores scores = {.log_probs = log_probs, .logits = logits};
+    return lg_session_score(&u->session, (const int32_t[]){7, 8, 9, 10, 11}, 5, &scores);
 }
 
 /** Loads, answers and scores on a new device with the n-th call failing; false when there were fewer. */

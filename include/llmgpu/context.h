@@ -205,7 +205,8 @@ LLMGPU_API void llmgpu_context_cancel(llmgpu_context *ctx);
  * health, which is then left and opened anew in the same way.
  *
  * @param ctx    whose device; its models and sessions stay
- * @param vulkan the host's new device where the context runs on one of the host's; NULL otherwise
+ * @param vulkan the host's new device where the context runs on one of the host's, whose old one must still be there
+ *               until the call returns; NULL otherwise
  * @return 0; LLMGPU_E_IO and others of llmgpu_model_load(); a device failure: the context is lost as before, and the call
  *         may be made again
  * @par Thread-safety: safe

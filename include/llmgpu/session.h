@@ -227,7 +227,7 @@ LLMGPU_API int llmgpu_session_prefill(llmgpu_session *session);
  * kernels, and slices are measured, so that llmgpu_context_step() keeps to its budgets from the first on. For a loading
  * screen; it takes as long as a few tokens, and where a driver compiles for the first time some seconds.
  *
- * @param session whose passes
+ * @param session whose conversation stays as it is
  * @return 0; LLMGPU_E_CONTEXT_FULL; LLMGPU_E_NOMEM; LLMGPU_E_BUSY; a device failure
  */
 LLMGPU_API int llmgpu_session_warm_up(llmgpu_session *session);

@@ -16,6 +16,7 @@ static void clear(llmgpu_session *s)
 void lg_api_answer_reset(llmgpu_session *s)
 {
     s->answer.decoder = (struct lg_decoder){.started = true}; // an answer goes on with a text
+    s->answer.stop.n_held = 0;
     s->answer.ended = false;
 }
 
@@ -25,40 +26,59 @@ void lg_api_answer_finish(llmgpu_session *s)
     s->answer.text = NULL;
 }
 
-static int reserve(llmgpu_session *s, size_t size)
+/** Room for a piece of `room` bytes as it comes, in `raw`, and in front of it, as it is given. */
+static int reserve(llmgpu_session *s, size_t room, char **raw)
 {
     struct lg_answer *a = &s->answer;
-    if (size <= a->cap)
-        return 0;
-    char *text = lg_resize(&s->env, a->text, 2 * size);
-    if (!text)
-        return lg_fail_nomem(&s->env, "an answer's text", 2 * size);
-    a->text = text;
-    a->cap = 2 * size;
+    size_t given = LG_STOP_ROOM(room) + 1, size = given + room;
+    if (size > a->cap) {
+        char *text = lg_resize(&s->env, a->text, size);
+        if (!text)
+            return lg_fail_nomem(&s->env, "an answer's text", size);
+        a->text = text;
+        a->cap = size;
+    }
+    *raw = a->text + given;
     return 0;
 }
 
-/** The text that a token completes; its length. */
+/** The text that a token completes; its length. A stop text in it ends the answer. */
 static int add_token(llmgpu_session *s, int32_t token)
 {
     const struct lg_vocab *vocab = s->model->model->vocab;
+    struct lg_answer *a = &s->answer;
     struct lg_str piece;
-    s->answer.ended = false;
+    char *raw = NULL;
+    size_t n;
+    a->ended = false;
     lg_vocab_piece(vocab, token, false, &piece);
-    LG_TRY(reserve(s, LG_DECODER_ROOM(piece.len) + 1));
-    return lg_decoder_push(&s->answer.decoder, vocab, token, false, s->answer.text, s->answer.cap - 1);
+    LG_TRY(reserve(s, LG_DECODER_ROOM(piece.len), &raw));
+    int len = lg_decoder_push(&a->decoder, vocab, token, false, raw, LG_DECODER_ROOM(piece.len));
+    LG_TRY(len);
+    if (lg_stop_push(&a->stop, &a->stops, raw, (size_t)len, a->text, &n)) {
+        lg_session_close(&s->session);
+        lg_api_answer_reset(s);
+        a->ended = true;
+    }
+    return (int)n;
 }
 
 /** What was held back until the end; its length. */
 static int end_text(llmgpu_session *s)
 {
-    if (s->answer.ended)
+    struct lg_answer *a = &s->answer;
+    char *raw = NULL;
+    size_t n;
+    if (a->ended)
         return 0;
-    LG_TRY(reserve(s, LG_DECODER_ROOM(0) + 1));
-    int n = lg_decoder_finish(&s->answer.decoder, s->answer.text, s->answer.cap - 1);
+    LG_TRY(reserve(s, LG_DECODER_ROOM(0), &raw));
+    int len = lg_decoder_finish(&a->decoder, raw, LG_DECODER_ROOM(0));
+    LG_TRY(len);
+    if (!lg_stop_push(&a->stop, &a->stops, raw, (size_t)len, a->text, &n))
+        n += lg_stop_finish(&a->stop, a->text + n);
     lg_api_answer_reset(s);
-    s->answer.ended = true;
-    return n;
+    a->ended = true;
+    return (int)n;
 }
 
 static int give(llmgpu_session *s, int n, const char **text, size_t *len)
@@ -75,7 +95,10 @@ int llmgpu_session_next(llmgpu_session *s, int32_t *token)
     if (!s || !token)
         return LLMGPU_E_INVALID;
     clear(s);
-    return lg_session_next(&s->session, token);
+    int rc = lg_session_next(&s->session, token);
+    if (rc == LLMGPU_TOKEN && s->answer.stops.n) // whose text nobody asks for
+        LG_TRY(add_token(s, *token));
+    return rc;
 }
 
 int llmgpu_session_next_text(llmgpu_session *s, const char **text, size_t *len)
@@ -98,6 +121,35 @@ int llmgpu_session_next_text(llmgpu_session *s, const char **text, size_t *len)
     n = end_text(s);
     LG_TRY(n);
     return n > 0 ? give(s, n, text, len) : failure;
+}
+
+int llmgpu_session_add_stop(llmgpu_session *s, const char *text, size_t len)
+{
+    if (!s || !text)
+        return LLMGPU_E_INVALID;
+    clear(s);
+    if (len < 1 || len > LG_MAX_STOP_LEN)
+        return lg_fail(&s->env, LLMGPU_E_INVALID, "a stop text of %zu bytes; it has 1 .. %d", len, LG_MAX_STOP_LEN);
+    if (!lg_stops_add(&s->answer.stops, text, len))
+        return lg_fail(&s->env, LLMGPU_E_LIMIT, "a session has at most %d stop texts", LG_MAX_STOPS);
+    return 0;
+}
+
+int llmgpu_session_add_stop_token(llmgpu_session *s, int32_t token)
+{
+    if (!s || token < 0 || (uint32_t)token >= s->model->model->hp.n_vocab)
+        return LLMGPU_E_INVALID;
+    clear(s);
+    return lg_session_add_stop_token(&s->session, token);
+}
+
+int llmgpu_session_clear_stops(llmgpu_session *s)
+{
+    if (!s)
+        return LLMGPU_E_INVALID;
+    s->answer.stops.n = 0;
+    lg_session_clear_stop_tokens(&s->session);
+    return 0;
 }
 
 /** A moment of lg_now_ns(), from now. */

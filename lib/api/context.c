@@ -65,35 +65,12 @@ static int copy_string(struct lg_env *env, const char *from, const char **to)
     return from && !*to ? lg_fail_nomem(env, "a string", strlen(from) + 1) : 0;
 }
 
-/** The host's description of its device, as the layer below takes it. */
-static int make_host(struct lg_env *env, const llmgpu_vulkan_device *from, struct lg_vk_host *to)
-{
-    llmgpu_vulkan_device v = {0};
-    LG_TRY(lg_api_params_in(env, &v, sizeof(v), LG_SIZE_TO(llmgpu_vulkan_device, queue_user), from));
-    *to = (struct lg_vk_host){
-        .get_instance_proc_addr = v.get_instance_proc_addr,
-        .instance = v.instance,
-        .physical_device = v.physical_device,
-        .device = v.device,
-        .queue = v.queue,
-        .queue_family = v.queue_family,
-        .api_version = v.api_version,
-        .extensions = v.extensions,
-        .n_extensions = v.n_extensions,
-        .features = v.features,
-        .lock_queue = v.lock_queue,
-        .unlock_queue = v.unlock_queue,
-        .queue_user = v.queue_user,
-    };
-    return 0;
-}
-
 int lg_api_device_open(llmgpu_context *ctx, const llmgpu_vulkan_device *vulkan, struct lg_device **out)
 {
     struct lg_device_options options = ctx->options;
     struct lg_vk_host host;
     if (vulkan) {
-        LG_TRY(make_host(&ctx->dev_env, vulkan, &host));
+        LG_TRY(lg_api_vulkan_in(&ctx->dev_env, &host, vulkan));
         options.host = &host;
     }
     LG_TRY(lg_device_open(&ctx->dev_env, &options, out));

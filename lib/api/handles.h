@@ -16,6 +16,7 @@
 #endif
 #include "llmgpu/llmgpu.h"
 #include "runtime/scheduler.h"
+#include "text/stop.h"
 
 struct llmgpu_context {
     _Atomic uint32_t refs;
@@ -44,6 +45,8 @@ struct llmgpu_model {
 /** An answer as text. */
 struct lg_answer {
     struct lg_decoder decoder;
+    struct lg_stops stops;
+    struct lg_stop_state stop;
     char *text; // the piece that was given last
     size_t cap;
     bool ended;   // its last piece was given

@@ -196,8 +196,9 @@ static int make_fork(struct lg_env *env, llmgpu_session *original, llmgpu_sessio
     LG_TRY(check_limits(env, original->model, &original->session.params));
     llmgpu_session *s = NULL;
     LG_TRY(allocate(env, original->model, &s));
-    s->answer.decoder = original->answer.decoder;
-    s->answer.ended = original->answer.ended;
+    s->answer = original->answer;
+    s->answer.text = NULL;
+    s->answer.cap = 0;
     return finish_create(env, s, lg_session_fork(&s->session, &s->env, &original->session), out);
 }
 
@@ -376,7 +377,7 @@ int llmgpu_session_score(llmgpu_session *s, const int32_t *tokens, size_t n, flo
     clear(s);
     LG_TRY(check_tokens(s, tokens, n));
     LG_TRY(lg_api_enter(s->model->ctx, &s->env));
-    int rc = lg_session_score(&s->session, tokens, n, log_probs, logits);
+    int rc = lg_session_score(&s->session, tokens, n, &(struct lg_scores){.log_probs = log_probs, .logits = logits});
     return lg_api_leave(s->model->ctx, &s->env, rc);
 }
 

@@ -64,6 +64,8 @@ struct lg_acts {
     struct lg_view logits;    // (T_out, V)
     struct lg_view best;      // (T_out) {uint32 index, float value}
     struct lg_view log_probs; // (T_out)
+    struct lg_view raw;       // (T_out, V) the logits before penalties
+    struct lg_view top;       // (T_out, LG_MAX_CANDIDATES + 1) struct lg_candidate
 };
 
 /** A chain under construction. */
@@ -79,11 +81,17 @@ struct lg_graph {
 
 /** The pass through all blocks: rows' tokens to acts.x (T, C), keys and values into the caches. */
 void lg_forward(struct lg_graph *g);
+/** acts.x (T, C) to acts.h (T, C), the final hidden states. */
+void lg_final_norm(struct lg_graph *g);
 /** acts.x (T, C) to acts.logits (T, V). */
 void lg_head(struct lg_graph *g);
 /** acts.logits to the next tokens, in the samplers' rings and in the rows of the next pass. */
 void lg_sample(struct lg_graph *g);
+/** The same, and to acts.top, the last of each row being the token that was sampled. */
+void lg_sample_candidates(struct lg_graph *g);
 /** acts.logits and batch.targets to acts.log_probs. */
 void lg_score(struct lg_graph *g);
+/** acts.logits to acts.top, the last of each row being batch.targets'. */
+void lg_score_candidates(struct lg_graph *g);
 
 #endif

@@ -334,3 +334,36 @@ void lg_op_log_prob(struct lg_graph *g, struct lg_view logits, struct lg_view ou
     };
     lg_chain_add(g->chain, &op);
 }
+
+void lg_op_copy(struct lg_graph *g, struct lg_view x, struct lg_view y, uint32_t n_cols)
+{
+    struct lg_rowwise_push push = {.n_cols = n_cols};
+    struct lg_chain_op op = {
+        .kernel = LG_K_COPY,
+        .views = {x, y},
+        .spec = {g->tune.flat_wg},
+        .grid = rows_at_y(g, lg_div_up(n_cols, g->tune.flat_wg)),
+        PUSH(push),
+        .label = "copy",
+    };
+    lg_chain_add(g->chain, &op);
+}
+
+void lg_op_candidates(struct lg_graph *g, struct lg_view logits, struct lg_buffer *ids, uint32_t id_stride,
+                      struct lg_view out)
+{
+    struct lg_candidates_push push = {
+        .n_cols = g->model->hp.n_vocab,
+        .n = LG_MAX_CANDIDATES,
+        .id_stride = id_stride,
+    };
+    struct lg_chain_op op = {
+        .kernel = LG_K_CANDIDATES,
+        .views = {logits, all(ids), out},
+        .spec = {g->tune.vocab_wg},
+        .grid = row_each(g),
+        PUSH(push),
+        .label = "candidates",
+    };
+    lg_chain_add(g->chain, &op);
+}

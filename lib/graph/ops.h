@@ -40,5 +40,10 @@ void lg_op_penalties(struct lg_graph *g, struct lg_view logits);
 void lg_op_sample(struct lg_graph *g, struct lg_view logits, struct lg_view best);
 /** out (T) = log softmax(logits)[target] */
 void lg_op_log_prob(struct lg_graph *g, struct lg_view logits, struct lg_view out);
+/** y (T, n_cols) = x */
+void lg_op_copy(struct lg_graph *g, struct lg_view x, struct lg_view y, uint32_t n_cols);
+/** out (T) = the most probable tokens of the logits, and the one that `ids` has at row * id_stride */
+void lg_op_candidates(struct lg_graph *g, struct lg_view logits, struct lg_buffer *ids, uint32_t id_stride,
+                      struct lg_view out);
 
 #endif

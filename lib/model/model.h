@@ -111,6 +111,11 @@ int lg_model_load(struct lg_env *env, struct lg_device *dev, const char *path, b
 /** The same of a file that is open already; takes it over, also when it fails. */
 int lg_model_load_gguf(struct lg_env *env, struct lg_device *dev, struct lg_gguf *gguf, bool vocab_only,
                        struct lg_model **out);
+/**
+ * A number that tells models apart: of the hyper-parameters, the table of tensors, and some bytes of each. Models that
+ * compute the same have the same, whatever they are called.
+ */
+int lg_model_fingerprint(const struct lg_model *model, struct lg_env *env, uint64_t *out);
 /** NULL is allowed. */
 void lg_model_destroy(struct lg_model *model);
 

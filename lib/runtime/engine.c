@@ -39,9 +39,9 @@ static void free_buffers(struct lg_engine *e)
 
 static void free_passes(struct lg_engine *e)
 {
-    lg_pass_finish(&e->prefill);
-    lg_pass_finish(&e->decode);
-    lg_pass_finish(&e->score);
+    struct lg_pass *passes[] = {&e->prefill, &e->decode, &e->decode_top, &e->score, &e->embed};
+    for (size_t i = 0; i < sizeof(passes) / sizeof(passes[0]); i++)
+        lg_pass_finish(passes[i]);
 }
 
 void lg_engine_finish(struct lg_engine *e)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * What runs a model: the buffers of a batch, the key/value pages, and three chains recorded once and
- * replayed:
+ * What runs a model: the buffers of a batch, the key/value pages, and a few chains recorded once, when they are
+ * first needed, and replayed:
  *
- *   prefill  many rows through all blocks, for the caches alone
- *   decode   one row through all blocks, the head and the sampler
- *   score    many rows through all blocks, the head and the log-probabilities
+ *   prefill     many rows through all blocks, for the caches alone
+ *   decode      one row through all blocks, the head and the sampler
+ *   decode_top  the same for sessions that are told candidates
+ *   score       many rows through all blocks, the head and the log-probabilities
+ *   embed       many rows through all blocks and the final norm
  *
  * An engine belongs to a model on a context; sessions are slots in it. What a session needs (context, batch)
  * is reserved when it is created; when that outgrows what is there, the buffers are made anew and the chains
@@ -30,7 +32,8 @@ enum {
 /** A chain with the buffers of its activations. */
 struct lg_pass {
     struct lg_chain chain;
-    struct lg_buffer *acts; // all activations
+    struct lg_buffer *acts; // all activations, but for:
+    struct lg_buffer *top;  // views.top, which the host reads; NULL for passes without candidates
     struct lg_acts views;
     uint32_t max_rows;       // T
     uint64_t slice_ns;       // what a slice of the chain's program takes; 0: not measured yet
@@ -39,7 +42,11 @@ struct lg_pass {
     uint64_t *fine_ns;       // what each takes; 0: not measured yet
 };
 
-enum lg_run_kind { LG_RUN_PREFILL, LG_RUN_DECODE };
+enum lg_run_kind {
+    LG_RUN_PREFILL,
+    LG_RUN_DECODE,
+    LG_RUN_REPLAY, // of a token that was computed by a decode pass before, without sampling
+};
 
 struct lg_session;
 
@@ -65,7 +72,7 @@ struct lg_engine {
     uint64_t slots;                        // bit i: slot i is taken
     uint16_t *page_refs;                   // [n_pages] tables that a page is in; 0: free
     uint32_t *tables;                      // host's copy of batch.pages: [LG_MAX_SLOTS][max_pages]
-    struct lg_pass prefill, decode, score; // built when first needed
+    struct lg_pass prefill, decode, decode_top, score, embed;
     struct lg_run run;
     uint32_t step_rows; // of a prefill that runs under a budget: so few that one dispatch fits into it
     uint32_t least_rows;  // fewer were tried and made no dispatch shorter
@@ -110,26 +117,7 @@ uint32_t lg_engine_shared_tokens(const struct lg_engine *engine, uint32_t slot, 
 /** Bytes that the caches of n_ctx tokens take. */
 uint64_t lg_engine_cache_bytes(const struct lg_engine *engine, uint32_t n_ctx);
 
-/* ---- scores (score.c) */
-
-/** Most rows of one score pass. */
+/** Most rows of a pass that leaves logits on the device. At least 1. */
 uint32_t lg_engine_score_rows(const struct lg_engine *engine);
-
-/** Stops a pass between slices; asked by the passes below. */
-struct lg_stop {
-    const _Atomic int *cancelled; // nonzero: stop
-    uint64_t until_ns;            // moment of lg_now_ns(); UINT64_MAX: none
-};
-
-/**
- * Computes n tokens at positions pos and on, n <= lg_engine_score_rows().
- *
- * @param targets   n_targets ids (<= n): the log-probability of targets[i] after token i goes to log_probs[i]
- * @param log_probs n_targets floats; NULL: not wanted
- * @param logits    [n, n_vocab], or NULL
- */
-int lg_engine_score(struct lg_engine *engine, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos,
-                    const int32_t *targets, uint32_t n_targets, float *log_probs, float *logits,
-                    const struct lg_stop *stop);
 
 #endif

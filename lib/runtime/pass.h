@@ -6,7 +6,13 @@
 #include "runtime/engine.h"
 
 /** What a pass does behind the blocks. */
-enum lg_pass_tail { LG_TAIL_NONE, LG_TAIL_SAMPLE, LG_TAIL_SCORE };
+enum lg_pass_tail {
+    LG_TAIL_NONE,
+    LG_TAIL_SAMPLE,
+    LG_TAIL_SAMPLE_TOP, // and candidates
+    LG_TAIL_SCORE,      // candidates too, as LG_DIM_TOP says
+    LG_TAIL_EMBED,      // the final norm
+};
 
 /** Records a pass for up to max_rows rows; nothing when it is already there. */
 int lg_pass_build(struct lg_engine *engine, struct lg_pass *pass, enum lg_phase phase, enum lg_pass_tail tail,

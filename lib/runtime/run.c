@@ -12,7 +12,7 @@
 
 enum { FIRST_STEP_ROWS = 16 };
 
-void lg_batch_dims(struct lg_engine *e, uint32_t rows, uint32_t out, uint32_t sample, uint32_t score)
+void lg_batch_dims(struct lg_engine *e, uint32_t rows, uint32_t out, uint32_t sample, uint32_t score, uint32_t top)
 {
     uint32_t *dims = e->batch.dims->map;
     memset(dims, 0, LG_N_DIMS * sizeof(*dims));
@@ -20,6 +20,7 @@ void lg_batch_dims(struct lg_engine *e, uint32_t rows, uint32_t out, uint32_t sa
     dims[LG_DIM_OUT] = out;
     dims[LG_DIM_SAMPLE] = sample;
     dims[LG_DIM_SCORE] = score;
+    dims[LG_DIM_TOP] = top;
 }
 
 void lg_batch_write(struct lg_engine *e, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos)
@@ -35,15 +36,22 @@ void lg_batch_write(struct lg_engine *e, uint32_t slot, const int32_t *tokens, u
 void lg_run_prefill(struct lg_engine *e, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos)
 {
     lg_batch_write(e, slot, tokens, n, pos);
-    lg_batch_dims(e, n, 0, 0, 0);
+    lg_batch_dims(e, n, 0, 0, 0, 0);
     e->run = (struct lg_run){.kind = LG_RUN_PREFILL, .pass = &e->prefill, .rows = n, .repeat = 1};
 }
 
-void lg_run_decode(struct lg_engine *e, uint32_t slot, int32_t token, uint32_t pos, uint32_t repeat)
+void lg_run_decode(struct lg_engine *e, struct lg_pass *pass, uint32_t slot, int32_t token, uint32_t pos, uint32_t repeat)
 {
     lg_batch_write(e, slot, &token, 1, pos);
-    lg_batch_dims(e, 1, 1, 1, 0);
-    e->run = (struct lg_run){.kind = LG_RUN_DECODE, .pass = &e->decode, .rows = 1, .repeat = repeat};
+    lg_batch_dims(e, 1, 1, 1, 0, 0);
+    e->run = (struct lg_run){.kind = LG_RUN_DECODE, .pass = pass, .rows = 1, .repeat = repeat};
+}
+
+void lg_run_replay(struct lg_engine *e, struct lg_pass *pass, uint32_t slot, int32_t token, uint32_t pos)
+{
+    lg_batch_write(e, slot, &token, 1, pos);
+    lg_batch_dims(e, 1, 0, 0, 0, 0);
+    e->run = (struct lg_run){.kind = LG_RUN_REPLAY, .pass = pass, .rows = 1, .repeat = 1};
 }
 
 void lg_run_drop(struct lg_engine *e)
@@ -136,7 +144,7 @@ static int measure(struct lg_engine *e, uint32_t n, uint64_t wall)
     struct lg_run *r = &e->run;
     struct lg_pass *pass = r->pass;
     uint64_t *times = pass->fine_ns + pass->fine->n_slices, sum = 0;
-    bool full = r->kind == LG_RUN_DECODE || r->rows >= e->step_rows;
+    bool full = r->kind == LG_RUN_DECODE || (r->kind == LG_RUN_PREFILL && r->rows >= e->step_rows);
     if (e->dev->info.timestamps)
         LG_TRY(lg_program_times(pass->fine, times));
     for (uint32_t i = r->next; i < r->next + n; i++) {
@@ -234,24 +242,31 @@ static int run_through(struct lg_engine *e)
     return rc < 0 ? rc : 0;
 }
 
-int lg_run_warm_up(struct lg_engine *e, uint32_t slot, uint32_t pos, uint32_t room)
+/** The first time a driver compiles; only what comes after counts. */
+static void forget_times(struct lg_pass *pass)
+{
+    memset(pass->fine_ns, 0, pass->fine->n_slices * sizeof(*pass->fine_ns));
+}
+
+uint32_t lg_run_first_rows(struct lg_engine *e)
+{
+    init_step_rows(e);
+    return lg_min_u32(FIRST_STEP_ROWS, e->step_rows);
+}
+
+int lg_run_warm_up(struct lg_engine *e, struct lg_pass *decode, uint32_t slot, uint32_t pos, uint32_t rows)
 {
     int32_t tokens[FIRST_STEP_ROWS] = {0};
-    init_step_rows(e);
-    uint32_t rows = lg_min_u32(lg_min_u32(FIRST_STEP_ROWS, e->step_rows), room);
     lg_run_drop(e); // whose pass it was begins it again
-    LG_TRY(lg_engine_own_pages(e, slot, pos, rows));
-    LG_TRY(lg_pass_build(e, &e->prefill, LG_PREFILL, LG_TAIL_NONE, e->batch.max_rows));
-    LG_TRY(lg_pass_build(e, &e->decode, LG_DECODE, LG_TAIL_SAMPLE, 1));
     for (int round = 0; round < 2; round++) {
         lg_run_prefill(e, slot, tokens, rows, pos);
         LG_TRY(run_through(e));
         *lg_engine_sampler(e, slot) = (struct lg_sampler){.top_p = 1, .repeat_penalty = 1, .n_remaining = 1};
-        lg_run_decode(e, slot, 0, pos, 1);
+        lg_run_decode(e, decode, slot, 0, pos, 1);
         LG_TRY(run_through(e));
-        if (round == 0) { // the first time a driver compiles
-            memset(e->prefill.fine_ns, 0, e->prefill.fine->n_slices * sizeof(uint64_t));
-            memset(e->decode.fine_ns, 0, e->decode.fine->n_slices * sizeof(uint64_t));
+        if (round == 0) {
+            forget_times(&e->prefill);
+            forget_times(decode);
         }
     }
     return 0;

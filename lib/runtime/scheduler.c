@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <string.h>
 
-#include "llmgpu/session.h"
 #include "runtime/pass.h"
 #include "runtime/run.h"
 #include "util/checked.h"
@@ -74,8 +73,13 @@ static bool still_wanted(const struct lg_run *run)
     const struct lg_session *s = run->owner;
     if (s->epoch != run->epoch)
         return false;
-    return run->kind == LG_RUN_PREFILL ? lg_session_wants_prefill(s)
-                                       : s->inputs == run->inputs && lg_session_wants_decode(s, UINT32_MAX);
+    return run->kind == LG_RUN_DECODE ? s->inputs == run->inputs && lg_session_wants_decode(s, UINT32_MAX)
+                                      : lg_session_wants_prefill(s);
+}
+
+static struct lg_pass *decode_pass(const struct lg_session *s)
+{
+    return s->params.n_candidates ? &s->engine->decode_top : &s->engine->decode;
 }
 
 /** Makes what a pass needs ready: its own pages, and the pass. It takes long when something has to be recorded. */
@@ -87,7 +91,7 @@ static int prepare(struct lg_session *s, enum lg_run_kind kind, uint32_t first, 
     LG_TRY(lg_engine_own_pages(e, s->slot, first, n));
     if (kind == LG_RUN_PREFILL)
         return lg_pass_build(e, &e->prefill, LG_PREFILL, LG_TAIL_NONE, e->batch.max_rows);
-    return lg_pass_build(e, &e->decode, LG_DECODE, LG_TAIL_SAMPLE, 1);
+    return lg_pass_build(e, decode_pass(s), LG_DECODE, s->params.n_candidates ? LG_TAIL_SAMPLE_TOP : LG_TAIL_SAMPLE, 1);
 }
 
 /** What a session's next pass is. */
@@ -105,8 +109,9 @@ static bool plan(const struct lg_session *s, bool budgeted, uint32_t ahead, stru
         uint32_t most = s->params.n_batch;
         if (budgeted)
             most = lg_min_u32(most, e->step_rows ? e->step_rows : 1);
-        out->kind = LG_RUN_PREFILL;
-        out->n = lg_min_u32(most, s->n_tokens - 1 - s->n_past);
+        bool decoded;
+        out->n = lg_session_prefill_room(s, most, &decoded);
+        out->kind = decoded ? LG_RUN_REPLAY : LG_RUN_PREFILL;
         return true;
     }
     out->kind = LG_RUN_DECODE;
@@ -114,10 +119,27 @@ static bool plan(const struct lg_session *s, bool budgeted, uint32_t ahead, stru
     return lg_session_wants_decode(s, ahead);
 }
 
+/** Needs the lock; the pass is prepared. */
+static void start(struct lg_session *s, const struct plan *p)
+{
+    struct lg_engine *e = s->engine;
+    const int32_t *tokens = s->tokens + p->first;
+    if (p->kind == LG_RUN_PREFILL)
+        lg_run_prefill(e, s->slot, tokens, p->n, p->first);
+    if (p->kind == LG_RUN_REPLAY)
+        lg_run_replay(e, decode_pass(s), s->slot, *tokens, p->first);
+    if (p->kind == LG_RUN_DECODE) {
+        lg_session_set_up_sampler(s, p->n);
+        lg_run_decode(e, decode_pass(s), s->slot, *tokens, p->first, p->n);
+    }
+    e->run.owner = s;
+    e->run.epoch = s->epoch;
+    e->run.inputs = s->inputs;
+}
+
 /** Begins the next pass of a session. False when it has nothing to do, or failed and was told. */
 static bool begin(struct lg_scheduler *sched, struct lg_session *s, bool budgeted, uint32_t ahead)
 {
-    struct lg_engine *e = s->engine;
     struct plan p;
     pthread_mutex_lock(&sched->lock);
     bool any = plan(s, budgeted, ahead, &p);
@@ -132,16 +154,10 @@ static bool begin(struct lg_scheduler *sched, struct lg_session *s, bool budgete
     pthread_mutex_lock(&sched->lock);
     struct plan now;
     any = plan(s, budgeted, ahead, &now) && now.kind == p.kind && now.first == p.first;
-    if (any && p.kind == LG_RUN_PREFILL) {
-        lg_run_prefill(e, s->slot, s->tokens + p.first, lg_min_u32(p.n, now.n), p.first);
-    } else if (any) {
-        lg_session_set_up_sampler(s, lg_min_u32(p.n, now.n));
-        lg_run_decode(e, s->slot, s->tokens[p.first], p.first, lg_min_u32(p.n, now.n));
-    }
     if (any) {
-        e->run.owner = sched->last = s;
-        e->run.epoch = s->epoch;
-        e->run.inputs = s->inputs;
+        now.n = lg_min_u32(p.n, now.n);
+        start(s, &now);
+        sched->last = s;
     }
     pthread_mutex_unlock(&sched->lock);
     return any;
@@ -150,8 +166,8 @@ static bool begin(struct lg_scheduler *sched, struct lg_session *s, bool budgete
 /** Counts what a piece of a pass took. Needs the lock. */
 static void count(struct lg_session *s, enum lg_run_kind kind, uint64_t ns, uint64_t submits)
 {
-    *(kind == LG_RUN_PREFILL ? &s->prompt_ns : &s->decode_ns) += ns;
-    *(kind == LG_RUN_PREFILL ? &s->prompt_submits : &s->decode_submits) += submits;
+    *(kind == LG_RUN_DECODE ? &s->decode_ns : &s->prompt_ns) += ns;
+    *(kind == LG_RUN_DECODE ? &s->decode_submits : &s->prompt_submits) += submits;
 }
 
 /** Takes the results of a finished pass. Needs the lock. */
@@ -159,10 +175,10 @@ static void finish(struct lg_session *s, const struct lg_run *run)
 {
     if (!still_wanted(run))
         return;
-    if (run->kind == LG_RUN_PREFILL)
-        s->n_past += run->rows;
-    else
+    if (run->kind == LG_RUN_DECODE)
         lg_session_take_samples(s);
+    else
+        s->n_past += run->rows;
 }
 
 /** A piece of the pass that runs on an engine. As lg_run_advance(), but failures go to the session. */
@@ -301,8 +317,11 @@ int lg_scheduler_warm_up(struct lg_scheduler *sched, struct lg_session *s)
     pthread_mutex_unlock(&sched->lock);
     if (n_past >= s->params.n_ctx)
         return lg_fail(sched->env, LLMGPU_E_CONTEXT_FULL, "the context of %u tokens is full", s->params.n_ctx);
+    uint32_t rows = lg_min_u32(lg_run_first_rows(s->engine), s->params.n_ctx - n_past);
+    LG_TRY(prepare(s, LG_RUN_PREFILL, n_past, rows));
+    LG_TRY(prepare(s, LG_RUN_DECODE, n_past, 1));
     atomic_store(&s->running, 1);
-    int rc = lg_run_warm_up(s->engine, s->slot, n_past, s->params.n_ctx - n_past);
+    int rc = lg_run_warm_up(s->engine, decode_pass(s), s->slot, n_past, rows);
     atomic_store(&s->running, 0);
     return rc;
 }

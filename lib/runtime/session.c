@@ -7,7 +7,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "llmgpu/session.h"
 #include "runtime/run.h"
 #include "runtime/scheduler.h"
 #include "util/checked.h"
@@ -49,8 +48,12 @@ static int begin(struct lg_session *s, struct lg_env *env, struct lg_scheduler *
     s->remaining = UINT32_MAX;
     s->deadline_ns = UINT64_MAX;
     s->fd = -1;
-    s->tokens = lg_alloc_array(env, (size_t)params->n_ctx + 1, sizeof(*s->tokens));
-    return s->tokens ? 0 : lg_fail_nomem(env, "a session's tokens", (params->n_ctx + 1) * sizeof(*s->tokens));
+    size_t n = (size_t)params->n_ctx + 1;
+    s->tokens = lg_alloc_array(env, n, sizeof(*s->tokens) + sizeof(*s->decoded));
+    if (!s->tokens)
+        return lg_fail_nomem(env, "a session's tokens", n * (sizeof(*s->tokens) + sizeof(*s->decoded)));
+    s->decoded = (uint8_t *)(s->tokens + n);
+    return 0;
 }
 
 static void join(struct lg_session *s)
@@ -110,6 +113,7 @@ int lg_session_fork(struct lg_session *s, struct lg_env *env, struct lg_session 
     s->n_stop_tokens = original->n_stop_tokens;
     memcpy(s->stop_tokens, original->stop_tokens, sizeof(s->stop_tokens));
     memcpy(s->tokens, original->tokens, s->n_tokens * sizeof(*s->tokens));
+    memcpy(s->decoded, original->decoded, s->n_tokens ? s->n_tokens - 1 : 0);
     pthread_mutex_unlock(&s->sched->lock);
     int slot = lg_engine_fork_slot(s->engine, original->slot, s->n_past, s->params.n_ctx, s->params.n_batch);
     if (slot < 0) {
@@ -157,6 +161,9 @@ void lg_session_finish(struct lg_session *s)
 /** Cuts it off behind n tokens. Nothing that runs for it means anything any more. */
 static void cut(struct lg_session *s, uint32_t n)
 {
+    uint32_t last = n ? n - 1 : 0; // what comes next says how it is computed
+    if (last < s->n_tokens)
+        memset(s->decoded + last, 0, s->n_tokens - last);
     s->n_tokens = s->n_visible = n;
     s->n_past = n == 0 ? 0 : lg_min_u32(s->n_past, n - 1);
     s->closed = false;
@@ -215,8 +222,19 @@ bool lg_session_wants_prefill(const struct lg_session *s)
     return s->n_past + 1 < s->n_tokens && may_work(s);
 }
 
+uint32_t lg_session_prefill_room(const struct lg_session *s, uint32_t most, bool *decoded)
+{
+    *decoded = s->decoded[s->n_past];
+    if (*decoded)
+        return 1;
+    most = lg_min_u32(most, s->n_tokens - 1 - s->n_past);
+    const uint8_t *end = memchr(s->decoded + s->n_past, 1, most);
+    return end ? (uint32_t)(end - (s->decoded + s->n_past)) : most;
+}
+
 bool lg_session_wants_decode(const struct lg_session *s, uint32_t ahead)
 {
+    ahead = s->params.n_candidates ? 1 : ahead; // one token's candidates are kept
     return s->n_past + 1 == s->n_tokens && !s->closed && s->n_tokens - s->n_visible < lg_min_u32(ahead, s->remaining) &&
            s->n_tokens <= s->params.n_ctx && !generated_all(s) && may_work(s);
 }
@@ -310,6 +328,7 @@ static int give(struct lg_session *s, int32_t *token)
     if (rc != LLMGPU_TOKEN)
         return tell(s, rc);
     *token = s->tokens[s->n_visible++];
+    s->given = s->sampled;
     if (s->remaining != UINT32_MAX)
         s->remaining--;
     return LLMGPU_TOKEN;
@@ -333,6 +352,7 @@ void lg_session_reset(struct lg_session *s)
 {
     lock(s);
     cut(s, 0);
+    s->given.known = false;
     s->remaining = UINT32_MAX;
     s->failure = 0;
     s->n_prompt = s->n_generated = 0;
@@ -346,8 +366,10 @@ int lg_session_rewind(struct lg_session *s, uint32_t n)
     int rc = 0;
     if (n > s->n_visible)
         rc = lg_fail(s->env, LLMGPU_E_INVALID, "%u tokens cannot stay of %u", n, s->n_visible);
-    else
+    else {
         cut(s, n);
+        s->given.known = false;
+    }
     return unlock(s, rc);
 }
 
@@ -492,51 +514,47 @@ static bool ends_answer(const struct lg_session *s, int32_t token)
     return !s->params.ignore_end && lg_vocab_is_end(s->engine->model->vocab, token);
 }
 
+/** What the pass that sampled a token has told of it. */
+static void read_choice(struct lg_session *s)
+{
+    const struct lg_candidate *told = s->engine->decode_top.top->map;
+    s->sampled = (struct lg_choice){.known = true, .chosen = told[LG_MAX_CANDIDATES]};
+    memcpy(s->sampled.top, told, s->params.n_candidates * sizeof(*told));
+}
+
 void lg_session_take_samples(struct lg_session *s)
 {
     const uint32_t *ring = lg_engine_ring(s->engine, s->slot);
     uint32_t n = lg_engine_sampler(s->engine, s->slot)->n_sampled;
     for (uint32_t i = 0; i < n && !s->closed; i++) {
         s->tokens[s->n_tokens++] = (int32_t)ring[i];
-        s->n_past++;
+        s->decoded[s->n_past++] = 1;
         s->n_generated++;
         s->closed = ends_answer(s, (int32_t)ring[i]);
     }
+    if (s->params.n_candidates && n)
+        read_choice(s);
 }
 
-/* ---- scores */
+/* ---- texts */
 
-static int score(struct lg_session *s, const int32_t *tokens, size_t n, float *log_probs, float *logits)
+int lg_session_begin_text(struct lg_session *s, size_t n, uint64_t *until_ns)
 {
-    struct lg_stop stop = {.cancelled = &s->cancelled, .until_ns = s->deadline_ns};
-    uint32_t max_rows = lg_engine_score_rows(s->engine);
-    for (size_t done = 0; done < n;) {
-        uint32_t rows = (uint32_t)(n - done < max_rows ? n - done : max_rows);
-        uint32_t n_targets = done + rows == n ? rows - 1 : rows; // nothing comes after the last token
-        int rc = lg_engine_score(s->engine, s->slot, tokens + done, rows, (uint32_t)done,
-                                 log_probs ? tokens + done + 1 : NULL, n_targets, log_probs ? log_probs + done : NULL,
-                                 logits ? logits + done * s->engine->model->hp.n_vocab : NULL, &stop);
-        if (rc == LLMGPU_E_CANCELLED && !atomic_load(&s->cancelled))
-            continue; // the device was stopped for another session
-        LG_TRY(rc);
-        done += rows;
-    }
-    return 0;
-}
-
-int lg_session_score(struct lg_session *s, const int32_t *tokens, size_t n, float *log_probs, float *logits)
-{
+    uint32_t limit = s->params.limits.prompt_tokens;
     lg_session_reset(s);
     lock(s);
     int rc = take_cancel(s);
     if (rc == 0 && n > s->params.n_ctx)
         rc = lg_fail(s->env, LLMGPU_E_CONTEXT_FULL, "%zu tokens do not fit into a context of %u", n, s->params.n_ctx);
-    if (rc == 0 && s->params.limits.prompt_tokens && n > s->params.limits.prompt_tokens)
-        rc = lg_fail(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %zu tokens are more than %u", n,
-                     s->params.limits.prompt_tokens);
-    LG_TRY(unlock(s, rc));
-    atomic_store(&s->running, 1);
-    rc = score(s, tokens, n, log_probs, logits);
+    if (rc == 0 && limit && n > limit)
+        rc = lg_fail(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %zu tokens are more than %u", n, limit);
+    atomic_store(&s->running, rc == 0);
+    *until_ns = s->deadline_ns;
+    return unlock(s, rc);
+}
+
+int lg_session_end_text(struct lg_session *s, int rc)
+{
     atomic_store(&s->running, 0);
     if (rc != LLMGPU_E_CANCELLED)
         return rc;

@@ -8,6 +8,8 @@
  *
  * The last token is not computed until a next one is wanted: then one decode pass computes it and samples. All
  * tokens before it go through prefill passes. So what is computed how does not depend on how the prompt was cut.
+ * The two round differently, so a token that is computed again, after its keys and values were lost, goes through a
+ * pass of the same kind as the first time.
  *
  * Nothing here works on the device; the scheduler does, between two calls or on another thread.
  *
@@ -16,6 +18,7 @@
 #ifndef LG_RUNTIME_SESSION_H
 #define LG_RUNTIME_SESSION_H
 
+#include "llmgpu/session.h"
 #include "runtime/engine.h"
 
 struct lg_scheduler;
@@ -28,9 +31,16 @@ struct lg_limits {
 struct lg_session_params {
     uint32_t n_ctx, n_batch, tokens_per_submit;
     bool ignore_end;           // end tokens do not end an answer
+    uint32_t n_candidates;     // told with each token; when there are any, tokens_per_submit is 1
     struct lg_sampler sampler; // the parameters; counters and end tokens are filled in here
     struct lg_limits limits;
     uint64_t max_memory; // bytes of its caches
+};
+
+/** A token that was sampled, and what else could have been. */
+struct lg_choice {
+    bool known;
+    struct lg_candidate chosen, top[LG_MAX_CANDIDATES];
 };
 
 /** Stop tokens beside the vocabulary's end tokens. */
@@ -45,7 +55,8 @@ struct lg_session {
     uint32_t slot;                   // of the engine; changed with the turn only
     bool has_slot;
 
-    int32_t *tokens; // [n_ctx + 1]
+    int32_t *tokens;  // [n_ctx + 1]
+    uint8_t *decoded; // [n_ctx + 1], 1: a decode pass computed the token; 0 also where nothing did yet
     uint32_t n_tokens, n_visible, n_past; // n_past < n_tokens unless both are 0
     bool closed;        // the last token ends the answer
     uint32_t remaining; // tokens that may still be given; UINT32_MAX: no limit
@@ -63,6 +74,8 @@ struct lg_session {
     bool ready;            // there is something to tell
     void (*notify)(void *user);
     void *notify_user;
+
+    struct lg_choice sampled, given; // of the last token that is not given yet, and the last one that is
 
     uint32_t n_prompt, n_generated; // fed, sampled
     uint32_t n_shared; // tokens on pages of others too, when it was last asked
@@ -100,8 +113,24 @@ void lg_session_close(struct lg_session *s);
 /** Makes the first n tokens count as computed, the caller having put their keys and values into the cache; n is less
  * than the number of tokens. Needs the turn. */
 void lg_session_set_computed(struct lg_session *s, uint32_t n);
-/** Blocks; needs the turn. The session is reset. */
-int lg_session_score(struct lg_session *s, const int32_t *tokens, size_t n, float *log_probs, float *logits);
+
+/* ---- passes whose results the host reads (score.c); each blocks, needs the turn, and resets the session */
+
+/** What is wanted of a text's n tokens; each may be NULL. */
+struct lg_scores {
+    float *log_probs;      // [n - 1]
+    float *logits;         // [n, n_vocab]
+    llmgpu_candidate *top; // [n, n_top]
+    uint32_t n_top;        // 1 .. LG_MAX_CANDIDATES, at most the vocabulary
+};
+
+int lg_session_score(struct lg_session *s, const int32_t *tokens, size_t n, const struct lg_scores *out);
+/** As llmgpu_session_embed(). */
+int lg_session_embed(struct lg_session *s, const int32_t *tokens, size_t n, enum llmgpu_pooling pooling, bool normalize,
+                     float *out);
+/** The beginning and the end of such a call. `until_ns`: the moment at which it has to end. */
+int lg_session_begin_text(struct lg_session *s, size_t n, uint64_t *until_ns);
+int lg_session_end_text(struct lg_session *s, int rc);
 
 /* ---- for the scheduler, which holds its lock */
 
@@ -109,6 +138,8 @@ int lg_session_score(struct lg_session *s, const int32_t *tokens, size_t n, floa
 int lg_session_look(const struct lg_session *s);
 /** Whether fed tokens are to be computed, all but the last. */
 bool lg_session_wants_prefill(const struct lg_session *s);
+/** How many tokens from n_past on, at most so many, go through the next such pass. `decoded`: its kind; it takes one. */
+uint32_t lg_session_prefill_room(const struct lg_session *s, uint32_t most, bool *decoded);
 /** Whether a token is to be sampled, when so many may wait for being given. */
 bool lg_session_wants_decode(const struct lg_session *s, uint32_t ahead);
 /** How many tokens one submission may sample now. */
