@@ -22,7 +22,7 @@ struct llmgpu_context {
     _Atomic uint32_t refs;
     struct lg_env env;     // its error is the context's, under `lock`
     struct lg_env dev_env; // of the device and all that works on it, with the scheduler's turn
-    pthread_mutex_t lock;  // env.error and the list of models
+    pthread_mutex_t lock;  // env.error, and the list of models for who has not the turn
     struct lg_scheduler sched;
     struct lg_device *dev;            // changed with the turn
     struct lg_device_options options; // to open it again; strings are owned
@@ -40,6 +40,7 @@ struct llmgpu_model {
     struct lg_env env; // of the model; its error is told while it is loaded, with the turn
     struct lg_model *model;
     struct lg_engine engine; // shared by the model's sessions
+    struct lg_later later;   // its destruction
 };
 
 /** An answer as text. */
@@ -54,10 +55,13 @@ struct lg_answer {
 };
 
 struct llmgpu_session {
+    _Atomic uint32_t refs; // the caller's, and those of calls that call back
     llmgpu_model *model;
     struct lg_env env; // its error is the session's
     struct lg_session session;
+    pthread_mutex_t lock; // of `answer`; recursive, because of logs. Taken before the scheduler's, and after the turn
     struct lg_answer answer;
+    struct lg_later later; // its destruction
 };
 
 void lg_api_context_ref(llmgpu_context *ctx);
@@ -67,13 +71,22 @@ void lg_api_model_join(llmgpu_model *model);
 void lg_api_model_ref(llmgpu_model *model);
 void lg_api_model_unref(llmgpu_model *model);
 
+void lg_api_session_ref(llmgpu_session *session);
+void lg_api_session_unref(llmgpu_session *session);
+
 /** Parameters of a session of that model, checked. NULL: the defaults. */
 int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const struct lg_model *model,
                           const llmgpu_session_params *from, struct lg_session_params *to);
 
+/** Tokens of a text by llmgpu_tokenize_flags, to be freed with `env`. */
+int lg_api_encode(const llmgpu_model *model, struct lg_env *env, const char *text, size_t len, uint32_t flags,
+                  int32_t **tokens, size_t *n_tokens);
+
 /** Begins another text. */
 void lg_api_answer_reset(llmgpu_session *session);
 void lg_api_answer_finish(llmgpu_session *session);
+/** Limits how many tokens may still be given; `limited`: until something else begins. */
+int lg_api_limit_answer(llmgpu_session *session, uint32_t n, bool limited);
 
 /** Opens the context's device, or the host's when one is given. Failures are in dev_env. */
 int lg_api_device_open(llmgpu_context *ctx, const llmgpu_vulkan_device *vulkan, struct lg_device **out);
