@@ -20,6 +20,25 @@ void lg_api_answer_reset(llmgpu_session *s)
     s->answer.ended = false;
 }
 
+void lg_api_answer_begin(llmgpu_session *s)
+{
+    pthread_mutex_lock(&s->lock);
+    lg_api_answer_reset(s);
+    if (s->answer.limited)
+        lg_session_set_remaining(&s->session, UINT32_MAX);
+    s->answer.limited = false;
+    pthread_mutex_unlock(&s->lock);
+}
+
+int lg_api_answer_limit(llmgpu_session *s, uint32_t n, bool limited)
+{
+    pthread_mutex_lock(&s->lock);
+    s->answer.limited = limited;
+    int rc = lg_session_set_remaining(&s->session, n);
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
 void lg_api_answer_finish(llmgpu_session *s)
 {
     lg_free(&s->env, s->answer.text);
@@ -173,15 +192,6 @@ int llmgpu_session_clear_stops(llmgpu_session *s)
     return 0;
 }
 
-int lg_api_limit_answer(llmgpu_session *s, uint32_t n, bool limited)
-{
-    pthread_mutex_lock(&s->lock);
-    s->answer.limited = limited;
-    int rc = lg_session_set_remaining(&s->session, n);
-    pthread_mutex_unlock(&s->lock);
-    return rc;
-}
-
 /** A moment of lg_now_ns(), from now. */
 static uint64_t moment(uint64_t us)
 {
@@ -211,7 +221,7 @@ static int generate(llmgpu_session *s, uint32_t max_tokens, llmgpu_text_fn on_te
     const char *text;
     size_t len;
     int rc;
-    lg_api_limit_answer(s, max_tokens, max_tokens != UINT32_MAX);
+    lg_api_answer_limit(s, max_tokens, max_tokens != UINT32_MAX);
     while ((rc = llmgpu_session_next_text(s, &text, &len)) > 0) {
         if (rc == LLMGPU_AGAIN)
             LG_TRY(wait_for(s, LG_WAIT_NEXT, UINT64_MAX));

@@ -15,6 +15,7 @@
 #define LLMGPU_EXPERIMENTAL
 #endif
 #include "llmgpu/llmgpu.h"
+#include "runtime/save.h"
 #include "runtime/scheduler.h"
 #include "text/stop.h"
 
@@ -40,7 +41,9 @@ struct llmgpu_model {
     struct lg_env env; // of the model; its error is told while it is loaded, with the turn
     struct lg_model *model;
     struct lg_engine engine; // shared by the model's sessions
-    struct lg_later later;   // its destruction
+    struct lg_later later;          // its destruction
+    struct lg_state_model identity; // what saved states say of it,
+    _Atomic int identified;         // once this is set
 };
 
 /** An answer as text. */
@@ -61,6 +64,15 @@ struct llmgpu_session {
     struct lg_session session;
     pthread_mutex_t lock; // of `answer`; recursive, because of logs. Taken before the scheduler's, and after the turn
     struct lg_answer answer;
+    llmgpu_lora *lora;     // NULL: none; changed with the turn
+    struct lg_later later; // its destruction
+};
+
+struct llmgpu_lora {
+    _Atomic uint32_t refs;
+    llmgpu_model *model;
+    struct lg_lora *lora;
+    uint32_t seat; // of the model's engine
     struct lg_later later; // its destruction
 };
 
@@ -70,6 +82,9 @@ void lg_api_context_unref(llmgpu_context *ctx);
 void lg_api_model_join(llmgpu_model *model);
 void lg_api_model_ref(llmgpu_model *model);
 void lg_api_model_unref(llmgpu_model *model);
+/** NULL is allowed. */
+void lg_api_lora_ref(llmgpu_lora *lora);
+void lg_api_lora_unref(llmgpu_lora *lora);
 
 void lg_api_session_ref(llmgpu_session *session);
 void lg_api_session_unref(llmgpu_session *session);
@@ -82,11 +97,16 @@ int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const s
 int lg_api_encode(const llmgpu_model *model, struct lg_env *env, const char *text, size_t len, uint32_t flags,
                   int32_t **tokens, size_t *n_tokens);
 
-/** Begins another text. */
+/** LLMGPU_E_INVALID for a token outside the vocabulary. */
+int lg_api_check_tokens(llmgpu_session *session, const int32_t *tokens, size_t n);
+
+/** Begins another text; needs the session's lock. */
 void lg_api_answer_reset(llmgpu_session *session);
+/** The same, and takes back a limit that was set until then. */
+void lg_api_answer_begin(llmgpu_session *session);
+/** Limits how many tokens may still be given; `limited`: until another text begins. */
+int lg_api_answer_limit(llmgpu_session *session, uint32_t n, bool limited);
 void lg_api_answer_finish(llmgpu_session *session);
-/** Limits how many tokens may still be given; `limited`: until something else begins. */
-int lg_api_limit_answer(llmgpu_session *session, uint32_t n, bool limited);
 
 /** Opens the context's device, or the host's when one is given. Failures are in dev_env. */
 int lg_api_device_open(llmgpu_context *ctx, const llmgpu_vulkan_device *vulkan, struct lg_device **out);

@@ -54,6 +54,7 @@ struct lg_session {
     struct lg_session *next, **link; // in the scheduler's list
     uint32_t slot;                   // of the engine; changed with the turn only
     bool has_slot;
+    struct lg_slot_lora lora; // its adapter; changed with both the turn and the lock
 
     int32_t *tokens;  // [n_ctx + 1]
     uint8_t *decoded; // [n_ctx + 1], 1: a decode pass computed the token; 0 also where nothing did yet
@@ -100,6 +101,8 @@ int lg_session_next(struct lg_session *s, int32_t *token);
 int lg_session_settle(struct lg_session *s);
 int lg_session_rewind(struct lg_session *s, uint32_t n);
 int lg_session_set_sampler(struct lg_session *s, const struct lg_sampler *sampler);
+/** Seat 0: none. Needs the turn. */
+void lg_session_set_lora(struct lg_session *s, uint32_t seat, float scale);
 int lg_session_set_remaining(struct lg_session *s, uint32_t n);
 int lg_session_add_stop_token(struct lg_session *s, int32_t token);
 void lg_session_clear_stop_tokens(struct lg_session *s);
@@ -110,9 +113,20 @@ int lg_session_fd(struct lg_session *s);
 void lg_session_cancel(struct lg_session *s);
 /** Ends the answer here: what was sampled behind the tokens that were given is forgotten. */
 void lg_session_close(struct lg_session *s);
-/** Makes the first n tokens count as computed, the caller having put their keys and values into the cache; n is less
- * than the number of tokens. Needs the turn. */
-void lg_session_set_computed(struct lg_session *s, uint32_t n);
+
+/* ---- for restoring (save.c) */
+
+struct lg_state;
+
+/** 0 when a saved state can take the conversation's place, or why it cannot. `n_past`: tokens computed now. */
+int lg_session_can_replace(struct lg_session *s, const struct lg_state *state, uint32_t *n_past);
+/** Makes at most the first n tokens count as computed. */
+void lg_session_lose_computed(struct lg_session *s, uint32_t n);
+/**
+ * Puts the state in the conversation's place; also asks again whether it can. Of its tokens n_past count as computed, the
+ * caller having put their keys and values into the cache, and those of the prefix in any case as far as they are.
+ */
+int lg_session_replace(struct lg_session *s, const struct lg_state *state, uint32_t n_past);
 
 /* ---- passes whose results the host reads (score.c); each blocks, needs the turn, and resets the session */
 
