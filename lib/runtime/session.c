@@ -631,5 +631,6 @@ int lg_session_end_text(struct lg_session *s, int rc)
     if (rc != LLMGPU_E_CANCELLED)
         return rc;
     lock(s);
-    return unlock(s, take_cancel(s));
+    take_cancel(s); // unless it was told at the beginning
+    return unlock(s, rc);
 }
