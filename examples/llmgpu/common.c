@@ -220,6 +220,27 @@ int cli_session_open(llmgpu_session **out, const struct cli_engine *engine,
     return rc < 0 ? cli_fail_library(rc, llmgpu_context_error(engine->ctx)) : CLI_OK;
 }
 
+int cli_session_adapt(llmgpu_session *session, const struct cli_engine *engine, const char *word)
+{
+    double scale = 1;
+    if (!word)
+        return CLI_OK;
+    char *path = strdup(word), *mark = path ? strrchr(path, '=') : NULL;
+    if (!path)
+        return cli_fail(LLMGPU_E_NOMEM, "no memory for a file name");
+    if (mark && cli_parse_number(mark + 1, &scale)) // otherwise it is a part of the name
+        *mark = '\0';
+    llmgpu_lora *lora;
+    int rc = CLI_OK, status = llmgpu_lora_load(&lora, engine->model, path);
+    if (status < 0)
+        rc = cli_fail_library(status, llmgpu_context_error(engine->ctx));
+    else if ((status = llmgpu_session_set_lora(session, lora, (float)scale)) < 0)
+        rc = cli_fail_library(status, llmgpu_session_error(session));
+    llmgpu_lora_free(lora); // the session keeps it
+    free(path);
+    return rc;
+}
+
 int cli_next(llmgpu_session *session, int32_t *token)
 {
     int rc;

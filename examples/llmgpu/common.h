@@ -53,12 +53,16 @@ struct cli_engine_options {
 };
 
 // clang-format off
-/** Rows of an option table whose values, of `type`, have a member `engine`, or `json`. */
+/** Rows of an option table whose values, of `type`, have a member `engine`, `json` or `lora`. */
 #define CLI_MODEL_OPTION(type)                                                                               \
     {CLI_TEXT, 'm', "model", "FILE", offsetof(type, engine.model), 0, 0, "the model, a GGUF file",           \
      .required = true}
 #define CLI_JSON_OPTION(type)                                                                                \
     {CLI_FLAG, 0, "json", NULL, offsetof(type, json), 0, 0, "print the result as JSON, and nothing else"}
+#define CLI_LORA_OPTION(type)                                                                                \
+    {CLI_TEXT, 0, "lora", "FILE[=SCALE]", offsetof(type, lora), 0, 0,                                        \
+     "add an adapter (LoRA), a GGUF file, to the model; SCALE is a factor on what was trained (-100 .. 100, " \
+     "default 1)"}
 #define CLI_ENGINE_OPTIONS(type)                                                                             \
     {CLI_HEADING, .help = "Device"},                                                                         \
     {CLI_TEXT, 'd', "device", "NAME", offsetof(type, engine.device), 0, 0,                                   \
@@ -92,6 +96,9 @@ int cli_engine_check(const struct cli_engine *engine);
 /** Opens a session. CLI_OK, or CLI_FAILED when reported. */
 int cli_session_open(llmgpu_session **out, const struct cli_engine *engine,
                      const llmgpu_session_params *params);
+
+/** Gives a session the adapter that "FILE" or "FILE=SCALE" names; NULL: none. CLI_OK, or CLI_FAILED when reported. */
+int cli_session_adapt(llmgpu_session *session, const struct cli_engine *engine, const char *word);
 
 /** As llmgpu_session_next(), but waits for what comes: never LLMGPU_AGAIN. */
 int cli_next(llmgpu_session *session, int32_t *token);

@@ -15,7 +15,7 @@ struct run_values {
     struct cli_engine_options engine;
     llmgpu_session_params session;
     llmgpu_sampler_params sampler;
-    const char *prompt, *file, *ids;
+    const char *prompt, *file, *ids, *lora;
     int32_t n_predict;
     bool ignore_end, json;
 };
@@ -38,6 +38,7 @@ static const struct cli_option options[] = {
      "tokens generated in one submission to the device; 1 shows each at once"},
     {CLI_FLAG, 0, "ignore-eos", NULL, offsetof(struct run_values, ignore_end), 0, 0,
      "go on after end tokens"},
+    CLI_LORA_OPTION(struct run_values),
     CLI_JSON_OPTION(struct run_values),
     CLI_SAMPLER_OPTIONS(struct run_values),
     CLI_ENGINE_OPTIONS(struct run_values),
@@ -115,6 +116,8 @@ static int load(struct run *run, const struct run_values *v)
     params.ignore_end = v->ignore_end;
     if (rc == CLI_OK)
         rc = cli_session_open(&run->session, &run->engine, &params);
+    if (rc == CLI_OK)
+        rc = cli_session_adapt(run->session, &run->engine, v->lora);
     if (rc != CLI_OK)
         return rc;
     run->load_s = cli_seconds() - start;

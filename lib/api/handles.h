@@ -61,6 +61,14 @@ struct llmgpu_session {
     struct lg_env env; // its error is the session's
     struct lg_session session;
     struct lg_answer answer;
+    llmgpu_lora *lora; // NULL: none; changed with the turn
+};
+
+struct llmgpu_lora {
+    _Atomic uint32_t refs;
+    llmgpu_model *model;
+    struct lg_lora *lora;
+    uint32_t seat; // of the model's engine
 };
 
 void lg_api_context_ref(llmgpu_context *ctx);
@@ -69,6 +77,9 @@ void lg_api_context_unref(llmgpu_context *ctx);
 void lg_api_model_join(llmgpu_model *model);
 void lg_api_model_ref(llmgpu_model *model);
 void lg_api_model_unref(llmgpu_model *model);
+/** NULL is allowed. */
+void lg_api_lora_ref(llmgpu_lora *lora);
+void lg_api_lora_unref(llmgpu_lora *lora);
 
 /** Parameters of a session of that model, checked. NULL: the defaults. */
 int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const struct lg_model *model,

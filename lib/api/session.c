@@ -139,6 +139,7 @@ static int finish_create(struct lg_env *env, llmgpu_session *s, int rc, llmgpu_s
 {
     if (rc < 0) {
         memcpy(env->error, s->env.error, sizeof(env->error));
+        lg_api_lora_unref(s->lora);
         lg_free(env, s);
         return rc;
     }
@@ -185,6 +186,8 @@ static int make_fork(struct lg_env *env, llmgpu_session *original, llmgpu_sessio
     s->answer = original->answer;
     s->answer.text = NULL;
     s->answer.cap = 0;
+    lg_api_lora_ref(original->lora);
+    s->lora = original->lora;
     return finish_create(env, s, lg_session_fork(&s->session, &s->env, &original->session), out);
 }
 
@@ -209,6 +212,7 @@ void llmgpu_session_free(llmgpu_session *s)
     if (!s)
         return;
     llmgpu_model *model = s->model;
+    llmgpu_lora *lora = s->lora;
     // Within a callback the turn is this thread's already.
     bool taken = lg_turn_take(&model->ctx->sched.turn, UINT64_MAX) == 0;
     lg_session_finish(&s->session);
@@ -216,6 +220,7 @@ void llmgpu_session_free(llmgpu_session *s)
     if (taken)
         lg_turn_give(&model->ctx->sched.turn);
     lg_free(&model->ctx->env, s);
+    lg_api_lora_unref(lora);
     lg_api_model_unref(model);
 }
 

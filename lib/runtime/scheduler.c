@@ -77,9 +77,11 @@ static bool still_wanted(const struct lg_run *run)
                                       : lg_session_wants_prefill(s);
 }
 
+/** Of a session whose slot's record is written. */
 static struct lg_pass *decode_pass(const struct lg_session *s)
 {
-    return s->params.n_candidates ? &s->engine->decode_top : &s->engine->decode;
+    struct lg_passes *passes = lg_engine_passes(s->engine, s->slot);
+    return s->params.n_candidates ? &passes->decode_top : &passes->decode;
 }
 
 /** Makes what a pass needs ready: its own pages, and the pass. It takes long when something has to be recorded. */
@@ -89,9 +91,13 @@ static int prepare(struct lg_session *s, enum lg_run_kind kind, uint32_t first, 
     if (s->sched->dev->lost)
         return lg_fail(s->sched->env, s->sched->dev->lost, "the device is lost until the context is recovered");
     LG_TRY(lg_engine_own_pages(e, s->slot, first, n));
+    *lg_engine_lora(e, s->slot) = s->lora;
+    const struct lg_adapters *adapters = lg_engine_adapters(e, s->slot);
     if (kind == LG_RUN_PREFILL)
-        return lg_pass_build(e, &e->prefill, LG_PREFILL, LG_TAIL_NONE, e->batch.max_rows);
-    return lg_pass_build(e, decode_pass(s), LG_DECODE, s->params.n_candidates ? LG_TAIL_SAMPLE_TOP : LG_TAIL_SAMPLE, 1);
+        return lg_pass_build(e, &lg_engine_passes(e, s->slot)->prefill, adapters, LG_PREFILL, LG_TAIL_NONE,
+                             e->batch.max_rows);
+    return lg_pass_build(e, decode_pass(s), adapters, LG_DECODE,
+                         s->params.n_candidates ? LG_TAIL_SAMPLE_TOP : LG_TAIL_SAMPLE, 1);
 }
 
 /** What a session's next pass is. */

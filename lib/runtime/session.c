@@ -111,6 +111,7 @@ int lg_session_fork(struct lg_session *s, struct lg_env *env, struct lg_session 
     s->remaining = original->remaining;
     s->n_prompt = original->n_prompt;
     s->n_generated = original->n_generated - (original->n_tokens - original->n_visible);
+    s->lora = original->lora;
     s->n_stop_tokens = original->n_stop_tokens;
     memcpy(s->stop_tokens, original->stop_tokens, sizeof(s->stop_tokens));
     memcpy(s->tokens, original->tokens, s->n_tokens * sizeof(*s->tokens));
@@ -465,6 +466,17 @@ int lg_session_set_sampler(struct lg_session *s, const struct lg_sampler *sample
     return unlock(s, 0);
 }
 
+void lg_session_set_lora(struct lg_session *s, uint32_t seat, float scale)
+{
+    lock(s);
+    if (s->lora.seat != seat || s->lora.scale != scale) {
+        drop_unread(s);
+        s->epoch++; // what is being computed begins again
+        s->lora = (struct lg_slot_lora){seat, scale};
+    }
+    unlock(s, 0);
+}
+
 int lg_session_set_remaining(struct lg_session *s, uint32_t n)
 {
     lock(s);
@@ -589,7 +601,7 @@ static bool ends_answer(const struct lg_session *s, int32_t token)
 /** What the pass that sampled a token has told of it. */
 static void read_choice(struct lg_session *s)
 {
-    const struct lg_candidate *told = s->engine->decode_top.top->map;
+    const struct lg_candidate *told = lg_engine_passes(s->engine, s->slot)->decode_top.top->map;
     s->sampled = (struct lg_choice){.known = true, .chosen = told[LG_MAX_CANDIDATES]};
     memcpy(s->sampled.top, told, s->params.n_candidates * sizeof(*told));
 }

@@ -54,6 +54,7 @@ struct lg_session {
     struct lg_session *next, **link; // in the scheduler's list
     uint32_t slot;                   // of the engine; changed with the turn only
     bool has_slot;
+    struct lg_slot_lora lora; // its adapter; changed with both the turn and the lock
 
     int32_t *tokens;  // [n_ctx + 1]
     uint8_t *decoded; // [n_ctx + 1], 1: a decode pass computed the token; 0 also where nothing did yet
@@ -100,6 +101,8 @@ int lg_session_next(struct lg_session *s, int32_t *token);
 int lg_session_settle(struct lg_session *s);
 int lg_session_rewind(struct lg_session *s, uint32_t n);
 int lg_session_set_sampler(struct lg_session *s, const struct lg_sampler *sampler);
+/** Seat 0: none. Needs the turn. */
+void lg_session_set_lora(struct lg_session *s, uint32_t seat, float scale);
 int lg_session_set_remaining(struct lg_session *s, uint32_t n);
 int lg_session_add_stop_token(struct lg_session *s, int32_t token);
 void lg_session_clear_stop_tokens(struct lg_session *s);
