@@ -318,6 +318,29 @@ static void test_fork(struct fixture *f, int32_t alone[][N_ANSWER])
     llmgpu_session_free(fork);
 }
 
+/** Scoring in a fork takes pages that are not there yet: the engine grows between two looks at the slot's
+ * adapter. */
+static void test_fork_grows(struct fixture *f)
+{
+    static float expected[N_PROMPT * N_VOCAB_MAX], found[N_PROMPT * N_VOCAB_MAX];
+    int32_t tokens[40];
+    llmgpu_lora *lora = load(f, 0);
+    llmgpu_session *s = open_session(f, lora, 1), *fork;
+    REQUIRE_INT(llmgpu_session_score(s, prompt, N_PROMPT, NULL, expected), ==, 0);
+    for (int i = 0; i < 40; i++) // a page and more
+        tokens[i] = prompt[i % N_PROMPT];
+    REQUIRE_INT(llmgpu_session_feed(s, tokens, 40), ==, 0);
+    REQUIRE_INT(llmgpu_session_prefill(s), ==, 0);
+    REQUIRE_INT(llmgpu_session_fork(&fork, s), ==, 0);
+    uint64_t before = stats_of(f).device_bytes;
+    REQUIRE_INT(llmgpu_session_score(fork, prompt, N_PROMPT, NULL, found), ==, 0);
+    REQUIRE_INT(stats_of(f).device_bytes, !=, before);
+    REQUIRE(memcmp(found, expected, N_PROMPT * f->n_vocab * sizeof(float)) == 0);
+    llmgpu_session_free(fork);
+    llmgpu_session_free(s);
+    llmgpu_lora_free(lora);
+}
+
 /** Everything is freed before the session that uses it. */
 static void test_lifetime(struct fixture *f, const char *device, int32_t alone[][N_ANSWER])
 {
@@ -469,6 +492,27 @@ static void test_steps(struct fixture *f, int32_t alone[][N_ANSWER])
     llmgpu_lora_free(lora);
 }
 
+/** Another adapter while a pass is half done: it begins again, with the other from the first layer on. */
+static void test_swap_in_pass(struct fixture *f, int32_t alone[][N_ANSWER])
+{
+    llmgpu_lora *loras[] = {load(f, 0), load(f, 1)};
+    llmgpu_session *s = open_session(f, loras[0], 1);
+    llmgpu_session_stats stats;
+    int32_t found[N_ANSWER];
+    REQUIRE_INT(llmgpu_session_feed(s, prompt, N_PROMPT), ==, 0);
+    for (int i = 0; i < 12; i++)
+        REQUIRE_INT(llmgpu_context_step(f->ctx, 1), >, 0);
+    REQUIRE_INT(llmgpu_session_get_stats(s, &stats, sizeof(stats)), ==, 0);
+    REQUIRE_INT(stats.prompt_submits, >=, 8);
+    REQUIRE_INT(stats.n_computed, ==, 0);
+    REQUIRE_INT(llmgpu_session_set_lora(s, loras[1], 1), ==, 0);
+    take(s, found, N_ANSWER);
+    require_same(found, alone[1], N_ANSWER);
+    llmgpu_session_free(s);
+    llmgpu_lora_free(loras[0]);
+    llmgpu_lora_free(loras[1]);
+}
+
 /** A conversation on a thread of its own. */
 struct talker {
     const struct fixture *f;
@@ -542,9 +586,11 @@ int main(int argc, char **argv)
     test_cuts(&f, alone);
     test_swap(&f);
     test_fork(&f, alone);
+    test_fork_grows(&f);
     test_memory(&f);
     test_info(&f);
     test_steps(&f, alone);
+    test_swap_in_pass(&f, alone);
     test_threads(&f, alone, strcmp(device, "cpu") == 0 ? 20 : 3);
     test_recover(&f, alone);
     test_misuse(&f);
