@@ -320,10 +320,12 @@ static void test_fork(struct fixture *f, int32_t alone[][N_ANSWER])
 
 /** Scoring in a fork takes pages that are not there yet: the engine grows between two looks at the slot's
  * adapter. */
-static void test_fork_grows(struct fixture *f)
+static void test_fork_grows(struct fixture *shared)
 {
+    struct fixture own = *shared, *f = &own; // whose engine has no page too many
     static float expected[N_PROMPT * N_VOCAB_MAX], found[N_PROMPT * N_VOCAB_MAX];
     int32_t tokens[40];
+    own.model = load_model(f->ctx, "llama", false);
     llmgpu_lora *lora = load(f, 0);
     llmgpu_session *s = open_session(f, lora, 1), *fork;
     REQUIRE_INT(llmgpu_session_score(s, prompt, N_PROMPT, NULL, expected), ==, 0);
@@ -339,6 +341,7 @@ static void test_fork_grows(struct fixture *f)
     llmgpu_session_free(fork);
     llmgpu_session_free(s);
     llmgpu_lora_free(lora);
+    llmgpu_model_free(own.model);
 }
 
 /** Everything is freed before the session that uses it. */
