@@ -65,6 +65,23 @@ struct lg_sampler {
     lg_uint end[LG_MAX_END];
 };
 
+/* The adapter of one slot. */
+struct lg_slot_lora {
+    lg_uint seat; /* 0: none; adapter number seat - 1 */
+    float scale;  /* of its owner */
+};
+
+/*
+ * What an adapter adds to one matrix: scale * factor * B (A x). Both are stored with a row of numbers for each rank,
+ * A as it is and B transposed; rows are padded to four numbers.
+ */
+struct lg_lora_pair {
+    lg_uint a_at, b_at; /* where they begin in the weights of their layer, in units of 8 bytes; even */
+    lg_uint rank;       /* 0: nothing is added */
+    lg_uint half_size;  /* 1: float16; 0: float32 */
+    float factor;       /* alpha / rank */
+};
+
 struct lg_plan_push {
     lg_uint n_rules;
 };
@@ -114,6 +131,13 @@ struct lg_matmul_push {
     lg_uint y_stride;  /* elements of a row of y */
     lg_uint row_begin; /* where the view's rows begin in y */
     lg_uint dim;       /* LG_DIM_* that holds the number of rows of x, T */
+};
+
+struct lg_lora_push {
+    lg_uint n_cols;    /* of x (lora_down) or y (lora_up) */
+    lg_uint target;    /* which matrix of the model */
+    lg_uint n_targets; /* pairs of an adapter */
+    lg_uint t_stride;  /* elements of a row of t: the largest rank */
 };
 
 struct lg_add_push {

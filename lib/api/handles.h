@@ -15,6 +15,7 @@
 #define LLMGPU_EXPERIMENTAL
 #endif
 #include "llmgpu/llmgpu.h"
+#include "runtime/save.h"
 #include "runtime/scheduler.h"
 #include "text/stop.h"
 
@@ -40,6 +41,8 @@ struct llmgpu_model {
     struct lg_env env; // of the model; its error is told while it is loaded, with the turn
     struct lg_model *model;
     struct lg_engine engine; // shared by the model's sessions
+    struct lg_state_model identity; // what saved states say of it,
+    _Atomic int identified;         // once this is set
 };
 
 /** An answer as text. */
@@ -58,6 +61,14 @@ struct llmgpu_session {
     struct lg_env env; // its error is the session's
     struct lg_session session;
     struct lg_answer answer;
+    llmgpu_lora *lora; // NULL: none; changed with the turn
+};
+
+struct llmgpu_lora {
+    _Atomic uint32_t refs;
+    llmgpu_model *model;
+    struct lg_lora *lora;
+    uint32_t seat; // of the model's engine
 };
 
 void lg_api_context_ref(llmgpu_context *ctx);
@@ -66,10 +77,16 @@ void lg_api_context_unref(llmgpu_context *ctx);
 void lg_api_model_join(llmgpu_model *model);
 void lg_api_model_ref(llmgpu_model *model);
 void lg_api_model_unref(llmgpu_model *model);
+/** NULL is allowed. */
+void lg_api_lora_ref(llmgpu_lora *lora);
+void lg_api_lora_unref(llmgpu_lora *lora);
 
 /** Parameters of a session of that model, checked. NULL: the defaults. */
 int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const struct lg_model *model,
                           const llmgpu_session_params *from, struct lg_session_params *to);
+
+/** LLMGPU_E_INVALID for a token outside the vocabulary. */
+int lg_api_check_tokens(llmgpu_session *session, const int32_t *tokens, size_t n);
 
 /** Begins another text. */
 void lg_api_answer_reset(llmgpu_session *session);

@@ -11,7 +11,7 @@ static void drop_all(llmgpu_context *ctx)
     for (struct lg_session *s = ctx->sched.sessions; s; s = s->next)
         s->has_slot = false;
     for (llmgpu_model *m = ctx->models; m; m = m->next) {
-        lg_engine_finish(&m->engine);
+        lg_engine_drop(&m->engine);
         lg_model_drop_weights(m->model);
     }
 }
@@ -20,7 +20,7 @@ static int put_all(llmgpu_context *ctx)
 {
     for (llmgpu_model *m = ctx->models; m; m = m->next) {
         LG_TRY(lg_model_put_weights(m->model, ctx->dev));
-        lg_engine_init(&m->engine, &ctx->dev_env, m->model);
+        LG_TRY(lg_engine_revive(&m->engine));
     }
     for (struct lg_session *s = ctx->sched.sessions; s; s = s->next)
         LG_TRY(lg_session_revive(s));

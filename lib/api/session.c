@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/handles.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "api/params.h"
+#include "runtime/state.h"
 #include "util/checked.h"
 #include "util/clock.h"
 
@@ -43,28 +43,12 @@ static int check(struct lg_env *env, bool ok, const char *what, double value, co
     return ok ? 0 : lg_fail(env, LLMGPU_E_INVALID, "%s of %g is not in %s", what, value, range);
 }
 
-static int check_sampler(struct lg_env *env, const llmgpu_sampler_params *p)
-{
-    LG_TRY(check(env, p->temperature >= 0 && p->temperature <= 100, "a temperature", p->temperature,
-                 "0 .. 100"));
-    LG_TRY(check(env, p->top_p > 0 && p->top_p <= 1, "a top-p", p->top_p, "(0, 1]"));
-    LG_TRY(check(env, p->min_p >= 0 && p->min_p <= 1, "a min-p", p->min_p, "0 .. 1"));
-    LG_TRY(check(env, p->repeat_penalty > 0 && p->repeat_penalty <= 100, "a repeat penalty",
-                 p->repeat_penalty, "(0, 100]"));
-    LG_TRY(check(env, fabsf(p->frequency_penalty) <= 100, "a frequency penalty", p->frequency_penalty,
-                 "-100 .. 100"));
-    LG_TRY(check(env, fabsf(p->presence_penalty) <= 100, "a presence penalty", p->presence_penalty,
-                 "-100 .. 100"));
-    return check(env, p->penalty_last_n <= LG_HISTORY, "a penalty window", p->penalty_last_n, "0 .. 256");
-}
-
 /** The sampler of public parameters, checked. */
 static int make_sampler(struct lg_env *env, const llmgpu_sampler_params *from, struct lg_sampler *to)
 {
     llmgpu_sampler_params p = greedy;
     if (from)
         LG_TRY(lg_api_params_in(env, &p, sizeof(p), SAMPLER_LEAST, from));
-    LG_TRY(check_sampler(env, &p));
     *to = (struct lg_sampler){
         .temperature = p.temperature,
         .top_p = p.top_p,
@@ -77,7 +61,7 @@ static int make_sampler(struct lg_env *env, const llmgpu_sampler_params *from, s
         .seed_lo = (uint32_t)p.seed,
         .seed_hi = (uint32_t)(p.seed >> 32),
     };
-    return 0;
+    return lg_sampler_check(env, to);
 }
 
 /** The narrower of two limits; 0 is none. */
@@ -102,12 +86,14 @@ int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const s
     LG_TRY(check(env, p.n_batch >= 1 && p.n_batch <= MAX_BATCH, "a batch", p.n_batch, "1 .. 4096"));
     LG_TRY(check(env, p.tokens_per_submit >= 1 && p.tokens_per_submit <= MAX_TOKENS_PER_SUBMIT,
                  "tokens per submit", p.tokens_per_submit, "1 .. 64"));
+    LG_TRY(check(env, p.n_candidates <= LG_MAX_CANDIDATES, "a number of candidates", p.n_candidates, "0 .. 32"));
     const llmgpu_context_params *all = &ctx->params;
     *to = (struct lg_session_params){
         .n_ctx = n_ctx,
         .n_batch = lg_min_u32(p.n_batch, n_ctx),
-        .tokens_per_submit = p.tokens_per_submit,
+        .tokens_per_submit = p.n_candidates ? 1 : p.tokens_per_submit,
         .ignore_end = p.ignore_end != 0,
+        .n_candidates = lg_min_u32(p.n_candidates, hp->n_vocab),
         .limits =
             {
                 .prompt_tokens = narrower(p.max_prompt_tokens, all->max_prompt_tokens),
@@ -153,6 +139,7 @@ static int finish_create(struct lg_env *env, llmgpu_session *s, int rc, llmgpu_s
 {
     if (rc < 0) {
         memcpy(env->error, s->env.error, sizeof(env->error));
+        lg_api_lora_unref(s->lora);
         lg_free(env, s);
         return rc;
     }
@@ -199,6 +186,8 @@ static int make_fork(struct lg_env *env, llmgpu_session *original, llmgpu_sessio
     s->answer = original->answer;
     s->answer.text = NULL;
     s->answer.cap = 0;
+    lg_api_lora_ref(original->lora);
+    s->lora = original->lora;
     return finish_create(env, s, lg_session_fork(&s->session, &s->env, &original->session), out);
 }
 
@@ -223,6 +212,7 @@ void llmgpu_session_free(llmgpu_session *s)
     if (!s)
         return;
     llmgpu_model *model = s->model;
+    llmgpu_lora *lora = s->lora;
     // Within a callback the turn is this thread's already.
     bool taken = lg_turn_take(&model->ctx->sched.turn, UINT64_MAX) == 0;
     lg_session_finish(&s->session);
@@ -230,6 +220,7 @@ void llmgpu_session_free(llmgpu_session *s)
     if (taken)
         lg_turn_give(&model->ctx->sched.turn);
     lg_free(&model->ctx->env, s);
+    lg_api_lora_unref(lora);
     lg_api_model_unref(model);
 }
 
@@ -246,7 +237,7 @@ static void clear(llmgpu_session *s)
     s->env.error[0] = '\0';
 }
 
-static int check_tokens(llmgpu_session *s, const int32_t *tokens, size_t n)
+int lg_api_check_tokens(llmgpu_session *s, const int32_t *tokens, size_t n)
 {
     uint32_t n_vocab = s->model->model->hp.n_vocab;
     for (size_t i = 0; i < n; i++)
@@ -271,7 +262,7 @@ int llmgpu_session_feed(llmgpu_session *s, const int32_t *tokens, size_t n)
     if (!s || (!tokens && n))
         return LLMGPU_E_INVALID;
     clear(s);
-    LG_TRY(check_tokens(s, tokens, n));
+    LG_TRY(lg_api_check_tokens(s, tokens, n));
     return feed(s, tokens, n);
 }
 
@@ -368,17 +359,6 @@ int llmgpu_session_get_tokens(const llmgpu_session *s, int32_t *tokens, size_t c
     pthread_mutex_unlock(lock);
     *n_tokens = n;
     return n <= capacity ? 0 : LLMGPU_E_RANGE;
-}
-
-int llmgpu_session_score(llmgpu_session *s, const int32_t *tokens, size_t n, float *log_probs, float *logits)
-{
-    if (!s || !tokens || n == 0)
-        return LLMGPU_E_INVALID;
-    clear(s);
-    LG_TRY(check_tokens(s, tokens, n));
-    LG_TRY(lg_api_enter(s->model->ctx, &s->env));
-    int rc = lg_session_score(&s->session, tokens, n, &(struct lg_scores){.log_probs = log_probs, .logits = logits});
-    return lg_api_leave(s->model->ctx, &s->env, rc);
 }
 
 int llmgpu_session_get_stats(const llmgpu_session *s, llmgpu_session_stats *out, size_t size)

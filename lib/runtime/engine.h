@@ -13,6 +13,8 @@
  * is reserved when it is created; when that outgrows what is there, the buffers are made anew and the chains
  * recorded again.
  *
+ * Each may be there twice: without adapters, and with them for sessions that have one (adapters.h).
+ *
  * One pass runs at a time, in pieces (run.h): between two of them it may wait for as long as it likes, and the
  * engine's buffers are its own until it is finished or dropped.
  *
@@ -21,7 +23,7 @@
 #ifndef LG_RUNTIME_ENGINE_H
 #define LG_RUNTIME_ENGINE_H
 
-#include "graph/graph.h"
+#include "runtime/adapters.h"
 
 enum {
     LG_PAGE_SIZE = 32,             // tokens of a key/value page
@@ -40,6 +42,10 @@ struct lg_pass {
     struct lg_program *fine; // the same dispatches, each a slice of its own and measured; made when first needed
     uint64_t longest_ns;     // the longest of them
     uint64_t *fine_ns;       // what each takes; 0: not measured yet
+};
+
+struct lg_passes {
+    struct lg_pass prefill, decode, decode_top, score, embed;
 };
 
 enum lg_run_kind {
@@ -72,7 +78,8 @@ struct lg_engine {
     uint64_t slots;                        // bit i: slot i is taken
     uint16_t *page_refs;                   // [n_pages] tables that a page is in; 0: free
     uint32_t *tables;                      // host's copy of batch.pages: [LG_MAX_SLOTS][max_pages]
-    struct lg_pass prefill, decode, decode_top, score, embed;
+    struct lg_bank bank;
+    struct lg_passes plain, adapted; // the second adds what adapters do
     struct lg_run run;
     uint32_t step_rows; // of a prefill that runs under a budget: so few that one dispatch fits into it
     uint32_t least_rows;  // fewer were tried and made no dispatch shorter
@@ -84,6 +91,10 @@ struct lg_engine {
 void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct lg_model *model);
 /** A zeroed engine is allowed. */
 void lg_engine_finish(struct lg_engine *engine);
+/** Takes everything off the device but remembers which adapters have seats. Twice does no harm. */
+void lg_engine_drop(struct lg_engine *engine);
+/** Begins again after that, on the device where the model's weights are now, with the adapters in their seats. */
+int lg_engine_revive(struct lg_engine *engine);
 
 /** Makes the pool n_pages large, tables max_pages long and passes max_rows high; on failure all is as before. A
  * pass that runs is dropped. */
@@ -96,6 +107,24 @@ uint32_t lg_engine_rows_limit(const struct lg_engine *engine);
 struct lg_sampler *lg_engine_sampler(struct lg_engine *engine, uint32_t slot);
 uint32_t *lg_engine_history(struct lg_engine *engine, uint32_t slot);
 const uint32_t *lg_engine_ring(struct lg_engine *engine, uint32_t slot);
+
+/* ---- adapters */
+
+/** A slot's record of its adapter, which its passes are to have; valid until the engine grows. */
+struct lg_slot_lora *lg_engine_lora(const struct lg_engine *engine, uint32_t slot);
+/** The passes for a slot, with adapters or without as its record says, and the adapters that they are built with. */
+struct lg_passes *lg_engine_passes(struct lg_engine *engine, uint32_t slot);
+const struct lg_adapters *lg_engine_adapters(const struct lg_engine *engine, uint32_t slot);
+
+/**
+ * Puts an adapter on the device, where it stays until its seat is given back; it must outlive that. A pass that runs may
+ * be dropped.
+ *
+ * @return the seat, as lg_bank_add()
+ */
+int lg_engine_seat_lora(struct lg_engine *engine, const struct lg_lora *lora);
+/** Gives a seat back that no session has any more. */
+void lg_engine_unseat_lora(struct lg_engine *engine, uint32_t seat);
 
 /* ---- slots and pages (pages.c) */
 

@@ -31,8 +31,8 @@ static bool has_logits(enum lg_pass_tail tail)
     return tail == LG_TAIL_SAMPLE || tail == LG_TAIL_SAMPLE_TOP || tail == LG_TAIL_SCORE;
 }
 
-static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp, enum lg_pass_tail tail,
-                                 uint32_t T)
+static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp,
+                                 const struct lg_adapters *adapters, enum lg_pass_tail tail, uint32_t T)
 {
     uint64_t C = hp->n_embd, Q = (uint64_t)hp->n_heads * hp->head_dim, KV = (uint64_t)hp->n_kv * hp->head_dim;
     struct lg_acts a = {
@@ -46,6 +46,8 @@ static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp, 
         .up = carve(c, T, hp->n_ff),
         .f = carve(c, T, hp->n_ff),
     };
+    for (int i = 0; i < 2 && adapters; i++)
+        a.lora[i] = carve(c, T, adapters->max_rank);
     if (has_logits(tail)) {
         a.logits = carve(c, T, hp->n_vocab);
         a.best = carve(c, T, 2);
@@ -57,16 +59,17 @@ static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp, 
 }
 
 /** The buffers of a pass and their views. */
-static int make_buffers(struct lg_engine *e, struct lg_pass *pass, enum lg_pass_tail tail, uint32_t T)
+static int make_buffers(struct lg_engine *e, struct lg_pass *pass, const struct lg_adapters *adapters,
+                        enum lg_pass_tail tail, uint32_t T)
 {
     struct carver c = {.align = lg_max_u32(256, e->dev->info.view_align)};
-    carve_acts(&c, &e->model->hp, tail, T);
+    carve_acts(&c, &e->model->hp, adapters, tail, T);
     if (c.overflow)
         return lg_fail(e->env, LLMGPU_E_NOMEM, "the activations of %u rows are too large", T);
     LG_TRY(lg_buffer_create(e->dev, c.used, LG_MEM_DEVICE, &pass->acts));
     c.buf = pass->acts;
     c.used = 0;
-    pass->views = carve_acts(&c, &e->model->hp, tail, T);
+    pass->views = carve_acts(&c, &e->model->hp, adapters, tail, T);
     pass->max_rows = T;
     if (tail != LG_TAIL_SAMPLE_TOP && tail != LG_TAIL_SCORE)
         return 0;
@@ -92,15 +95,16 @@ static void add_tail(struct lg_graph *g, enum lg_pass_tail tail)
     }
 }
 
-static int build(struct lg_engine *e, struct lg_pass *pass, enum lg_phase phase, enum lg_pass_tail tail,
-                 uint32_t T)
+static int build(struct lg_engine *e, struct lg_pass *pass, const struct lg_adapters *adapters,
+                 enum lg_phase phase, enum lg_pass_tail tail, uint32_t T)
 {
-    LG_TRY(make_buffers(e, pass, tail, T));
+    LG_TRY(make_buffers(e, pass, adapters, tail, T));
     lg_chain_init(&pass->chain, e->env, e->dev, e->batch.dims);
     struct lg_graph g = {
         .chain = &pass->chain,
         .model = e->model,
         .batch = &e->batch,
+        .adapters = adapters,
         .acts = pass->views,
         .tune = e->tune,
         .phase = phase,
@@ -110,12 +114,12 @@ static int build(struct lg_engine *e, struct lg_pass *pass, enum lg_phase phase,
     return lg_chain_compile(&pass->chain, false);
 }
 
-int lg_pass_build(struct lg_engine *e, struct lg_pass *pass, enum lg_phase phase, enum lg_pass_tail tail,
-                  uint32_t T)
+int lg_pass_build(struct lg_engine *e, struct lg_pass *pass, const struct lg_adapters *adapters,
+                  enum lg_phase phase, enum lg_pass_tail tail, uint32_t T)
 {
     if (pass->chain.program)
         return 0;
-    int rc = build(e, pass, phase, tail, T);
+    int rc = build(e, pass, adapters, phase, tail, T);
     if (rc < 0)
         lg_pass_finish(pass);
     return rc;

@@ -37,7 +37,7 @@ void lg_run_prefill(struct lg_engine *e, uint32_t slot, const int32_t *tokens, u
 {
     lg_batch_write(e, slot, tokens, n, pos);
     lg_batch_dims(e, n, 0, 0, 0, 0);
-    e->run = (struct lg_run){.kind = LG_RUN_PREFILL, .pass = &e->prefill, .rows = n, .repeat = 1};
+    e->run = (struct lg_run){.kind = LG_RUN_PREFILL, .pass = &lg_engine_passes(e, slot)->prefill, .rows = n, .repeat = 1};
 }
 
 void lg_run_decode(struct lg_engine *e, struct lg_pass *pass, uint32_t slot, int32_t token, uint32_t pos, uint32_t repeat)
@@ -265,7 +265,7 @@ int lg_run_warm_up(struct lg_engine *e, struct lg_pass *decode, uint32_t slot, u
         lg_run_decode(e, decode, slot, 0, pos, 1);
         LG_TRY(run_through(e));
         if (round == 0) {
-            forget_times(&e->prefill);
+            forget_times(&lg_engine_passes(e, slot)->prefill);
             forget_times(decode);
         }
     }

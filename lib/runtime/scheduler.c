@@ -77,9 +77,11 @@ static bool still_wanted(const struct lg_run *run)
                                       : lg_session_wants_prefill(s);
 }
 
+/** Of a session whose slot's record is written. */
 static struct lg_pass *decode_pass(const struct lg_session *s)
 {
-    return s->params.n_candidates ? &s->engine->decode_top : &s->engine->decode;
+    struct lg_passes *passes = lg_engine_passes(s->engine, s->slot);
+    return s->params.n_candidates ? &passes->decode_top : &passes->decode;
 }
 
 /** Makes what a pass needs ready: its own pages, and the pass. It takes long when something has to be recorded. */
@@ -89,9 +91,13 @@ static int prepare(struct lg_session *s, enum lg_run_kind kind, uint32_t first, 
     if (s->sched->dev->lost)
         return lg_fail(s->sched->env, s->sched->dev->lost, "the device is lost until the context is recovered");
     LG_TRY(lg_engine_own_pages(e, s->slot, first, n));
+    *lg_engine_lora(e, s->slot) = s->lora;
+    const struct lg_adapters *adapters = lg_engine_adapters(e, s->slot);
     if (kind == LG_RUN_PREFILL)
-        return lg_pass_build(e, &e->prefill, LG_PREFILL, LG_TAIL_NONE, e->batch.max_rows);
-    return lg_pass_build(e, decode_pass(s), LG_DECODE, s->params.n_candidates ? LG_TAIL_SAMPLE_TOP : LG_TAIL_SAMPLE, 1);
+        return lg_pass_build(e, &lg_engine_passes(e, s->slot)->prefill, adapters, LG_PREFILL, LG_TAIL_NONE,
+                             e->batch.max_rows);
+    return lg_pass_build(e, decode_pass(s), adapters, LG_DECODE,
+                         s->params.n_candidates ? LG_TAIL_SAMPLE_TOP : LG_TAIL_SAMPLE, 1);
 }
 
 /** What a session's next pass is. */
@@ -195,15 +201,15 @@ static int advance(struct lg_scheduler *sched, struct lg_engine *e, const struct
     }
     uint64_t begin_ns = lg_now_ns(), submits = sched->dev->stats.submits;
     enum lg_run_kind kind = run->kind;
-    atomic_store(&s->running, 1);
+    sched->dev->stop = &s->cancelled;
     int rc = lg_run_advance(e, room);
-    atomic_store(&s->running, 0);
+    sched->dev->stop = NULL;
     pthread_mutex_lock(&sched->lock);
     count(s, kind, lg_now_ns() - begin_ns, sched->dev->stats.submits - submits);
     if (rc == LG_RUN_FINISHED) {
         finish(s, run);
         sched->slice_ns = run->fine ? run->pass->longest_ns : sched->slice_ns;
-    } else if (rc < 0 && rc != LLMGPU_E_CANCELLED) // cancelled: its own next call says so, or it begins again
+    } else if (rc < 0 && rc != LLMGPU_E_CANCELLED) // its own next call says that it was cancelled
         lg_session_set_failure(s, rc, sched->env->error);
     if (rc == LG_RUN_FINISHED || rc < 0)
         lg_run_drop(e);
@@ -320,10 +326,9 @@ int lg_scheduler_warm_up(struct lg_scheduler *sched, struct lg_session *s)
     uint32_t rows = lg_min_u32(lg_run_first_rows(s->engine), s->params.n_ctx - n_past);
     LG_TRY(prepare(s, LG_RUN_PREFILL, n_past, rows));
     LG_TRY(prepare(s, LG_RUN_DECODE, n_past, 1));
-    atomic_store(&s->running, 1);
+    sched->dev->stop = &s->cancelled;
     int rc = lg_run_warm_up(s->engine, decode_pass(s), s->slot, n_past, rows);
-    atomic_store(&s->running, 0);
-    return rc;
+    return lg_session_end_work(s, rc);
 }
 
 /* ---- waiting */

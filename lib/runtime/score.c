@@ -18,19 +18,18 @@ uint32_t lg_engine_score_rows(const struct lg_engine *e)
 }
 
 /** A whole pass, in submissions short enough to be stopped between. */
-static int run_all(struct lg_session *s, struct lg_pass *pass, uint64_t until_ns)
+static int run_all(struct lg_session *s, struct lg_pass *pass)
 {
-    struct lg_engine *e = s->engine;
     uint32_t n_slices = pass->chain.program->n_slices, n;
+    uint64_t ns = 0;
     for (uint32_t first = 0; first < n_slices; first += n) {
-        if (atomic_load(&s->cancelled))
-            return lg_fail(e->env, LLMGPU_E_CANCELLED, "cancelled");
-        if (lg_now_ns() >= until_ns)
-            return lg_fail(e->env, LLMGPU_E_TIMEOUT, "the session's deadline has passed");
+        LG_TRY(lg_session_go_on(s, ns));
+        uint64_t begin = lg_now_ns();
         n = lg_run_slices(pass, n_slices - first);
-        LG_TRY(lg_run_submit(e, pass, first, n, 1));
+        LG_TRY(lg_run_submit(s->engine, pass, first, n, 1));
+        ns = lg_now_ns() - begin;
     }
-    return 0;
+    return lg_session_go_on(s, ns);
 }
 
 /** Some of a text's tokens, which go through one pass. */
@@ -38,7 +37,6 @@ struct part {
     const int32_t *tokens; // of the whole text
     uint32_t n_all;
     uint32_t first, n;
-    uint64_t until_ns; // moment of lg_now_ns()
 };
 
 typedef int part_fn(struct lg_session *s, const struct part *part, void *user);
@@ -47,16 +45,19 @@ typedef int part_fn(struct lg_session *s, const struct part *part, void *user);
 static int for_parts(struct lg_session *s, const int32_t *tokens, size_t n, uint32_t max_rows, part_fn *fn, void *user)
 {
     struct part part = {.tokens = tokens, .n_all = (uint32_t)n};
-    LG_TRY(lg_session_begin_text(s, n, &part.until_ns));
-    while (part.first < n) {
+    LG_TRY(lg_session_begin_text(s, n));
+    for (; part.first < n; part.first += part.n) {
         part.n = lg_min_u32(max_rows, part.n_all - part.first);
-        int rc = fn(s, &part, user);
-        if (rc == LLMGPU_E_CANCELLED && !atomic_load(&s->cancelled))
-            continue; // the device was stopped for another session
-        LG_TRY(rc);
-        part.first += part.n;
+        LG_TRY(fn(s, &part, user));
     }
     return 0;
+}
+
+/** The session's passes, as its adapter asks for them. */
+static struct lg_passes *passes_of(struct lg_session *s)
+{
+    *lg_engine_lora(s->engine, s->slot) = s->lora;
+    return lg_engine_passes(s->engine, s->slot);
 }
 
 /** Makes ready what a part's pass needs. */
@@ -65,7 +66,7 @@ static int prepare(struct lg_session *s, const struct part *part, struct lg_pass
 {
     struct lg_engine *e = s->engine;
     LG_TRY(lg_engine_own_pages(e, s->slot, part->first, part->n));
-    LG_TRY(lg_pass_build(e, pass, LG_PREFILL, tail, max_rows));
+    LG_TRY(lg_pass_build(e, pass, lg_engine_adapters(e, s->slot), LG_PREFILL, tail, max_rows));
     lg_run_drop(e); // whose pass it was begins it again
     lg_batch_write(e, s->slot, part->tokens + part->first, part->n, part->first);
     return 0;
@@ -86,31 +87,32 @@ static int score_part(struct lg_session *s, const struct part *part, void *user)
 {
     const struct lg_scores *out = user;
     struct lg_engine *e = s->engine;
+    struct lg_pass *pass = &passes_of(s)->score;
     uint32_t n = part->n, first = part->first, n_vocab = e->model->hp.n_vocab, n_targets = 0;
-    LG_TRY(prepare(s, part, &e->score, LG_TAIL_SCORE, lg_engine_score_rows(e)));
+    LG_TRY(prepare(s, part, pass, LG_TAIL_SCORE, lg_engine_score_rows(e)));
     if (out->log_probs)
         n_targets = first + n == part->n_all ? n - 1 : n; // nothing comes after the last token
     lg_batch_dims(e, n, n, 0, n_targets, out->top ? n : 0);
     if (n_targets)
         memcpy(e->batch.targets->map, part->tokens + first + 1, n_targets * sizeof(*part->tokens));
-    LG_TRY(run_all(s, &e->score, part->until_ns));
-    struct lg_view v = e->score.views.log_probs;
+    LG_TRY(run_all(s, pass));
+    struct lg_view v = pass->views.log_probs;
     v.size = n_targets * sizeof(float);
     if (n_targets)
         LG_TRY(lg_download(e->dev, v, out->log_probs + first));
-    v = e->score.views.logits;
+    v = pass->views.logits;
     v.size = (uint64_t)n * n_vocab * sizeof(float);
     if (out->logits)
         LG_TRY(lg_download(e->dev, v, out->logits + (size_t)first * n_vocab));
     if (out->top)
-        read_top(&e->score, n, out->n_top, out->top + (size_t)first * out->n_top);
+        read_top(pass, n, out->n_top, out->top + (size_t)first * out->n_top);
     return 0;
 }
 
 int lg_session_score(struct lg_session *s, const int32_t *tokens, size_t n, const struct lg_scores *out)
 {
     int rc = for_parts(s, tokens, n, lg_engine_score_rows(s->engine), score_part, (void *)out);
-    return lg_session_end_text(s, rc);
+    return lg_session_end_work(s, rc);
 }
 
 /* ---- embeddings */
@@ -120,13 +122,14 @@ struct embedding {
     float *out;
     float *rows; // of a part, when they are pooled
     double *sum; // for the mean
+    struct lg_pass *pass; // that ran last
 };
 
 /** Rows [first, first + n) of a part's hidden states. */
-static int read_rows(const struct lg_engine *e, uint32_t first, uint32_t n, float *out)
+static int read_rows(const struct lg_engine *e, const struct lg_pass *pass, uint32_t first, uint32_t n, float *out)
 {
     uint64_t row = e->model->hp.n_embd * sizeof(float);
-    struct lg_view v = e->embed.views.h;
+    struct lg_view v = pass->views.h;
     v.offset += first * row;
     v.size = n * row;
     return lg_download(e->dev, v, out);
@@ -135,7 +138,7 @@ static int read_rows(const struct lg_engine *e, uint32_t first, uint32_t n, floa
 static int add_rows(const struct lg_engine *e, uint32_t n, struct embedding *m)
 {
     uint32_t C = e->model->hp.n_embd;
-    LG_TRY(read_rows(e, 0, n, m->rows));
+    LG_TRY(read_rows(e, m->pass, 0, n, m->rows));
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t c = 0; c < C; c++)
             m->sum[c] += m->rows[(size_t)i * C + c];
@@ -146,15 +149,16 @@ static int embed_part(struct lg_session *s, const struct part *part, void *user)
 {
     struct embedding *m = user;
     struct lg_engine *e = s->engine;
-    LG_TRY(prepare(s, part, &e->embed, LG_TAIL_EMBED, e->batch.max_rows));
+    m->pass = &passes_of(s)->embed;
+    LG_TRY(prepare(s, part, m->pass, LG_TAIL_EMBED, e->batch.max_rows));
     lg_batch_dims(e, part->n, part->n, 0, 0, 0);
-    LG_TRY(run_all(s, &e->embed, part->until_ns));
+    LG_TRY(run_all(s, m->pass));
     bool first = part->first == 0, last = part->first + part->n == part->n_all;
     switch (m->pooling) {
-    case LLMGPU_POOLING_NONE: return read_rows(e, 0, part->n, m->out + (size_t)part->first * e->model->hp.n_embd);
+    case LLMGPU_POOLING_NONE: return read_rows(e, m->pass, 0, part->n, m->out + (size_t)part->first * e->model->hp.n_embd);
     case LLMGPU_POOLING_MEAN: return add_rows(e, part->n, m);
-    case LLMGPU_POOLING_CLS: return first ? read_rows(e, 0, 1, m->out) : 0;
-    case LLMGPU_POOLING_LAST: return last ? read_rows(e, part->n - 1, 1, m->out) : 0;
+    case LLMGPU_POOLING_CLS: return first ? read_rows(e, m->pass, 0, 1, m->out) : 0;
+    case LLMGPU_POOLING_LAST: return last ? read_rows(e, m->pass, part->n - 1, 1, m->out) : 0;
     }
     return 0;
 }
@@ -198,5 +202,5 @@ int lg_session_embed(struct lg_session *s, const int32_t *tokens, size_t n, enum
     lg_free(s->env, m.rows);
     for (size_t i = 0; rc == 0 && normalize && i < (pooling == LLMGPU_POOLING_NONE ? n : 1); i++)
         scale_to_1(out + i * C, C);
-    return lg_session_end_text(s, rc);
+    return lg_session_end_work(s, rc);
 }

@@ -9,6 +9,7 @@
 
 #include "runtime/run.h"
 #include "runtime/scheduler.h"
+#include "runtime/state.h"
 #include "util/checked.h"
 #include "util/clock.h"
 
@@ -110,6 +111,7 @@ int lg_session_fork(struct lg_session *s, struct lg_env *env, struct lg_session 
     s->remaining = original->remaining;
     s->n_prompt = original->n_prompt;
     s->n_generated = original->n_generated - (original->n_tokens - original->n_visible);
+    s->lora = original->lora;
     s->n_stop_tokens = original->n_stop_tokens;
     memcpy(s->stop_tokens, original->stop_tokens, sizeof(s->stop_tokens));
     memcpy(s->tokens, original->tokens, s->n_tokens * sizeof(*s->tokens));
@@ -211,10 +213,14 @@ static bool generated_all(const struct lg_session *s)
     return s->params.limits.generated_tokens && s->n_generated >= s->params.limits.generated_tokens;
 }
 
+static bool past_deadline(const struct lg_session *s)
+{
+    return s->deadline_ns != UINT64_MAX && lg_now_ns() >= s->deadline_ns;
+}
+
 static bool may_work(const struct lg_session *s)
 {
-    return !atomic_load(&s->cancelled) && !s->failure && s->n_tokens > 0 && !out_of_time(s) &&
-           (s->deadline_ns == UINT64_MAX || lg_now_ns() < s->deadline_ns);
+    return !atomic_load(&s->cancelled) && !s->failure && s->n_tokens > 0 && !out_of_time(s) && !past_deadline(s);
 }
 
 bool lg_session_wants_prefill(const struct lg_session *s)
@@ -251,7 +257,7 @@ int lg_session_look(const struct lg_session *s)
         return LLMGPU_E_INVALID;
     if (s->closed || s->remaining == 0)
         return LLMGPU_DONE;
-    if (s->deadline_ns != UINT64_MAX && lg_now_ns() >= s->deadline_ns)
+    if (past_deadline(s))
         return LLMGPU_E_TIMEOUT;
     if (s->n_tokens > s->params.n_ctx)
         return LLMGPU_E_CONTEXT_FULL;
@@ -279,7 +285,7 @@ int lg_session_feed(struct lg_session *s, const int32_t *tokens, size_t n)
     const struct lg_limits *limits = &s->params.limits;
     lock(s);
     int rc = take_cancel(s);
-    if (rc == 0 && s->deadline_ns != UINT64_MAX && lg_now_ns() >= s->deadline_ns)
+    if (rc == 0 && past_deadline(s))
         rc = tell(s, LLMGPU_E_TIMEOUT);
     if (rc == 0 && n > 0 && (s->n_visible > s->params.n_ctx || n > s->params.n_ctx - s->n_visible))
         rc = lg_fail(s->env, LLMGPU_E_CONTEXT_FULL, "%zu tokens do not fit: %u of the context's %u are taken", n,
@@ -373,13 +379,84 @@ int lg_session_rewind(struct lg_session *s, uint32_t n)
     return unlock(s, rc);
 }
 
-void lg_session_set_computed(struct lg_session *s, uint32_t n)
+/* ---- restoring */
+
+static int check_replace(struct lg_session *s, const struct lg_state *state)
+{
+    const struct lg_limits *limits = &s->params.limits;
+    uint32_t n_prefix = state->n_prefix;
+    LG_TRY(take_cancel(s));
+    if (n_prefix > s->n_visible || lg_state_hash(s->tokens, n_prefix) != state->prefix_hash)
+        return lg_fail(s->env, LLMGPU_E_INVALID, "the saved state goes on from %u tokens that the session does not "
+                       "begin with", n_prefix);
+    if (n_prefix > s->params.n_ctx + 1 || state->n_tokens > s->params.n_ctx + 1 - n_prefix)
+        return lg_fail(s->env, LLMGPU_E_CONTEXT_FULL, "a saved state of %llu tokens does not fit into a context of %u",
+                       (unsigned long long)n_prefix + state->n_tokens, s->params.n_ctx);
+    if (limits->prompt_tokens && state->n_prompt > limits->prompt_tokens)
+        return lg_fail(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %u are in the saved state, more than %u",
+                       state->n_prompt, limits->prompt_tokens);
+    if (limits->generated_tokens && state->n_generated > limits->generated_tokens)
+        return lg_fail(s->env, LLMGPU_E_LIMIT, "limit max_generated_tokens: %u are in the saved state, more than %u",
+                       state->n_generated, limits->generated_tokens);
+    return 0;
+}
+
+int lg_session_can_replace(struct lg_session *s, const struct lg_state *state, uint32_t *n_past)
 {
     lock(s);
-    s->n_past = n;
+    int rc = check_replace(s, state);
+    *n_past = s->n_past;
+    return unlock(s, rc);
+}
+
+void lg_session_lose_computed(struct lg_session *s, uint32_t n)
+{
+    lock(s);
+    s->n_past = lg_min_u32(s->n_past, n);
     s->epoch++;
     s->inputs++;
     unlock(s, 0);
+}
+
+/** Notes of the tokens from `at` on how they are computed. */
+static void set_runs(struct lg_session *s, uint32_t at, const struct lg_state *state)
+{
+    for (uint32_t i = 0, run; i < state->n_runs; i++, at += run) {
+        memcpy(&run, (const uint8_t *)state->runs + i * sizeof(run), sizeof(run));
+        memset(s->decoded + at, i % 2, run);
+    }
+}
+
+static void replace(struct lg_session *s, const struct lg_state *state, uint32_t n_past)
+{
+    uint32_t n_prefix = state->n_prefix, n = n_prefix + state->n_tokens;
+    if (n < s->n_tokens)
+        memset(s->decoded + n, 0, s->n_tokens - n);
+    n_past = lg_max_u32(n_past, lg_min_u32(s->n_past, n_prefix));
+    memcpy(s->tokens + n_prefix, state->tokens, state->n_tokens * sizeof(*s->tokens));
+    set_runs(s, n_prefix, state);
+    s->n_tokens = s->n_visible = n;
+    s->n_past = n ? lg_min_u32(n_past, n - 1) : 0;
+    if (n)
+        s->decoded[n - 1] = 0;
+    s->closed = state->ended;
+    s->failure = 0;
+    s->given.known = false;
+    s->n_prompt = state->n_prompt;
+    s->n_generated = state->n_generated;
+    s->params.sampler = state->sampler;
+    set_end_tokens(s);
+    s->epoch++;
+    s->inputs++;
+}
+
+int lg_session_replace(struct lg_session *s, const struct lg_state *state, uint32_t n_past)
+{
+    lock(s);
+    int rc = check_replace(s, state);
+    if (rc == 0)
+        replace(s, state, n_past);
+    return unlock(s, rc);
 }
 
 /* ---- settings */
@@ -391,6 +468,17 @@ int lg_session_set_sampler(struct lg_session *s, const struct lg_sampler *sample
     s->params.sampler = *sampler;
     set_end_tokens(s);
     return unlock(s, 0);
+}
+
+void lg_session_set_lora(struct lg_session *s, uint32_t seat, float scale)
+{
+    lock(s);
+    if (s->lora.seat != seat || s->lora.scale != scale) {
+        drop_unread(s);
+        s->epoch++; // what is being computed begins again
+        s->lora = (struct lg_slot_lora){seat, scale};
+    }
+    unlock(s, 0);
 }
 
 int lg_session_set_remaining(struct lg_session *s, uint32_t n)
@@ -462,8 +550,6 @@ int lg_session_fd(struct lg_session *s)
 void lg_session_cancel(struct lg_session *s)
 {
     atomic_store(&s->cancelled, 1);
-    if (atomic_load(&s->running))
-        lg_device_cancel(s->engine->dev);
     int fd = s->fd;
     if (fd >= 0)
         set_readable(fd, true);
@@ -517,7 +603,7 @@ static bool ends_answer(const struct lg_session *s, int32_t token)
 /** What the pass that sampled a token has told of it. */
 static void read_choice(struct lg_session *s)
 {
-    const struct lg_candidate *told = s->engine->decode_top.top->map;
+    const struct lg_candidate *told = lg_engine_passes(s->engine, s->slot)->decode_top.top->map;
     s->sampled = (struct lg_choice){.known = true, .chosen = told[LG_MAX_CANDIDATES]};
     memcpy(s->sampled.top, told, s->params.n_candidates * sizeof(*told));
 }
@@ -538,7 +624,7 @@ void lg_session_take_samples(struct lg_session *s)
 
 /* ---- texts */
 
-int lg_session_begin_text(struct lg_session *s, size_t n, uint64_t *until_ns)
+int lg_session_begin_text(struct lg_session *s, size_t n)
 {
     uint32_t limit = s->params.limits.prompt_tokens;
     lg_session_reset(s);
@@ -548,16 +634,31 @@ int lg_session_begin_text(struct lg_session *s, size_t n, uint64_t *until_ns)
         rc = lg_fail(s->env, LLMGPU_E_CONTEXT_FULL, "%zu tokens do not fit into a context of %u", n, s->params.n_ctx);
     if (rc == 0 && limit && n > limit)
         rc = lg_fail(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %zu tokens are more than %u", n, limit);
-    atomic_store(&s->running, rc == 0);
-    *until_ns = s->deadline_ns;
+    s->sched->dev->stop = &s->cancelled;
     return unlock(s, rc);
 }
 
-int lg_session_end_text(struct lg_session *s, int rc)
+int lg_session_go_on(struct lg_session *s, uint64_t ns)
 {
-    atomic_store(&s->running, 0);
+    lock(s);
+    s->prompt_ns += ns;
+    s->prompt_submits += ns > 0;
+    int rc = 0;
+    if (atomic_load(&s->cancelled))
+        rc = lg_fail(s->env, LLMGPU_E_CANCELLED, "cancelled");
+    else if (past_deadline(s))
+        rc = tell(s, LLMGPU_E_TIMEOUT);
+    else if (out_of_time(s))
+        rc = tell(s, LLMGPU_E_LIMIT);
+    return unlock(s, rc);
+}
+
+int lg_session_end_work(struct lg_session *s, int rc)
+{
+    s->sched->dev->stop = NULL;
     if (rc != LLMGPU_E_CANCELLED)
         return rc;
     lock(s);
-    return unlock(s, take_cancel(s));
+    take_cancel(s);
+    return unlock(s, rc);
 }

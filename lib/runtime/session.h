@@ -54,6 +54,7 @@ struct lg_session {
     struct lg_session *next, **link; // in the scheduler's list
     uint32_t slot;                   // of the engine; changed with the turn only
     bool has_slot;
+    struct lg_slot_lora lora; // its adapter; changed with both the turn and the lock
 
     int32_t *tokens;  // [n_ctx + 1]
     uint8_t *decoded; // [n_ctx + 1], 1: a decode pass computed the token; 0 also where nothing did yet
@@ -68,7 +69,6 @@ struct lg_session {
     int failure; // of work in the background, until it is told
     char failure_text[sizeof(((struct lg_env *)0)->error)];
     _Atomic int cancelled; // a request to stop that was not answered yet
-    _Atomic int running;   // a pass of it is on the device
     uint64_t deadline_ns;  // moment of lg_now_ns(); UINT64_MAX: none
     _Atomic int fd;        // readable while there is something to tell; -1: not asked for
     bool ready;            // there is something to tell
@@ -100,6 +100,8 @@ int lg_session_next(struct lg_session *s, int32_t *token);
 int lg_session_settle(struct lg_session *s);
 int lg_session_rewind(struct lg_session *s, uint32_t n);
 int lg_session_set_sampler(struct lg_session *s, const struct lg_sampler *sampler);
+/** Seat 0: none. Needs the turn. */
+void lg_session_set_lora(struct lg_session *s, uint32_t seat, float scale);
 int lg_session_set_remaining(struct lg_session *s, uint32_t n);
 int lg_session_add_stop_token(struct lg_session *s, int32_t token);
 void lg_session_clear_stop_tokens(struct lg_session *s);
@@ -110,9 +112,20 @@ int lg_session_fd(struct lg_session *s);
 void lg_session_cancel(struct lg_session *s);
 /** Ends the answer here: what was sampled behind the tokens that were given is forgotten. */
 void lg_session_close(struct lg_session *s);
-/** Makes the first n tokens count as computed, the caller having put their keys and values into the cache; n is less
- * than the number of tokens. Needs the turn. */
-void lg_session_set_computed(struct lg_session *s, uint32_t n);
+
+/* ---- for restoring (save.c) */
+
+struct lg_state;
+
+/** 0 when a saved state can take the conversation's place, or why it cannot. `n_past`: tokens computed now. */
+int lg_session_can_replace(struct lg_session *s, const struct lg_state *state, uint32_t *n_past);
+/** Makes at most the first n tokens count as computed. */
+void lg_session_lose_computed(struct lg_session *s, uint32_t n);
+/**
+ * Puts the state in the conversation's place; also asks again whether it can. Of its tokens n_past count as computed, the
+ * caller having put their keys and values into the cache, and those of the prefix in any case as far as they are.
+ */
+int lg_session_replace(struct lg_session *s, const struct lg_state *state, uint32_t n_past);
 
 /* ---- passes whose results the host reads (score.c); each blocks, needs the turn, and resets the session */
 
@@ -128,9 +141,12 @@ int lg_session_score(struct lg_session *s, const int32_t *tokens, size_t n, cons
 /** As llmgpu_session_embed(). */
 int lg_session_embed(struct lg_session *s, const int32_t *tokens, size_t n, enum llmgpu_pooling pooling, bool normalize,
                      float *out);
-/** The beginning and the end of such a call. `until_ns`: the moment at which it has to end. */
-int lg_session_begin_text(struct lg_session *s, size_t n, uint64_t *until_ns);
-int lg_session_end_text(struct lg_session *s, int rc);
+/** Begins such a call. */
+int lg_session_begin_text(struct lg_session *s, size_t n);
+/** Counts nanoseconds of its work. 0 when there may be more of it, or why not. */
+int lg_session_go_on(struct lg_session *s, uint64_t ns);
+/** Ends work that is not the scheduler's: a request to stop that ended it is answered. Returns rc. */
+int lg_session_end_work(struct lg_session *s, int rc);
 
 /* ---- for the scheduler, which holds its lock */
 
