@@ -201,15 +201,15 @@ static int advance(struct lg_scheduler *sched, struct lg_engine *e, const struct
     }
     uint64_t begin_ns = lg_now_ns(), submits = sched->dev->stats.submits;
     enum lg_run_kind kind = run->kind;
-    atomic_store(&s->running, 1);
+    sched->dev->stop = &s->cancelled;
     int rc = lg_run_advance(e, room);
-    atomic_store(&s->running, 0);
+    sched->dev->stop = NULL;
     pthread_mutex_lock(&sched->lock);
     count(s, kind, lg_now_ns() - begin_ns, sched->dev->stats.submits - submits);
     if (rc == LG_RUN_FINISHED) {
         finish(s, run);
         sched->slice_ns = run->fine ? run->pass->longest_ns : sched->slice_ns;
-    } else if (rc < 0 && rc != LLMGPU_E_CANCELLED) // cancelled: its own next call says so, or it begins again
+    } else if (rc < 0 && rc != LLMGPU_E_CANCELLED) // its own next call says that it was cancelled
         lg_session_set_failure(s, rc, sched->env->error);
     if (rc == LG_RUN_FINISHED || rc < 0)
         lg_run_drop(e);
@@ -326,10 +326,9 @@ int lg_scheduler_warm_up(struct lg_scheduler *sched, struct lg_session *s)
     uint32_t rows = lg_min_u32(lg_run_first_rows(s->engine), s->params.n_ctx - n_past);
     LG_TRY(prepare(s, LG_RUN_PREFILL, n_past, rows));
     LG_TRY(prepare(s, LG_RUN_DECODE, n_past, 1));
-    atomic_store(&s->running, 1);
+    sched->dev->stop = &s->cancelled;
     int rc = lg_run_warm_up(s->engine, decode_pass(s), s->slot, n_past, rows);
-    atomic_store(&s->running, 0);
-    return rc;
+    return lg_session_end_work(s, rc);
 }
 
 /* ---- waiting */

@@ -213,10 +213,14 @@ static bool generated_all(const struct lg_session *s)
     return s->params.limits.generated_tokens && s->n_generated >= s->params.limits.generated_tokens;
 }
 
+static bool past_deadline(const struct lg_session *s)
+{
+    return s->deadline_ns != UINT64_MAX && lg_now_ns() >= s->deadline_ns;
+}
+
 static bool may_work(const struct lg_session *s)
 {
-    return !atomic_load(&s->cancelled) && !s->failure && s->n_tokens > 0 && !out_of_time(s) &&
-           (s->deadline_ns == UINT64_MAX || lg_now_ns() < s->deadline_ns);
+    return !atomic_load(&s->cancelled) && !s->failure && s->n_tokens > 0 && !out_of_time(s) && !past_deadline(s);
 }
 
 bool lg_session_wants_prefill(const struct lg_session *s)
@@ -253,7 +257,7 @@ int lg_session_look(const struct lg_session *s)
         return LLMGPU_E_INVALID;
     if (s->closed || s->remaining == 0)
         return LLMGPU_DONE;
-    if (s->deadline_ns != UINT64_MAX && lg_now_ns() >= s->deadline_ns)
+    if (past_deadline(s))
         return LLMGPU_E_TIMEOUT;
     if (s->n_tokens > s->params.n_ctx)
         return LLMGPU_E_CONTEXT_FULL;
@@ -281,7 +285,7 @@ int lg_session_feed(struct lg_session *s, const int32_t *tokens, size_t n)
     const struct lg_limits *limits = &s->params.limits;
     lock(s);
     int rc = take_cancel(s);
-    if (rc == 0 && s->deadline_ns != UINT64_MAX && lg_now_ns() >= s->deadline_ns)
+    if (rc == 0 && past_deadline(s))
         rc = tell(s, LLMGPU_E_TIMEOUT);
     if (rc == 0 && n > 0 && (s->n_visible > s->params.n_ctx || n > s->params.n_ctx - s->n_visible))
         rc = lg_fail(s->env, LLMGPU_E_CONTEXT_FULL, "%zu tokens do not fit: %u of the context's %u are taken", n,
@@ -546,8 +550,6 @@ int lg_session_fd(struct lg_session *s)
 void lg_session_cancel(struct lg_session *s)
 {
     atomic_store(&s->cancelled, 1);
-    if (atomic_load(&s->running))
-        lg_device_cancel(s->engine->dev);
     int fd = s->fd;
     if (fd >= 0)
         set_readable(fd, true);
@@ -622,7 +624,7 @@ void lg_session_take_samples(struct lg_session *s)
 
 /* ---- texts */
 
-int lg_session_begin_text(struct lg_session *s, size_t n, uint64_t *until_ns)
+int lg_session_begin_text(struct lg_session *s, size_t n)
 {
     uint32_t limit = s->params.limits.prompt_tokens;
     lg_session_reset(s);
@@ -632,16 +634,31 @@ int lg_session_begin_text(struct lg_session *s, size_t n, uint64_t *until_ns)
         rc = lg_fail(s->env, LLMGPU_E_CONTEXT_FULL, "%zu tokens do not fit into a context of %u", n, s->params.n_ctx);
     if (rc == 0 && limit && n > limit)
         rc = lg_fail(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %zu tokens are more than %u", n, limit);
-    atomic_store(&s->running, rc == 0);
-    *until_ns = s->deadline_ns;
+    s->sched->dev->stop = &s->cancelled;
     return unlock(s, rc);
 }
 
-int lg_session_end_text(struct lg_session *s, int rc)
+int lg_session_go_on(struct lg_session *s, uint64_t ns)
 {
-    atomic_store(&s->running, 0);
+    lock(s);
+    s->prompt_ns += ns;
+    s->prompt_submits += ns > 0;
+    int rc = 0;
+    if (atomic_load(&s->cancelled))
+        rc = lg_fail(s->env, LLMGPU_E_CANCELLED, "cancelled");
+    else if (past_deadline(s))
+        rc = tell(s, LLMGPU_E_TIMEOUT);
+    else if (out_of_time(s))
+        rc = tell(s, LLMGPU_E_LIMIT);
+    return unlock(s, rc);
+}
+
+int lg_session_end_work(struct lg_session *s, int rc)
+{
+    s->sched->dev->stop = NULL;
     if (rc != LLMGPU_E_CANCELLED)
         return rc;
     lock(s);
-    return unlock(s, take_cancel(s));
+    take_cancel(s);
+    return unlock(s, rc);
 }

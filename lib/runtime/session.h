@@ -69,7 +69,6 @@ struct lg_session {
     int failure; // of work in the background, until it is told
     char failure_text[sizeof(((struct lg_env *)0)->error)];
     _Atomic int cancelled; // a request to stop that was not answered yet
-    _Atomic int running;   // a pass of it is on the device
     uint64_t deadline_ns;  // moment of lg_now_ns(); UINT64_MAX: none
     _Atomic int fd;        // readable while there is something to tell; -1: not asked for
     bool ready;            // there is something to tell
@@ -142,9 +141,12 @@ int lg_session_score(struct lg_session *s, const int32_t *tokens, size_t n, cons
 /** As llmgpu_session_embed(). */
 int lg_session_embed(struct lg_session *s, const int32_t *tokens, size_t n, enum llmgpu_pooling pooling, bool normalize,
                      float *out);
-/** The beginning and the end of such a call. `until_ns`: the moment at which it has to end. */
-int lg_session_begin_text(struct lg_session *s, size_t n, uint64_t *until_ns);
-int lg_session_end_text(struct lg_session *s, int rc);
+/** Begins such a call. */
+int lg_session_begin_text(struct lg_session *s, size_t n);
+/** Counts nanoseconds of its work. 0 when there may be more of it, or why not. */
+int lg_session_go_on(struct lg_session *s, uint64_t ns);
+/** Ends work that is not the scheduler's: a request to stop that ended it is answered. Returns rc. */
+int lg_session_end_work(struct lg_session *s, int rc);
 
 /* ---- for the scheduler, which holds its lock */
 
