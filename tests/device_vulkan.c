@@ -4,6 +4,7 @@
  * LLMGPU_TEST_DEVICE chooses the device.
  */
 #include <dirent.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -397,8 +398,10 @@ static void check_replay(struct lg_device *dev)
     require_rounds(&w, 0, 3, 209 + 39);
     REQUIRE_INT(lg_device_wait(dev, ticket + 1, 0), ==, LLMGPU_E_INTERNAL);
 
-    lg_device_cancel(dev);
+    _Atomic int stop = 1;
+    dev->stop = &stop;
     REQUIRE_INT(lg_program_submit(prog, 0, 1, 1, &ticket), ==, LLMGPU_E_CANCELLED);
+    dev->stop = NULL;
     run(prog, 0, 1, 1);
     require_rounds(&w, 0, 3, 249);
     lg_program_destroy(prog);
@@ -531,6 +534,55 @@ static void check_refusals(struct lg_device *dev)
     world_finish(&w);
 }
 
+/* A priority is granted or logged; the device computes. */
+static void check_priorities(void)
+{
+    for (int p = LG_PRIORITY_DEFAULT; p <= LG_PRIORITY_REALTIME; p++) {
+        struct lg_device_options options = {.name = device_name, .priority = p, .check = validate};
+        struct lg_device *dev;
+        REQUIRE_INT(lg_device_open(&env, &options, &dev), ==, 0);
+        check_order(dev);
+        REQUIRE_INT(dev->check_messages, ==, 0);
+        lg_device_close(dev);
+    }
+}
+
+/* ---- several at once
+ * -------------------------------------------------------------------------------------------- */
+
+/* Opens and closes devices of its own; each adds one to a buffer as often as it was asked. */
+static void *use_own_devices(void *arg)
+{
+    struct lg_env own;
+    lg_env_init(&own);
+    for (uint32_t round = 0; round < 3; round++) {
+        struct lg_device_options options = {.name = device_name};
+        struct lg_device *dev;
+        REQUIRE_INT(lg_device_open(&own, &options, &dev), ==, 0);
+        struct world w;
+        world_init(&w, dev);
+        struct lg_program *prog = new_program(dev, &(struct lg_program_desc){.ops = w.ops, .n_ops = N_OPS});
+        set_rows(&w, ROWS);
+        run(prog, 0, 1, *(const uint32_t *)arg);
+        require_rounds(&w, 0, ROWS, *(const uint32_t *)arg);
+        lg_program_destroy(prog);
+        world_finish(&w);
+        lg_device_close(dev);
+    }
+    return NULL;
+}
+
+static void check_threads(void)
+{
+    enum { N = 3 };
+    pthread_t threads[N];
+    uint32_t repeats[N] = {1, 2, 3};
+    for (uint32_t i = 0; i < N; i++)
+        REQUIRE_INT(pthread_create(&threads[i], NULL, use_own_devices, &repeats[i]), ==, 0);
+    for (uint32_t i = 0; i < N; i++)
+        REQUIRE_INT(pthread_join(threads[i], NULL), ==, 0);
+}
+
 /* ---- the pipeline cache
  * ----------------------------------------------------------------------------------------- */
 
@@ -655,6 +707,8 @@ int main(void)
     REQUIRE_INT(dev->stats.memory_used, ==, 0);
     REQUIRE_INT(dev->check_messages, ==, 0);
     lg_device_close(dev);
+    check_priorities();
+    check_threads();
     check_cache();
     return 0;
 }

@@ -48,7 +48,8 @@ static int run(struct use *u, int32_t out[N_OUT])
     LG_TRY(use_load(u, m.file.data, m.file.size));
     LG_TRY(use_start(u, 32, true));
     LG_TRY(use_generate(&u->session, 3, 6, out, N_OUT));
-    return lg_session_score(&u->session, (const int32_t[]){7, 8, 9, 10, 11}, 5, log_probs, logits);
+    return lg_session_score(&u->session, (const int32_t[]){7, 8, 9, 10, 11}, 5,
+                            &(struct lg_scores){.log_probs = log_probs, .logits = logits});
 }
 
 /** From nothing to a score; the device is opened each time, or once. Returns how many requests could fail. */

@@ -101,7 +101,8 @@ static void require_works(const char *what, bool finite)
         if (rc == 0)
             rc = use_generate(&use.session, 40, 6, tokens, 6);
         if (rc == 0)
-            rc = lg_session_score(&use.session, (const int32_t[]){7, 8, 9, 10, 11}, 5, log_probs, NULL);
+            rc = lg_session_score(&use.session, (const int32_t[]){7, 8, 9, 10, 11}, 5,
+                                  &(struct lg_scores){.log_probs = log_probs});
         if (rc < 0)
             fprintf(stderr, "%s: %s\n", what, env.error);
         REQUIRE_INT(rc, ==, 0);
@@ -514,7 +515,7 @@ static void check_context(void)
     REQUIRE_INT(lg_session_feed(&use.session, tokens, 17), ==, LLMGPU_E_CONTEXT_FULL);
     REQUIRE(strstr(env.error, "17 tokens do not fit: 0 of the context's 16 are taken"));
     REQUIRE_INT(lg_session_feed(&use.session, tokens, SIZE_MAX / 8), ==, LLMGPU_E_CONTEXT_FULL);
-    REQUIRE_INT(lg_session_score(&use.session, tokens, 17, NULL, NULL), ==, LLMGPU_E_CONTEXT_FULL);
+    REQUIRE_INT(lg_session_score(&use.session, tokens, 17, &(struct lg_scores){0}), ==, LLMGPU_E_CONTEXT_FULL);
     REQUIRE_INT(use_generate(&use.session, 3, 8, again, 8), ==, 0); // nothing was added
     REQUIRE(memcmp(out, again, sizeof(out)) == 0);
     require_nothing_left();

@@ -71,6 +71,9 @@ extern const struct cli_command cli_command_run, cli_command_score, cli_command_
  */
 int cli_parse(const struct cli_command *command, int argc, char **argv, void *values, struct cli_args *args);
 
+/** A number that is the whole word, in decimal digits: no spaces, no hexadecimal, no nan, no inf. */
+bool cli_parse_number(const char *text, double *out);
+
 /** Writes the help of a command. */
 void cli_help(const struct cli_command *command, FILE *out);
 

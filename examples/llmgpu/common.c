@@ -2,6 +2,7 @@
 #include "common.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,11 @@ double cli_seconds(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+double cli_per_second(uint64_t n, uint64_t ns)
+{
+    return ns ? 1e9 * (double)n / (double)ns : 0;
 }
 
 static int check_utf8(const struct cli_text *text, const char *name)
@@ -220,6 +226,27 @@ int cli_session_open(llmgpu_session **out, const struct cli_engine *engine,
     return rc < 0 ? cli_fail_library(rc, llmgpu_context_error(engine->ctx)) : CLI_OK;
 }
 
+int cli_session_adapt(llmgpu_session *session, const struct cli_engine *engine, const char *word)
+{
+    double scale = 1;
+    if (!word)
+        return CLI_OK;
+    char *path = strdup(word), *mark = path ? strrchr(path, '=') : NULL;
+    if (!path)
+        return cli_fail(LLMGPU_E_NOMEM, "no memory for a file name");
+    if (mark && cli_parse_number(mark + 1, &scale)) // otherwise it is a part of the name
+        *mark = '\0';
+    llmgpu_lora *lora;
+    int rc = CLI_OK, status = llmgpu_lora_load(&lora, engine->model, path);
+    if (status < 0)
+        rc = cli_fail_library(status, llmgpu_context_error(engine->ctx));
+    else if ((status = llmgpu_session_set_lora(session, lora, (float)scale)) < 0)
+        rc = cli_fail_library(status, llmgpu_session_error(session));
+    llmgpu_lora_free(lora); // the session keeps it
+    free(path);
+    return rc;
+}
+
 int cli_next(llmgpu_session *session, int32_t *token)
 {
     int rc;
@@ -229,6 +256,32 @@ int cli_next(llmgpu_session *session, int32_t *token)
             break;
     }
     return rc;
+}
+
+/* A signal handler has no other way to know its session. */
+static llmgpu_session *volatile interruptible;
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal_number)
+{
+    (void)signal_number;
+    interrupted = 1;
+    llmgpu_session_cancel(interruptible);
+}
+
+void cli_catch_interrupts(llmgpu_session *session)
+{
+    interrupted = 0;
+    interruptible = session;
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = interrupt, .sa_flags = SA_RESETHAND | SA_RESTART},
+              NULL);
+}
+
+bool cli_release_interrupts(void)
+{
+    signal(SIGINT, SIG_DFL);
+    interruptible = NULL;
+    return interrupted;
 }
 
 int cli_tokenize(const struct cli_engine *engine, const struct cli_text *text, uint32_t flags,

@@ -12,7 +12,7 @@
 
 struct score_values {
     struct cli_engine_options engine;
-    const char *file, *ids, *logits;
+    const char *file, *ids, *logits, *lora;
     uint32_t window, n_batch;
     bool json;
 };
@@ -29,6 +29,7 @@ static const struct cli_option options[] = {
     {CLI_TEXT, 0, "logits", "FILE", offsetof(struct score_values, logits), 0, 0,
      "with --ids: write the logits of every position as little-endian float32 [positions, vocabulary]; the "
      "ids are then one window, however many they are"},
+    CLI_LORA_OPTION(struct score_values),
     CLI_JSON_OPTION(struct score_values),
     CLI_ENGINE_OPTIONS(struct score_values),
     {0},
@@ -87,6 +88,8 @@ static int prepare(struct score *s, const struct score_values *v)
     params.n_ctx = (uint32_t)s->window;
     params.n_batch = v->n_batch;
     rc = cli_session_open(&s->session, &s->engine, &params);
+    if (rc == CLI_OK)
+        rc = cli_session_adapt(s->session, &s->engine, v->lora);
     if (rc != CLI_OK)
         return rc;
     s->log_probs = malloc(s->window * sizeof(float));

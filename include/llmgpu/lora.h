@@ -38,22 +38,34 @@ typedef struct llmgpu_lora_info {
  * @param model the base; architecture and shapes must agree
  * @param path  file name
  * @return 0; LLMGPU_E_IO; LLMGPU_E_FORMAT; LLMGPU_E_UNSUPPORTED for another base, target or kind; LLMGPU_E_NOMEM;
- *         LLMGPU_E_LIMIT; LLMGPU_E_INVALID. The sentence is llmgpu_context_error() of the model's context.
+ *         LLMGPU_E_LIMIT; LLMGPU_E_INVALID. The sentence is llmgpu_model_error().
  */
 LLMGPU_EXPERIMENTAL_API int llmgpu_lora_load(llmgpu_lora **out, llmgpu_model *model, const char *path);
 
-/** NULL is allowed. */
+/**
+ * Lets go of an adapter; sessions that use it go on.
+ *
+ * @param lora NULL is allowed
+ */
 LLMGPU_EXPERIMENTAL_API void llmgpu_lora_free(llmgpu_lora *lora);
 
-/** Reads the facts. `size` is sizeof(llmgpu_lora_info). */
+/**
+ * Reads the facts.
+ *
+ * @param lora to read
+ * @param out  to fill
+ * @param size sizeof(llmgpu_lora_info)
+ * @return 0 or LLMGPU_E_INVALID
+ */
 LLMGPU_EXPERIMENTAL_API int llmgpu_lora_get_info(const llmgpu_lora *lora, llmgpu_lora_info *out, size_t size);
 
 /**
  * Gives a session an adapter, in place of the one it had. Tokens that are computed already stay as they are; to have
  * all of them with the adapter, set it first, or rewind.
  *
- * @param lora  of the session's model; NULL: none
- * @param scale factor on what was trained; 1 is as trained
+ * @param session where it is used
+ * @param lora    of the session's model; NULL: none
+ * @param scale   factor on what was trained; 1 is as trained
  * @return 0, LLMGPU_E_NOMEM, LLMGPU_E_INVALID, a device failure
  */
 LLMGPU_EXPERIMENTAL_API int llmgpu_session_set_lora(llmgpu_session *session, llmgpu_lora *lora, float scale);

@@ -16,7 +16,27 @@ static void clear(llmgpu_session *s)
 void lg_api_answer_reset(llmgpu_session *s)
 {
     s->answer.decoder = (struct lg_decoder){.started = true}; // an answer goes on with a text
+    s->answer.stop.n_held = 0;
     s->answer.ended = false;
+}
+
+void lg_api_answer_begin(llmgpu_session *s)
+{
+    pthread_mutex_lock(&s->lock);
+    lg_api_answer_reset(s);
+    if (s->answer.limited)
+        lg_session_set_remaining(&s->session, UINT32_MAX);
+    s->answer.limited = false;
+    pthread_mutex_unlock(&s->lock);
+}
+
+int lg_api_answer_limit(llmgpu_session *s, uint32_t n, bool limited)
+{
+    pthread_mutex_lock(&s->lock);
+    s->answer.limited = limited;
+    int rc = lg_session_set_remaining(&s->session, n);
+    pthread_mutex_unlock(&s->lock);
+    return rc;
 }
 
 void lg_api_answer_finish(llmgpu_session *s)
@@ -25,40 +45,59 @@ void lg_api_answer_finish(llmgpu_session *s)
     s->answer.text = NULL;
 }
 
-static int reserve(llmgpu_session *s, size_t size)
+/** Room for a piece of `room` bytes as it comes, in `raw`, and in front of it, as it is given. */
+static int reserve(llmgpu_session *s, size_t room, char **raw)
 {
     struct lg_answer *a = &s->answer;
-    if (size <= a->cap)
-        return 0;
-    char *text = lg_resize(&s->env, a->text, 2 * size);
-    if (!text)
-        return lg_fail_nomem(&s->env, "an answer's text", 2 * size);
-    a->text = text;
-    a->cap = 2 * size;
+    size_t given = LG_STOP_ROOM(room) + 1, size = given + room;
+    if (size > a->cap) {
+        char *text = lg_resize(&s->env, a->text, size);
+        if (!text)
+            return lg_fail_nomem(&s->env, "an answer's text", size);
+        a->text = text;
+        a->cap = size;
+    }
+    *raw = a->text + given;
     return 0;
 }
 
-/** The text that a token completes; its length. */
+/** The text that a token completes; its length. A stop text in it ends the answer. */
 static int add_token(llmgpu_session *s, int32_t token)
 {
     const struct lg_vocab *vocab = s->model->model->vocab;
+    struct lg_answer *a = &s->answer;
     struct lg_str piece;
-    s->answer.ended = false;
+    char *raw = NULL;
+    size_t n;
+    a->ended = false;
     lg_vocab_piece(vocab, token, false, &piece);
-    LG_TRY(reserve(s, LG_DECODER_ROOM(piece.len) + 1));
-    return lg_decoder_push(&s->answer.decoder, vocab, token, false, s->answer.text, s->answer.cap - 1);
+    LG_TRY(reserve(s, LG_DECODER_ROOM(piece.len), &raw));
+    int len = lg_decoder_push(&a->decoder, vocab, token, false, raw, LG_DECODER_ROOM(piece.len));
+    LG_TRY(len);
+    if (lg_stop_push(&a->stop, &a->stops, raw, (size_t)len, a->text, &n)) {
+        lg_session_close(&s->session);
+        lg_api_answer_reset(s);
+        a->ended = true;
+    }
+    return (int)n;
 }
 
 /** What was held back until the end; its length. */
 static int end_text(llmgpu_session *s)
 {
-    if (s->answer.ended)
+    struct lg_answer *a = &s->answer;
+    char *raw = NULL;
+    size_t n;
+    if (a->ended)
         return 0;
-    LG_TRY(reserve(s, LG_DECODER_ROOM(0) + 1));
-    int n = lg_decoder_finish(&s->answer.decoder, s->answer.text, s->answer.cap - 1);
+    LG_TRY(reserve(s, LG_DECODER_ROOM(0), &raw));
+    int len = lg_decoder_finish(&a->decoder, raw, LG_DECODER_ROOM(0));
+    LG_TRY(len);
+    if (!lg_stop_push(&a->stop, &a->stops, raw, (size_t)len, a->text, &n))
+        n += lg_stop_finish(&a->stop, a->text + n);
     lg_api_answer_reset(s);
-    s->answer.ended = true;
-    return n;
+    a->ended = true;
+    return (int)n;
 }
 
 static int give(llmgpu_session *s, int n, const char **text, size_t *len)
@@ -75,15 +114,25 @@ int llmgpu_session_next(llmgpu_session *s, int32_t *token)
     if (!s || !token)
         return LLMGPU_E_INVALID;
     clear(s);
-    return lg_session_next(&s->session, token);
+    pthread_mutex_lock(&s->lock);
+    int rc = lg_session_next(&s->session, token);
+    if (rc == LLMGPU_TOKEN && s->answer.stops.n) { // whose text nobody asks for
+        int n = add_token(s, *token);
+        rc = n < 0 ? n : rc;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return rc;
 }
 
-int llmgpu_session_next_text(llmgpu_session *s, const char **text, size_t *len)
+/** Whether text that is held back is given before this answer of lg_session_next(): it says it again. */
+static bool ends_text(int rc)
 {
-    if (!s || !text)
-        return LLMGPU_E_INVALID;
-    clear(s);
-    int rc, n, failure;
+    return rc == LLMGPU_DONE || rc == LLMGPU_E_CONTEXT_FULL || rc == LLMGPU_E_TIMEOUT || rc == LLMGPU_E_LIMIT;
+}
+
+static int next_text(llmgpu_session *s, const char **text, size_t *len)
+{
+    int rc, n;
     int32_t token;
     while ((rc = lg_session_next(&s->session, &token)) == LLMGPU_TOKEN) {
         n = add_token(s, token);
@@ -91,13 +140,56 @@ int llmgpu_session_next_text(llmgpu_session *s, const char **text, size_t *len)
         if (n > 0)
             return give(s, n, text, len);
     }
-    if (rc == LLMGPU_AGAIN || rc == LLMGPU_E_CANCELLED)
+    if (!ends_text(rc))
         return rc;
-    // Over, or stuck at something that the next call will say again: the rest of the text comes first.
-    failure = rc;
     n = end_text(s);
     LG_TRY(n);
-    return n > 0 ? give(s, n, text, len) : failure;
+    return n > 0 ? give(s, n, text, len) : rc;
+}
+
+int llmgpu_session_next_text(llmgpu_session *s, const char **text, size_t *len)
+{
+    if (!s || !text)
+        return LLMGPU_E_INVALID;
+    clear(s);
+    pthread_mutex_lock(&s->lock);
+    int rc = next_text(s, text, len);
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+int llmgpu_session_add_stop(llmgpu_session *s, const char *text, size_t len)
+{
+    if (!s || !text)
+        return LLMGPU_E_INVALID;
+    clear(s);
+    if (len < 1 || len > LG_MAX_STOP_LEN)
+        return lg_fail(&s->env, LLMGPU_E_INVALID, "a stop text of %zu bytes; it has 1 .. %d", len, LG_MAX_STOP_LEN);
+    pthread_mutex_lock(&s->lock);
+    bool fits = lg_stops_add(&s->answer.stops, text, len);
+    pthread_mutex_unlock(&s->lock);
+    if (!fits)
+        return lg_fail(&s->env, LLMGPU_E_LIMIT, "a session has at most %d stop texts", LG_MAX_STOPS);
+    return 0;
+}
+
+int llmgpu_session_add_stop_token(llmgpu_session *s, int32_t token)
+{
+    if (!s || token < 0 || (uint32_t)token >= s->model->model->hp.n_vocab)
+        return LLMGPU_E_INVALID;
+    clear(s);
+    return lg_session_add_stop_token(&s->session, token);
+}
+
+int llmgpu_session_clear_stops(llmgpu_session *s)
+{
+    if (!s)
+        return LLMGPU_E_INVALID;
+    pthread_mutex_lock(&s->lock);
+    s->answer.stops.n = 0;
+    pthread_mutex_unlock(&s->lock);
+    lg_session_clear_stop_tokens(&s->session);
+    return 0;
 }
 
 /** A moment of lg_now_ns(), from now. */
@@ -115,32 +207,21 @@ static int wait_for(llmgpu_session *s, enum lg_wait what, uint64_t until_ns)
     return rc == LLMGPU_E_TIMEOUT ? lg_fail(&s->env, rc, "nothing came in the time given") : rc;
 }
 
-int llmgpu_session_wait(llmgpu_session *s, uint64_t timeout_us)
+static int prefill(llmgpu_session *s)
 {
-    if (!s)
-        return LLMGPU_E_INVALID;
-    clear(s);
-    return wait_for(s, LG_WAIT_NEXT, moment(timeout_us));
+    int rc;
+    do {
+        LG_TRY(wait_for(s, LG_WAIT_PREFILL, UINT64_MAX));
+    } while ((rc = lg_session_settle(&s->session)) == LLMGPU_AGAIN);
+    return rc;
 }
 
-int llmgpu_session_prefill(llmgpu_session *s)
+static int generate(llmgpu_session *s, uint32_t max_tokens, llmgpu_text_fn on_text, void *user)
 {
-    if (!s)
-        return LLMGPU_E_INVALID;
-    clear(s);
-    LG_TRY(wait_for(s, LG_WAIT_PREFILL, UINT64_MAX));
-    return lg_session_settle(&s->session);
-}
-
-int llmgpu_session_generate(llmgpu_session *s, uint32_t max_tokens, llmgpu_text_fn on_text, void *user)
-{
-    if (!s)
-        return LLMGPU_E_INVALID;
     const char *text;
     size_t len;
     int rc;
-    lg_session_set_remaining(&s->session, max_tokens);
-    s->answer.limited = max_tokens != UINT32_MAX;
+    lg_api_answer_limit(s, max_tokens, max_tokens != UINT32_MAX);
     while ((rc = llmgpu_session_next_text(s, &text, &len)) > 0) {
         if (rc == LLMGPU_AGAIN)
             LG_TRY(wait_for(s, LG_WAIT_NEXT, UINT64_MAX));
@@ -148,4 +229,46 @@ int llmgpu_session_generate(llmgpu_session *s, uint32_t max_tokens, llmgpu_text_
             return lg_fail(&s->env, LLMGPU_E_CANCELLED, "the text callback ended the answer");
     }
     return rc;
+}
+
+/* Callbacks may free the session of the calls that call them; then it lives until these return. */
+
+int llmgpu_session_wait(llmgpu_session *s, uint64_t timeout_us)
+{
+    if (!s)
+        return LLMGPU_E_INVALID;
+    clear(s);
+    lg_api_session_ref(s);
+    int rc = wait_for(s, LG_WAIT_NEXT, moment(timeout_us));
+    lg_api_session_unref(s);
+    return rc;
+}
+
+int llmgpu_session_prefill(llmgpu_session *s)
+{
+    if (!s)
+        return LLMGPU_E_INVALID;
+    clear(s);
+    lg_api_session_ref(s);
+    int rc = prefill(s);
+    lg_api_session_unref(s);
+    return rc;
+}
+
+int llmgpu_session_generate(llmgpu_session *s, uint32_t max_tokens, llmgpu_text_fn on_text, void *user)
+{
+    if (!s)
+        return LLMGPU_E_INVALID;
+    lg_api_session_ref(s);
+    int rc = generate(s, max_tokens, on_text, user);
+    lg_api_session_unref(s);
+    return rc;
+}
+
+int llmgpu_session_warm_up(llmgpu_session *s)
+{
+    if (!s)
+        return LLMGPU_E_INVALID;
+    LG_TRY(lg_api_enter(s->model->ctx, &s->env));
+    return lg_api_leave(s->model->ctx, &s->env, lg_scheduler_warm_up(&s->model->ctx->sched, &s->session));
 }

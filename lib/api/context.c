@@ -65,16 +65,30 @@ static int copy_string(struct lg_env *env, const char *from, const char **to)
     return from && !*to ? lg_fail_nomem(env, "a string", strlen(from) + 1) : 0;
 }
 
+int lg_api_device_open(llmgpu_context *ctx, const llmgpu_vulkan_device *vulkan, struct lg_device **out)
+{
+    struct lg_device_options options = ctx->options;
+    struct lg_vk_host host;
+    if (vulkan) {
+        LG_TRY(lg_api_vulkan_in(&ctx->dev_env, &host, vulkan));
+        options.host = &host;
+    }
+    LG_TRY(lg_device_open(&ctx->dev_env, &options, out));
+    (*out)->memory_limit = ctx->params.max_memory;
+    return 0;
+}
+
 static int open_device(llmgpu_context *ctx)
 {
     struct lg_device_options *options = &ctx->options;
     const llmgpu_context_params *params = &ctx->params;
     options->n_threads = params->n_threads;
     options->check = params->check != 0;
+    options->priority = params->priority;
+    ctx->hosted = params->vulkan != NULL;
     LG_TRY(copy_string(&ctx->dev_env, params->device, &options->name));
     LG_TRY(copy_string(&ctx->dev_env, params->cache_dir, &options->cache_dir));
-    LG_TRY(lg_device_open(&ctx->dev_env, options, &ctx->dev));
-    ctx->dev->memory_limit = params->max_memory;
+    LG_TRY(lg_api_device_open(ctx, params->vulkan, &ctx->dev));
     ctx->sched.dev = ctx->dev;
     return 0;
 }
@@ -203,6 +217,11 @@ int lg_api_enter(llmgpu_context *ctx, struct lg_env *env)
     if (lg_turn_take(&ctx->sched.turn, UINT64_MAX) < 0)
         return lg_fail(env, LLMGPU_E_BUSY, "called from within a callback");
     ctx->dev_env.error[0] = '\0';
+    if (ctx->dev->lost) {
+        lg_scheduler_give(&ctx->sched);
+        return lg_fail(env, LLMGPU_E_DEVICE_LOST, "device '%s' is lost until the context is recovered",
+                       ctx->dev->info.id);
+    }
     return 0;
 }
 
@@ -210,7 +229,7 @@ int lg_api_leave(llmgpu_context *ctx, struct lg_env *env, int rc)
 {
     if (rc < 0 && !*env->error)
         memcpy(env->error, ctx->dev_env.error, sizeof(env->error));
-    lg_turn_give(&ctx->sched.turn);
+    lg_scheduler_give(&ctx->sched);
     return rc;
 }
 
@@ -223,12 +242,16 @@ int llmgpu_context_step(llmgpu_context *ctx, uint32_t budget_us)
     if (budget_us == 0)
         return 0;
     uint64_t used, budget_ns = budget_us == UINT32_MAX ? UINT64_MAX : budget_us * UINT64_C(1000);
+    lg_api_context_ref(ctx); // which a callback may free
     int rc = lg_scheduler_step(&ctx->sched, budget_ns, &used);
     if (rc < 0) {
         struct lg_env env;
         lg_env_child(&env, &ctx->env);
-        return lg_api_report(ctx, &env, lg_fail(&env, rc, "the step failed: %s", llmgpu_status_name(rc)));
+        lg_api_report(ctx, &env, lg_fail(&env, rc, "the step failed: %s", llmgpu_status_name(rc)));
     }
+    lg_api_context_unref(ctx);
+    if (rc < 0)
+        return rc;
     uint64_t us = (used + 999) / 1000;
     return us > INT32_MAX ? INT32_MAX : (int)us;
 }
@@ -285,6 +308,7 @@ int llmgpu_context_get_stats(const llmgpu_context *ctx, llmgpu_context_stats *ou
         .check_messages = __atomic_load_n(&sched->dev->check_messages, __ATOMIC_RELAXED),
         .steps = sched->n_steps,
         .step_overrun_max_us = sched->overrun_ns / 1000,
+        .slice_us = (sched->slice_ns + 999) / 1000,
         .n_models = n_models,
         .n_sessions = sched->n_sessions,
         .lost = sched->dev->lost != 0,

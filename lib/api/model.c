@@ -32,17 +32,31 @@ static void leave(llmgpu_model *model)
     pthread_mutex_unlock(&ctx->lock);
 }
 
+/** Needs the turn. */
+static void finish(llmgpu_model *model)
+{
+    leave(model);
+    lg_engine_finish(&model->engine);
+    lg_model_destroy(model->model);
+    lg_free(&model->ctx->env, model);
+}
+
+static void finish_later(struct lg_later *later)
+{
+    llmgpu_model *model = (llmgpu_model *)((char *)later - offsetof(llmgpu_model, later));
+    llmgpu_context *ctx = model->ctx;
+    finish(model);
+    lg_api_context_unref(ctx);
+}
+
 static void destroy(llmgpu_model *model)
 {
     llmgpu_context *ctx = model->ctx;
-    leave(model);
-    // Within a callback the turn is this thread's already.
-    bool taken = lg_turn_take(&ctx->sched.turn, UINT64_MAX) == 0;
-    lg_engine_finish(&model->engine);
-    lg_model_destroy(model->model);
-    if (taken)
-        lg_turn_give(&ctx->sched.turn);
-    lg_free(&ctx->env, model);
+    model->later.run = finish_later;
+    if (!lg_scheduler_now_or_later(&ctx->sched, &model->later))
+        return;
+    finish(model);
+    lg_scheduler_give(&ctx->sched);
     lg_api_context_unref(ctx);
 }
 
@@ -61,6 +75,11 @@ void llmgpu_model_free(llmgpu_model *model)
 {
     if (model)
         lg_api_model_unref(model);
+}
+
+const char *llmgpu_model_error(const llmgpu_model *model)
+{
+    return model ? llmgpu_context_error(model->ctx) : "";
 }
 
 int llmgpu_model_get_info(const llmgpu_model *model, llmgpu_model_info *out, size_t size)

@@ -10,7 +10,8 @@
 
 #include <stdbool.h>
 
-#include "util/env.h"
+#include "device/device.h"
+#include "llmgpu/context.h"
 
 /** Bytes of `type` up to and with `member`: of the struct as a version had it whose last member that was. */
 #define LG_SIZE_TO(type, member) (offsetof(type, member) + sizeof(((type *)0)->member))
@@ -27,6 +28,9 @@ int lg_api_params_init(void *params, size_t size, const void *defaults, size_t o
  * @return 0; LLMGPU_E_INVALID for an impossible size; LLMGPU_E_UNSUPPORTED when it sets what this library does not have
  */
 int lg_api_params_in(struct lg_env *env, void *to, size_t own, size_t least, const void *from);
+
+/** The host's device as the device layer takes it; what is pointed to is not copied. Fails as lg_api_params_in(). */
+int lg_api_vulkan_in(struct lg_env *env, struct lg_vk_host *to, const llmgpu_vulkan_device *from);
 
 /** Gives facts, `own` bytes, to a caller who has room for `size`; what it has beyond is zeroed. */
 int lg_api_info_out(void *out, size_t size, const void *info, size_t own, size_t least);

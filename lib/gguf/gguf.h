@@ -131,6 +131,12 @@ int64_t lg_gguf_integer(const struct lg_gguf_kv *kv, uint64_t i);
 /** "u32", "string", "array", ...; "?" when unknown. */
 const char *lg_gguf_type_name(enum lg_gguf_type type);
 
+/** Bytes that lg_gguf_quote() fills at most. */
+#define LG_GGUF_QUOTE 128
+
+/** A name that came from a file, as printable ASCII for messages: the rest is escaped, what is long is cut. */
+const char *lg_gguf_quote(struct lg_str s, char out[LG_GGUF_QUOTE]);
+
 static inline bool lg_str_eq(struct lg_str s, const char *z)
 {
     return strlen(z) == s.len && memcmp(s.ptr, z, s.len) == 0;

@@ -55,11 +55,4 @@ void lg_gguf_clear(struct lg_gguf *gguf);
 /** Bytes of a value of a fixed-size type; 0 for strings, arrays and unknown types. */
 size_t lg_gguf_type_size(uint32_t type);
 
-/** Bytes that lg_gguf_quote() fills at most. */
-#define LG_GGUF_QUOTE 128
-
-/** A name that came from a file, as printable ASCII for messages: the rest is escaped, what is long is cut.
- */
-const char *lg_gguf_quote(struct lg_str s, char out[LG_GGUF_QUOTE]);
-
 #endif

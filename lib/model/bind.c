@@ -24,7 +24,7 @@ static const struct lg_gguf_tensor *find(struct lg_model *model, const char *pat
     return lg_gguf_find_tensor(model->gguf, name);
 }
 
-static bool has_kernels(enum lg_type type)
+bool lg_type_has_kernels(enum lg_type type)
 {
     switch (type) {
 #define LG_CASE(lower, UPPER) case LG_TYPE_##UPPER:
@@ -42,7 +42,7 @@ static int check_shape(struct lg_model *model, const struct lg_gguf_tensor *t, u
         return lg_fail(model->env, LLMGPU_E_FORMAT, "tensor '%.*s' is [%llu, %llu], not [%u, %u]",
                        (int)t->name.len, t->name.ptr, (unsigned long long)t->dims[1],
                        (unsigned long long)t->dims[0], rows, cols);
-    if (!has_kernels(t->type))
+    if (!lg_type_has_kernels(t->type))
         return lg_fail(model->env, LLMGPU_E_UNSUPPORTED, "tensor '%.*s' has type %s, which has no kernels",
                        (int)t->name.len, t->name.ptr, lg_type_info(t->type)->name);
     return 0;

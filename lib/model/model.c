@@ -86,6 +86,26 @@ static void count_bytes_per_token(struct lg_model *model)
     model->bytes_per_token = sum;
 }
 
+/** Where a layer has the matrices that adapters add to. */
+static const size_t target_offsets[LG_N_TARGETS] = {
+    [LG_TARGET_Q] = offsetof(struct lg_layer, wq),      [LG_TARGET_K] = offsetof(struct lg_layer, wk),
+    [LG_TARGET_V] = offsetof(struct lg_layer, wv),      [LG_TARGET_O] = offsetof(struct lg_layer, wo),
+    [LG_TARGET_GATE] = offsetof(struct lg_layer, gate), [LG_TARGET_UP] = offsetof(struct lg_layer, up),
+    [LG_TARGET_DOWN] = offsetof(struct lg_layer, down),
+};
+
+const struct lg_weight *lg_layer_target(const struct lg_layer *layer, enum lg_target target)
+{
+    return (const struct lg_weight *)((const char *)layer + target_offsets[target]);
+}
+
+/** Says what adapters call each matrix. */
+static void number_targets(struct lg_layer *layer, uint32_t index)
+{
+    for (uint32_t i = 0; i < LG_N_TARGETS; i++)
+        ((struct lg_weight *)((char *)layer + target_offsets[i]))->target = 1 + index * LG_N_TARGETS + i;
+}
+
 static int bind_weights(struct lg_model *model)
 {
     struct lg_weights *w = &model->w;
@@ -97,8 +117,10 @@ static int bind_weights(struct lg_model *model)
     if (in_place)
         LG_TRY(lg_buffer_import(model->dev, gguf->file, gguf->file_size, &model->file_buf));
     LG_TRY(model->family->bind_rest(model));
-    for (uint32_t i = 0; i < model->hp.n_layers; i++)
+    for (uint32_t i = 0; i < model->hp.n_layers; i++) {
         LG_TRY(model->family->bind_layer(model, &w->layers[i], i));
+        number_targets(&w->layers[i], i);
+    }
     if (!w->output.view.buf)
         w->output = w->tok_embd;
     LG_TRY(lg_device_flush(model->dev));

@@ -37,6 +37,18 @@ struct lg_hparams {
     float rope_scale; // positions are multiplied by this (1 / the linear scaling factor)
 };
 
+/** The matrices of a layer that an adapter may add to. */
+enum lg_target {
+    LG_TARGET_Q,
+    LG_TARGET_K,
+    LG_TARGET_V,
+    LG_TARGET_O,
+    LG_TARGET_GATE,
+    LG_TARGET_UP,
+    LG_TARGET_DOWN,
+    LG_N_TARGETS
+};
+
 /** A matrix [rows, cols] in some weight type, or a vector (rows = 1, F32). `view.buf` is NULL when the model
  * has none. */
 struct lg_weight {
@@ -44,6 +56,7 @@ struct lg_weight {
     enum lg_type type;
     uint32_t rows, cols;
     uint32_t row_bytes;
+    uint32_t target; // 1 + layer * LG_N_TARGETS + enum lg_target; 0: no adapter adds to it
 };
 
 struct lg_layer {
@@ -74,6 +87,7 @@ struct lg_model {
     struct lg_gguf *gguf;
     struct lg_vocab *vocab;
     bool vocab_only;
+    bool fused_qkv; // q, k and v of a layer are one tensor of the file
     char arch[64];
     const struct lg_arch *family;
     struct lg_hparams hp;
@@ -111,7 +125,15 @@ int lg_model_load(struct lg_env *env, struct lg_device *dev, const char *path, b
 /** The same of a file that is open already; takes it over, also when it fails. */
 int lg_model_load_gguf(struct lg_env *env, struct lg_device *dev, struct lg_gguf *gguf, bool vocab_only,
                        struct lg_model **out);
+/**
+ * A number that tells models apart: of the hyper-parameters, the table of tensors, and some bytes of each. Models that
+ * compute the same have the same, whatever they are called. Reads the file: LLMGPU_E_IO.
+ */
+int lg_model_fingerprint(const struct lg_model *model, struct lg_env *env, uint64_t *out);
 /** NULL is allowed. */
 void lg_model_destroy(struct lg_model *model);
+
+/** A layer's matrix; its view.buf is NULL when the model has none. */
+const struct lg_weight *lg_layer_target(const struct lg_layer *layer, enum lg_target target);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/pass.h"
+#include "runtime/run.h"
 #include "util/checked.h"
 
 void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct lg_model *model)
@@ -14,14 +15,15 @@ void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct l
         .model = model,
         .dev = model->dev,
         .tune = lg_tuning_choose(&model->dev->info),
+        .bank = {.env = env, .model = model},
     };
 }
 
 static void free_buffers(struct lg_engine *e)
 {
     struct lg_batch *b = &e->batch;
-    struct lg_buffer *bufs[] = {b->dims,    b->rows, b->out_ids, b->pages, b->samplers,
-                                b->history, b->ring, b->targets, b->rope};
+    struct lg_buffer *bufs[] = {b->dims,    b->rows, b->out_ids, b->pages,   b->samplers,
+                                b->history, b->ring, b->loras,   b->targets, b->rope};
     for (size_t i = 0; i < sizeof(bufs) / sizeof(bufs[0]); i++)
         lg_buffer_destroy(bufs[i]);
     for (uint32_t i = 0; i < e->model->hp.n_layers; i++) {
@@ -37,20 +39,42 @@ static void free_buffers(struct lg_engine *e)
     e->tables = NULL;
 }
 
-static void free_passes(struct lg_engine *e)
+static void free_passes(struct lg_passes *p)
 {
-    lg_pass_finish(&e->prefill);
-    lg_pass_finish(&e->decode);
-    lg_pass_finish(&e->score);
+    struct lg_pass *passes[] = {&p->prefill, &p->decode, &p->decode_top, &p->score, &p->embed};
+    for (size_t i = 0; i < sizeof(passes) / sizeof(passes[0]); i++)
+        lg_pass_finish(passes[i]);
 }
 
 void lg_engine_finish(struct lg_engine *e)
 {
     if (!e->model)
         return;
-    free_passes(e);
+    free_passes(&e->plain);
+    free_passes(&e->adapted);
+    lg_bank_finish(&e->bank);
     free_buffers(e);
     memset(e, 0, sizeof(*e));
+}
+
+void lg_engine_drop(struct lg_engine *e)
+{
+    struct lg_env *env = e->env;
+    const struct lg_model *model = e->model;
+    struct lg_bank bank = e->bank;
+    free_passes(&e->adapted);
+    lg_bank_drop(&bank);
+    e->bank = (struct lg_bank){0};
+    lg_engine_finish(e);
+    *e = (struct lg_engine){.env = env, .model = model, .bank = bank};
+}
+
+int lg_engine_revive(struct lg_engine *e)
+{
+    struct lg_bank bank = e->bank;
+    lg_engine_init(e, e->env, e->model);
+    e->bank = bank;
+    return lg_bank_put(&e->bank);
 }
 
 /** Cosine and sine of every position's rotations, in double precision: kernels on every device use the same
@@ -125,6 +149,7 @@ static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pa
     LG_TRY(lg_buffer_create(dev, max_rows * 4ull, LG_MEM_SHARED, &b->targets));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * 4ull * max_pages, LG_MEM_SHARED, &b->pages));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * sizeof(struct lg_sampler), LG_MEM_SHARED, &b->samplers));
+    LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * sizeof(struct lg_slot_lora), LG_MEM_SHARED, &b->loras));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * LG_HISTORY * 4ull, LG_MEM_SHARED, &b->history));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * LG_RING * 4ull, LG_MEM_READBACK, &b->ring));
     LG_TRY(create_caches(e, n_pages));
@@ -138,11 +163,12 @@ static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pa
     return 0;
 }
 
-/** Carries sessions over to larger buffers. Positions of pages do not change; only table rows get longer. What
- * else a slot has is written anew for each pass. */
+/** Carries sessions over to larger buffers. Positions of pages do not change; only table rows get longer. Samplers
+ * are written anew for each pass. */
 static int carry_over(struct lg_engine *e, const struct lg_engine *old)
 {
     const struct lg_batch *from = &old->batch, *to = &e->batch;
+    memcpy(to->loras->map, from->loras->map, from->loras->size);
     memcpy(e->page_refs, old->page_refs, old->n_pages * sizeof(*e->page_refs));
     for (uint32_t s = 0; s < LG_MAX_SLOTS; s++)
         memcpy(e->tables + (size_t)s * to->max_pages, old->tables + (size_t)s * from->max_pages,
@@ -170,8 +196,10 @@ int lg_engine_grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, ui
         free_buffers(&grown);
         return rc;
     }
-    free_passes(e);
+    free_passes(&e->plain);
+    free_passes(&e->adapted);
     free_buffers(e);
+    grown.bank = e->bank;
     *e = grown;
     return 0;
 }
@@ -182,6 +210,42 @@ uint32_t lg_engine_rows_limit(const struct lg_engine *e)
     uint64_t width = lg_max_u32(hp->n_ff, lg_max_u32(hp->n_embd, hp->n_heads * hp->head_dim));
     uint64_t rows = e->dev->info.max_view_size / (width * sizeof(float));
     return rows > UINT32_MAX ? UINT32_MAX : lg_max_u32(1, (uint32_t)rows);
+}
+
+struct lg_slot_lora *lg_engine_lora(const struct lg_engine *e, uint32_t slot)
+{
+    return (struct lg_slot_lora *)e->batch.loras->map + slot;
+}
+
+struct lg_passes *lg_engine_passes(struct lg_engine *e, uint32_t slot)
+{
+    return lg_engine_lora(e, slot)->seat ? &e->adapted : &e->plain;
+}
+
+const struct lg_adapters *lg_engine_adapters(const struct lg_engine *e, uint32_t slot)
+{
+    return lg_engine_lora(e, slot)->seat ? &e->bank.adapters : NULL;
+}
+
+/** Before the adapters' buffers go. */
+static void drop_adapted(struct lg_engine *e)
+{
+    lg_run_drop(e);
+    free_passes(&e->adapted);
+}
+
+int lg_engine_seat_lora(struct lg_engine *e, const struct lg_lora *lora)
+{
+    if (!lg_bank_has_room(&e->bank, lora))
+        drop_adapted(e);
+    return lg_bank_add(&e->bank, lora);
+}
+
+void lg_engine_unseat_lora(struct lg_engine *e, uint32_t seat)
+{
+    if (lg_bank_count(&e->bank) == 1)
+        drop_adapted(e);
+    lg_bank_remove(&e->bank, seat);
 }
 
 struct lg_sampler *lg_engine_sampler(struct lg_engine *e, uint32_t slot)

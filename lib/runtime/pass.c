@@ -26,8 +26,13 @@ static struct lg_view carve(struct carver *c, uint64_t rows, uint64_t cols)
     return v;
 }
 
-static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp, enum lg_pass_tail tail,
-                                 uint32_t T)
+static bool has_logits(enum lg_pass_tail tail)
+{
+    return tail == LG_TAIL_SAMPLE || tail == LG_TAIL_SAMPLE_TOP || tail == LG_TAIL_SCORE;
+}
+
+static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp,
+                                 const struct lg_adapters *adapters, enum lg_pass_tail tail, uint32_t T)
 {
     uint64_t C = hp->n_embd, Q = (uint64_t)hp->n_heads * hp->head_dim, KV = (uint64_t)hp->n_kv * hp->head_dim;
     struct lg_acts a = {
@@ -41,52 +46,80 @@ static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp, 
         .up = carve(c, T, hp->n_ff),
         .f = carve(c, T, hp->n_ff),
     };
-    if (tail != LG_TAIL_NONE) {
+    for (int i = 0; i < 2 && adapters; i++)
+        a.lora[i] = carve(c, T, adapters->max_rank);
+    if (has_logits(tail)) {
         a.logits = carve(c, T, hp->n_vocab);
         a.best = carve(c, T, 2);
         a.log_probs = carve(c, T, 1);
     }
+    if (tail == LG_TAIL_SAMPLE_TOP)
+        a.raw = carve(c, T, hp->n_vocab);
     return a;
 }
 
-static int build(struct lg_engine *e, struct lg_pass *pass, enum lg_phase phase, enum lg_pass_tail tail,
-                 uint32_t T)
+/** The buffers of a pass and their views. */
+static int make_buffers(struct lg_engine *e, struct lg_pass *pass, const struct lg_adapters *adapters,
+                        enum lg_pass_tail tail, uint32_t T)
 {
     struct carver c = {.align = lg_max_u32(256, e->dev->info.view_align)};
-    carve_acts(&c, &e->model->hp, tail, T);
+    carve_acts(&c, &e->model->hp, adapters, tail, T);
     if (c.overflow)
         return lg_fail(e->env, LLMGPU_E_NOMEM, "the activations of %u rows are too large", T);
     LG_TRY(lg_buffer_create(e->dev, c.used, LG_MEM_DEVICE, &pass->acts));
     c.buf = pass->acts;
     c.used = 0;
-    pass->views = carve_acts(&c, &e->model->hp, tail, T);
+    pass->views = carve_acts(&c, &e->model->hp, adapters, tail, T);
     pass->max_rows = T;
+    if (tail != LG_TAIL_SAMPLE_TOP && tail != LG_TAIL_SCORE)
+        return 0;
+    uint64_t size = (uint64_t)T * (LG_MAX_CANDIDATES + 1) * sizeof(struct lg_candidate);
+    LG_TRY(lg_buffer_create(e->dev, size, LG_MEM_READBACK, &pass->top));
+    pass->views.top = lg_view_all(pass->top);
+    return 0;
+}
 
+static void add_tail(struct lg_graph *g, enum lg_pass_tail tail)
+{
+    if (has_logits(tail))
+        lg_head(g);
+    switch (tail) {
+    case LG_TAIL_NONE: break;
+    case LG_TAIL_SAMPLE: lg_sample(g); break;
+    case LG_TAIL_SAMPLE_TOP: lg_sample_candidates(g); break;
+    case LG_TAIL_SCORE:
+        lg_score(g);
+        lg_score_candidates(g);
+        break;
+    case LG_TAIL_EMBED: lg_final_norm(g); break;
+    }
+}
+
+static int build(struct lg_engine *e, struct lg_pass *pass, const struct lg_adapters *adapters,
+                 enum lg_phase phase, enum lg_pass_tail tail, uint32_t T)
+{
+    LG_TRY(make_buffers(e, pass, adapters, tail, T));
     lg_chain_init(&pass->chain, e->env, e->dev, e->batch.dims);
     struct lg_graph g = {
         .chain = &pass->chain,
         .model = e->model,
         .batch = &e->batch,
+        .adapters = adapters,
         .acts = pass->views,
         .tune = e->tune,
         .phase = phase,
     };
     lg_forward(&g);
-    if (tail != LG_TAIL_NONE)
-        lg_head(&g);
-    if (tail == LG_TAIL_SAMPLE)
-        lg_sample(&g);
-    if (tail == LG_TAIL_SCORE)
-        lg_score(&g);
+    add_tail(&g, tail);
     return lg_chain_compile(&pass->chain, false);
 }
 
-int lg_pass_build(struct lg_engine *e, struct lg_pass *pass, enum lg_phase phase, enum lg_pass_tail tail,
-                  uint32_t T)
+int lg_pass_build(struct lg_engine *e, struct lg_pass *pass, const struct lg_adapters *adapters,
+                  enum lg_phase phase, enum lg_pass_tail tail, uint32_t T)
 {
     if (pass->chain.program)
         return 0;
-    int rc = build(e, pass, phase, tail, T);
+    int rc = build(e, pass, adapters, phase, tail, T);
     if (rc < 0)
         lg_pass_finish(pass);
     return rc;
@@ -119,5 +152,6 @@ void lg_pass_finish(struct lg_pass *pass)
         lg_free(pass->chain.env, pass->fine_ns);
     lg_chain_finish(&pass->chain);
     lg_buffer_destroy(pass->acts);
+    lg_buffer_destroy(pass->top);
     memset(pass, 0, sizeof(*pass));
 }

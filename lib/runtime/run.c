@@ -12,7 +12,7 @@
 
 enum { FIRST_STEP_ROWS = 16 };
 
-void lg_batch_dims(struct lg_engine *e, uint32_t rows, uint32_t out, uint32_t sample, uint32_t score)
+void lg_batch_dims(struct lg_engine *e, uint32_t rows, uint32_t out, uint32_t sample, uint32_t score, uint32_t top)
 {
     uint32_t *dims = e->batch.dims->map;
     memset(dims, 0, LG_N_DIMS * sizeof(*dims));
@@ -20,6 +20,7 @@ void lg_batch_dims(struct lg_engine *e, uint32_t rows, uint32_t out, uint32_t sa
     dims[LG_DIM_OUT] = out;
     dims[LG_DIM_SAMPLE] = sample;
     dims[LG_DIM_SCORE] = score;
+    dims[LG_DIM_TOP] = top;
 }
 
 void lg_batch_write(struct lg_engine *e, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos)
@@ -35,15 +36,22 @@ void lg_batch_write(struct lg_engine *e, uint32_t slot, const int32_t *tokens, u
 void lg_run_prefill(struct lg_engine *e, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos)
 {
     lg_batch_write(e, slot, tokens, n, pos);
-    lg_batch_dims(e, n, 0, 0, 0);
-    e->run = (struct lg_run){.kind = LG_RUN_PREFILL, .pass = &e->prefill, .rows = n, .repeat = 1};
+    lg_batch_dims(e, n, 0, 0, 0, 0);
+    e->run = (struct lg_run){.kind = LG_RUN_PREFILL, .pass = &lg_engine_passes(e, slot)->prefill, .rows = n, .repeat = 1};
 }
 
-void lg_run_decode(struct lg_engine *e, uint32_t slot, int32_t token, uint32_t pos, uint32_t repeat)
+void lg_run_decode(struct lg_engine *e, struct lg_pass *pass, uint32_t slot, int32_t token, uint32_t pos, uint32_t repeat)
 {
     lg_batch_write(e, slot, &token, 1, pos);
-    lg_batch_dims(e, 1, 1, 1, 0);
-    e->run = (struct lg_run){.kind = LG_RUN_DECODE, .pass = &e->decode, .rows = 1, .repeat = repeat};
+    lg_batch_dims(e, 1, 1, 1, 0, 0);
+    e->run = (struct lg_run){.kind = LG_RUN_DECODE, .pass = pass, .rows = 1, .repeat = repeat};
+}
+
+void lg_run_replay(struct lg_engine *e, struct lg_pass *pass, uint32_t slot, int32_t token, uint32_t pos)
+{
+    lg_batch_write(e, slot, &token, 1, pos);
+    lg_batch_dims(e, 1, 0, 0, 0, 0);
+    e->run = (struct lg_run){.kind = LG_RUN_REPLAY, .pass = pass, .rows = 1, .repeat = 1};
 }
 
 void lg_run_drop(struct lg_engine *e)
@@ -117,13 +125,15 @@ static uint32_t count_fitting(const struct lg_engine *e, const struct lg_room *r
     return n == 0 && (room->first || unknown) ? 1 : n;
 }
 
-/** A new measurement moves what is expected: quickly up, slowly down. */
+/** A new measurement moves what is expected: quickly up, slowly down, unless it was far off (a driver compiled). */
 static void learn(uint64_t *expected, uint64_t ns)
 {
     if (*expected == 0)
         *expected = ns;
     else if (ns > *expected)
         *expected += (ns - *expected) / 2;
+    else if (*expected > 8 * ns)
+        *expected = 2 * ns;
     else
         *expected -= (*expected - ns) / 8;
 }
@@ -134,7 +144,7 @@ static int measure(struct lg_engine *e, uint32_t n, uint64_t wall)
     struct lg_run *r = &e->run;
     struct lg_pass *pass = r->pass;
     uint64_t *times = pass->fine_ns + pass->fine->n_slices, sum = 0;
-    bool full = r->kind == LG_RUN_DECODE || r->rows >= e->step_rows;
+    bool full = r->kind == LG_RUN_DECODE || (r->kind == LG_RUN_PREFILL && r->rows >= e->step_rows);
     if (e->dev->info.timestamps)
         LG_TRY(lg_program_times(pass->fine, times));
     for (uint32_t i = r->next; i < r->next + n; i++) {
@@ -147,23 +157,34 @@ static int measure(struct lg_engine *e, uint32_t n, uint64_t wall)
     return 0;
 }
 
-/**
- * Chooses how many rows the next prefill has: one dispatch should fit into the budget several times, and there should
- * be as few passes as that allows. Times grow with the rows at the most.
- */
-static void choose_rows(struct lg_engine *e, uint64_t budget_ns)
+static void scale_rows(struct lg_engine *e, uint32_t rows)
 {
     struct lg_pass *pass = e->run.pass;
-    uint64_t longest = 0;
-    for (uint32_t i = 0; i < pass->fine->n_slices; i++)
-        longest = pass->fine_ns[i] > longest ? pass->fine_ns[i] : longest;
-    if (longest > budget_ns / 3 && e->step_rows > 1)
-        e->step_rows /= 2;
-    else if (longest < budget_ns / 12 && 2 * e->step_rows <= e->batch.max_rows && e->run.rows == e->step_rows) {
-        e->step_rows *= 2;
-        for (uint32_t i = 0; i < pass->fine->n_slices; i++)
-            pass->fine_ns[i] *= 2;
+    for (uint32_t i = 0; rows > e->step_rows && i < pass->fine->n_slices; i++)
+        pass->fine_ns[i] *= 2; // at the most
+    e->step_rows = rows;
+}
+
+/**
+ * Chooses how many rows the next prefill has: as many as let the longest dispatch fit well into the budget. Fewer rows are
+ * kept only where they made it shorter; a device may take as long for one row as for eight.
+ */
+static void choose_rows(struct lg_engine *e, uint64_t longest, uint64_t budget_ns)
+{
+    if (e->run.rows != e->step_rows)
+        return;
+    if (e->halved_from && longest > e->halved_from / 4 * 3) {
+        e->least_rows = 2 * e->step_rows;
+        scale_rows(e, e->least_rows);
+        e->halved_from = 0;
+        return;
     }
+    e->halved_from = 0;
+    if (longest > budget_ns / 3 * 2 && e->step_rows > e->least_rows) {
+        e->halved_from = longest;
+        scale_rows(e, e->step_rows / 2);
+    } else if (longest < budget_ns / 5 && 2 * e->step_rows <= e->batch.max_rows)
+        scale_rows(e, 2 * e->step_rows);
 }
 
 static int advance_fine(struct lg_engine *e, const struct lg_room *room)
@@ -179,15 +200,26 @@ static int advance_fine(struct lg_engine *e, const struct lg_room *room)
     r->next += n;
     if (r->next < r->pass->fine->n_slices)
         return LG_RUN_GOES_ON;
+    uint64_t longest = 0;
+    for (uint32_t i = 0; i < r->pass->fine->n_slices; i++)
+        longest = r->pass->fine_ns[i] > longest ? r->pass->fine_ns[i] : longest;
+    r->pass->longest_ns = longest;
     if (r->kind == LG_RUN_PREFILL)
-        choose_rows(e, room->budget_ns);
+        choose_rows(e, longest, room->budget_ns);
     return LG_RUN_FINISHED;
+}
+
+static void init_step_rows(struct lg_engine *e)
+{
+    if (e->step_rows)
+        return;
+    e->step_rows = lg_min_u32(FIRST_STEP_ROWS, e->batch.max_rows);
+    e->least_rows = 1;
 }
 
 int lg_run_advance(struct lg_engine *e, const struct lg_room *room)
 {
-    if (e->step_rows == 0)
-        e->step_rows = lg_min_u32(FIRST_STEP_ROWS, e->batch.max_rows);
+    init_step_rows(e);
     if (room->budgeted)
         return advance_fine(e, room);
     if (!e->run.fine)
@@ -195,4 +227,47 @@ int lg_run_advance(struct lg_engine *e, const struct lg_room *room)
     // What was begun under a budget is ended in dispatches.
     struct lg_room rest = {.budgeted = true, .first = true, .left_ns = SUBMIT_NS, .budget_ns = SUBMIT_NS};
     return advance_fine(e, &rest);
+}
+
+/* ---- warming up */
+
+/** A whole pass for nobody, dispatch by dispatch. */
+static int run_through(struct lg_engine *e)
+{
+    const struct lg_room room = {.budgeted = true, .first = true, .left_ns = SUBMIT_NS, .budget_ns = SUBMIT_NS};
+    int rc;
+    do {
+        rc = lg_run_advance(e, &room);
+    } while (rc == LG_RUN_GOES_ON);
+    return rc < 0 ? rc : 0;
+}
+
+/** The first time a driver compiles; only what comes after counts. */
+static void forget_times(struct lg_pass *pass)
+{
+    memset(pass->fine_ns, 0, pass->fine->n_slices * sizeof(*pass->fine_ns));
+}
+
+uint32_t lg_run_first_rows(struct lg_engine *e)
+{
+    init_step_rows(e);
+    return lg_min_u32(FIRST_STEP_ROWS, e->step_rows);
+}
+
+int lg_run_warm_up(struct lg_engine *e, struct lg_pass *decode, uint32_t slot, uint32_t pos, uint32_t rows)
+{
+    int32_t tokens[FIRST_STEP_ROWS] = {0};
+    lg_run_drop(e); // whose pass it was begins it again
+    for (int round = 0; round < 2; round++) {
+        lg_run_prefill(e, slot, tokens, rows, pos);
+        LG_TRY(run_through(e));
+        *lg_engine_sampler(e, slot) = (struct lg_sampler){.top_p = 1, .repeat_penalty = 1, .n_remaining = 1};
+        lg_run_decode(e, decode, slot, 0, pos, 1);
+        LG_TRY(run_through(e));
+        if (round == 0) {
+            forget_times(&lg_engine_passes(e, slot)->prefill);
+            forget_times(decode);
+        }
+    }
+    return 0;
 }

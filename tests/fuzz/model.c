@@ -30,11 +30,14 @@ struct outcome {
 static int generate(struct use *u, struct outcome *out)
 {
     uint32_t last = u->model->hp.n_vocab - 1;
+    llmgpu_candidate top[3];
     for (int sampled = 0; sampled < 2; sampled++) {
         LG_TRY(use_start(u, N_CTX, sampled));
+        struct lg_scores scores = {.log_probs = out->log_probs[sampled], .top = top, .n_top = 1};
         LG_TRY(use_generate(&u->session, (int32_t)last, 3, out->tokens[sampled], 2));
-        LG_TRY(lg_session_score(&u->session, (const int32_t[]){(int32_t)last, 0, (int32_t)last / 2}, 3,
-                                out->log_probs[sampled], NULL));
+        LG_TRY(lg_session_score(&u->session, (const int32_t[]){(int32_t)last, 0, (int32_t)last / 2}, 3, &scores));
+        for (int i = 0; i < 3; i++)
+            REQUIRE(top[i].token >= 0 && (uint32_t)top[i].token <= last);
         lg_session_finish(&u->session);
     }
     return 0;

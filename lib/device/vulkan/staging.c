@@ -43,8 +43,9 @@ void lg_vk_staging_finish(struct lg_vk_device *dev)
 static int begin(struct lg_vk_device *dev)
 {
     struct lg_vk_staging *s = &dev->staging;
-    if (s->recording)
+    if (s->state == LG_VK_STAGING_RECORDING)
         return 0;
+    LG_TRY(lg_vk_staging_submit(dev));
     struct lg_vk_chunk *chunk = &s->chunks[s->current];
     LG_TRY(lg_vk_wait(&dev->base, chunk->ticket, UINT64_MAX));
     VkCommandBufferBeginInfo info = {
@@ -52,24 +53,55 @@ static int begin(struct lg_vk_device *dev)
         .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
     };
     VK(dev, vkBeginCommandBuffer, chunk->cmd, &info);
-    s->recording = true;
+    s->state = LG_VK_STAGING_RECORDING;
     s->used = 0;
     s->segment++;
     return 0;
 }
 
+/* Copies that were taken on cannot be made any more, and only the device knew them: it must begin anew. */
+static int lose_copies(struct lg_vk_device *dev)
+{
+    dev->base.lost = LLMGPU_E_DEVICE_LOST;
+    return lg_fail(dev->base.env, LLMGPU_E_DEVICE_LOST,
+                   "device '%s' is lost: the driver failed to record copies that were gathered",
+                   dev->base.info.id);
+}
+
 int lg_vk_staging_submit(struct lg_vk_device *dev)
 {
     struct lg_vk_staging *s = &dev->staging;
-    if (!s->recording)
-        return 0;
     struct lg_vk_chunk *chunk = &s->chunks[s->current];
-    s->recording = false; // also when it fails: the chunk is begun anew then
-    LG_TRY(lg_vk_cmd_end(dev, chunk->cmd));
+    if (s->state == LG_VK_STAGING_EMPTY)
+        return 0;
+    if (s->state == LG_VK_STAGING_RECORDING) {
+        s->state = LG_VK_STAGING_EMPTY;
+        if (lg_vk_cmd_end(dev, chunk->cmd) < 0)
+            return lose_copies(dev);
+        s->state = LG_VK_STAGING_RECORDED;
+    }
     LG_TRY(lg_vk_queue_submit(dev, &chunk->cmd, 1, &chunk->ticket));
+    s->state = LG_VK_STAGING_EMPTY;
     s->last_ticket = chunk->ticket;
     s->current = (s->current + 1) % LG_VK_CHUNKS;
     return 0;
+}
+
+void lg_vk_staging_settle(struct lg_vk_device *dev)
+{
+    enum { TRIES = 4 };
+    char sentence[sizeof(dev->base.env->error)];
+    memcpy(sentence, dev->base.env->error, sizeof(sentence));
+    int rc = dev->base.lost;
+    for (int i = 0; i < TRIES && !dev->base.lost; i++) {
+        rc = lg_vk_staging_submit(dev);
+        if (rc == 0)
+            break;
+    }
+    memcpy(dev->base.env->error, sentence, sizeof(sentence));
+    if (rc < 0)
+        dev->base.lost = LLMGPU_E_DEVICE_LOST;
+    lg_vk_settle(dev, dev->staging.last_ticket);
 }
 
 static bool overlap(struct lg_vk_span a, struct lg_vk_span b)
