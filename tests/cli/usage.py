@@ -8,9 +8,9 @@ import unittest
 from command import COMMANDS, PROGRAM, CommandTest
 
 OPTIONS = {
-    "run": "model prompt file ids max-tokens ctx batch tokens-per-submit ignore-eos json repeat-penalty freq-penalty"
-    " presence-penalty last-n top-k top-p min-p temp seed device threads cache-dir check verbose",
-    "score": "model file ids window batch logits json device threads cache-dir check verbose",
+    "run": "model prompt file ids max-tokens ctx batch tokens-per-submit ignore-eos lora json repeat-penalty"
+    " freq-penalty presence-penalty last-n top-k top-p min-p temp seed device threads cache-dir check verbose",
+    "score": "model file ids window batch logits lora json device threads cache-dir check verbose",
     "bench": "model prompt-tokens decode-tokens repeat batch tokens-per-submit json device threads cache-dir check"
     " verbose",
     "tokenize": "model special json",
