@@ -314,10 +314,10 @@ static void test_indirect(bool check)
     lg_device_close(dev);
 }
 
-static void *cancel_soon(void *dev)
+static void *stop_soon(void *stop)
 {
     usleep(30000);
-    lg_device_cancel(dev);
+    *(_Atomic int *)stop = 1;
     return NULL;
 }
 
@@ -330,11 +330,15 @@ static void test_cancel(uint32_t n_threads)
     struct lg_dispatch op = add_op(lg_view_all(x), lg_view_all(b), N, 64);
     struct lg_program *prog = new_program(dev, &op, 1);
     pthread_t thread;
-    REQUIRE_INT(pthread_create(&thread, NULL, cancel_soon, dev), ==, 0);
+    _Atomic int stop = 0;
+    dev->stop = &stop;
+    REQUIRE_INT(pthread_create(&thread, NULL, stop_soon, &stop), ==, 0);
     uint64_t start = lg_now_ns();
     REQUIRE_INT(submit(prog, 50000000), ==, LLMGPU_E_CANCELLED);
     REQUIRE(lg_now_ns() - start < 5000000000u);
     pthread_join(thread, NULL);
+    REQUIRE_INT(submit(prog, 1), ==, LLMGPU_E_CANCELLED);
+    stop = 0;
     REQUIRE_INT(submit(prog, 1), ==, 0);
     lg_program_destroy(prog);
     lg_buffer_destroy(x);

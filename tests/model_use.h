@@ -8,6 +8,7 @@
 #include "model_build.h"
 #include "llmgpu/session.h"
 #include "runtime/scheduler.h"
+#include "stream.h"
 
 /** A model and one session on a device. Zeroed but for env and dev to begin with. */
 struct use {
@@ -31,6 +32,16 @@ static inline int use_load(struct use *u, const void *file, size_t size)
 {
     struct lg_gguf *gguf;
     LG_TRY(lg_gguf_parse(u->env, "model.gguf", file, size, &gguf));
+    LG_TRY(lg_model_load_gguf(u->env, u->dev, gguf, false, &u->model));
+    return use_engine(u);
+}
+
+/** The same through callbacks, `window` bytes at first. */
+static inline int use_load_stream(struct use *u, struct stream *stream, uint64_t window)
+{
+    struct lg_gguf *gguf;
+    struct lg_gguf_io io = stream_io(stream, window);
+    LG_TRY(lg_gguf_open_io(u->env, "model.gguf", &io, &gguf));
     LG_TRY(lg_model_load_gguf(u->env, u->dev, gguf, false, &u->model));
     return use_engine(u);
 }

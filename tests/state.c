@@ -153,9 +153,9 @@ static const struct lie lies[] = {
     {FULL, HEAD(n_cols), 7, LLMGPU_E_FORMAT, "shapes"},
     {FULL, HEAD(n_cols), UINT32_MAX, LLMGPU_E_FORMAT, "shapes"},
     {FULL, HEAD(n_computed), 8, LLMGPU_E_FORMAT, "counts"},
-    {FULL, HEAD(n_computed), STATE_TOKENS, LLMGPU_E_FORMAT, "counts"},
-    {FULL, HEAD(n_computed), STATE_TOKENS + 1, LLMGPU_E_FORMAT, "more tokens are computed"},
-    {FULL, HEAD(n_computed), UINT32_MAX, LLMGPU_E_FORMAT, "more tokens are computed"},
+    {FULL, HEAD(n_computed), STATE_TOKENS - 1, LLMGPU_E_FORMAT, "counts"},
+    {FULL, HEAD(n_computed), STATE_TOKENS, LLMGPU_E_FORMAT, "too many tokens"},
+    {FULL, HEAD(n_computed), UINT32_MAX, LLMGPU_E_FORMAT, "too many tokens"},
     {COMPACT, HEAD(n_tokens), 0, LLMGPU_E_FORMAT, "counts"},
     {COMPACT, HEAD(n_tokens), STATE_TOKENS + 2, LLMGPU_E_FORMAT, "counts"},
     {COMPACT, HEAD(n_tokens), UINT32_MAX, LLMGPU_E_FORMAT, "counts"},
@@ -231,13 +231,15 @@ static void test_overflow(void)
     REQUIRE_INT(lg_state_parse(&env, &vast, b.data, b.size, &got), ==, 0);
     struct lg_state_head h;
     memcpy(&h, b.data, sizeof(h));
-    h.n_tokens = h.n_computed = 1u << 31; // their product with the others is 0 in 64 bits
+    h.n_tokens = (1u << 31) + 1;
+    h.n_computed = 1u << 31; // its product with the others is 0 in 64 bits
     memcpy(b.data, &h, sizeof(h));
     state_seal(b.data, b.size);
     REQUIRE_INT(lg_state_parse(&env, &vast, b.data, b.size, &got), ==, LLMGPU_E_FORMAT);
     REQUIRE(strstr(env.error, "counts"));
     uint64_t size;
-    state.n_tokens = state.n_computed = 1u << 31;
+    state.n_tokens = 1u << 31;
+    state.n_computed = 1u << 30;
     REQUIRE_INT(lg_state_size(&env, &vast, &state, &size), ==, LLMGPU_E_NOMEM);
     free(b.data);
 }

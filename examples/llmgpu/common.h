@@ -20,6 +20,9 @@ int cli_fail_library(int status, const char *sentence);
 /** Seconds since some moment. */
 double cli_seconds(void);
 
+/** How many a second; 0 when no time has passed. */
+double cli_per_second(uint64_t n, uint64_t ns);
+
 /** A text in memory. */
 struct cli_text {
     char *bytes;
@@ -102,6 +105,11 @@ int cli_session_adapt(llmgpu_session *session, const struct cli_engine *engine, 
 
 /** As llmgpu_session_next(), but waits for what comes: never LLMGPU_AGAIN. */
 int cli_next(llmgpu_session *session, int32_t *token);
+
+/** From here on the first Ctrl-C cancels the session; the second does what it always does. */
+void cli_catch_interrupts(llmgpu_session *session);
+/** Ends that. Whether there was a Ctrl-C: the session may not have told it yet. */
+bool cli_release_interrupts(void);
 
 /** Text to ids; `flags` are llmgpu_tokenize_flags. CLI_OK, or CLI_FAILED when reported. */
 int cli_tokenize(const struct cli_engine *engine, const struct cli_text *text, uint32_t flags,

@@ -3,7 +3,6 @@
  * llmgpu run: continues a prompt.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,29 +64,6 @@ struct run {
     bool streaming, newline, interrupted, full;
     double load_s;
 };
-
-/* A signal handler has no other way to know its session. */
-static llmgpu_session *volatile interruptible;
-
-static void interrupt(int signal_number)
-{
-    (void)signal_number;
-    llmgpu_session_cancel(interruptible);
-}
-
-/* From here on the first Ctrl-C stops the session; the second does what it always does. */
-static void catch_interrupts(llmgpu_session *session)
-{
-    interruptible = session;
-    sigaction(SIGINT, &(struct sigaction){.sa_handler = interrupt, .sa_flags = SA_RESETHAND | SA_RESTART},
-              NULL);
-}
-
-static void release_interrupts(void)
-{
-    signal(SIGINT, SIG_DFL);
-    interruptible = NULL;
-}
 
 /* The prompt as text or ids, from whichever one source is named. */
 static int read_prompt(struct run *run, const struct run_values *v, const struct cli_args *args)
@@ -193,11 +169,6 @@ static int generate(struct run *run, int32_t n_predict)
                       : put_text(run, text, len);
 }
 
-static double per_second(uint64_t n, uint64_t ns)
-{
-    return ns ? 1e9 * (double)n / (double)ns : 0;
-}
-
 static void print_json(const struct run *run, const llmgpu_session_stats *stats, const struct cli_text *text,
                        FILE *out)
 {
@@ -220,7 +191,7 @@ static void print_json(const struct run *run, const llmgpu_session_stats *stats,
     json_key(&j, "decode_s");
     json_number(&j, 1e-9 * (double)stats->decode_ns);
     json_key(&j, "tokens_per_second");
-    json_number(&j, per_second(run->answer.n, stats->decode_ns));
+    json_number(&j, cli_per_second(run->answer.n, stats->decode_ns));
     json_end(&j, '}');
     json_key(&j, "device");
     json_string(&j, device);
@@ -234,8 +205,8 @@ static void print_speed(const struct run *run, const llmgpu_session_stats *stats
             run->interrupted ? "interrupted; "
             : run->full      ? "the context is full; "
                              : "",
-            stats->n_prompt, per_second(stats->n_prompt, stats->prompt_ns), run->answer.n,
-            per_second(run->answer.n, stats->decode_ns), run->engine.device.id, run->engine.device.name);
+            stats->n_prompt, cli_per_second(stats->n_prompt, stats->prompt_ns), run->answer.n,
+            cli_per_second(run->answer.n, stats->decode_ns), run->engine.device.id, run->engine.device.name);
 }
 
 static int report(struct run *run, const struct cli_text *text, FILE *out)
@@ -275,9 +246,9 @@ static int run(void *values, const struct cli_args *args, FILE *out)
     if (rc == CLI_OK)
         rc = load(&r, v);
     if (rc == CLI_OK) {
-        catch_interrupts(r.session);
+        cli_catch_interrupts(r.session);
         rc = generate(&r, v->n_predict);
-        release_interrupts();
+        cli_release_interrupts();
     }
     bool lost = r.text && r.text != stdout && fclose(r.text) != 0;
     if (rc == CLI_OK)

@@ -213,7 +213,7 @@ public:
     llmgpu_device_info device() const
     {
         llmgpu_device_info info = {};
-        check(llmgpu_context_get_device(get(), &info, sizeof info));
+        detail::check(llmgpu_context_get_device(get(), &info, sizeof info));
         return info;
     }
 
@@ -221,7 +221,7 @@ public:
     llmgpu_context_stats stats() const
     {
         llmgpu_context_stats stats = {};
-        check(llmgpu_context_get_stats(get(), &stats, sizeof stats));
+        detail::check(llmgpu_context_get_stats(get(), &stats, sizeof stats));
         return stats;
     }
 
@@ -555,6 +555,9 @@ public:
     /** Computes what was fed, without generating. */
     void prefill() { check(llmgpu_session_prefill(get())); }
 
+    /** Makes everything ready that a first step would otherwise have to do. */
+    void warm_up() { check(llmgpu_session_warm_up(get())); }
+
     /**
      * The next token, without working or waiting.
      *
@@ -725,7 +728,7 @@ public:
         auto ask = [&](std::int32_t *room, std::size_t capacity, std::size_t *n) {
             return llmgpu_session_get_tokens(get(), room, capacity, n);
         };
-        return detail::fill<tokens>(stats().n_tokens, ask, [&](int rc) { check(rc); });
+        return detail::fill<tokens>(stats().n_tokens, ask, [](int rc) { detail::check(rc); });
     }
 
     /**
@@ -778,7 +781,7 @@ public:
         candidates out;
         std::size_t n = 0;
         out.top.resize(32);
-        check(llmgpu_session_get_candidates(get(), &out.chosen, out.top.data(), out.top.size(), &n));
+        detail::check(llmgpu_session_get_candidates(get(), &out.chosen, out.top.data(), out.top.size(), &n));
         out.top.resize(n);
         return out;
     }
@@ -815,7 +818,7 @@ public:
     llmgpu_session_stats stats() const
     {
         llmgpu_session_stats stats = {};
-        check(llmgpu_session_get_stats(get(), &stats, sizeof stats));
+        detail::check(llmgpu_session_get_stats(get(), &stats, sizeof stats));
         return stats;
     }
 private:

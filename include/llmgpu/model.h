@@ -207,7 +207,8 @@ enum llmgpu_tokenize_flags {
  * @param tokens   receives the ids; may be NULL when `capacity` is 0
  * @param capacity how many fit
  * @param n_tokens how many the text has, also when the room is too small
- * @return 0; LLMGPU_E_RANGE when the room is too small (nothing useful is written); LLMGPU_E_NOMEM; LLMGPU_E_INVALID
+ * @return 0; LLMGPU_E_RANGE when the room is too small (nothing useful is written); LLMGPU_E_NOMEM; LLMGPU_E_INVALID, also
+ *         for flags that there are not, here and below
  */
 LLMGPU_API int llmgpu_tokenize(const llmgpu_model *model, const char *text, size_t len, uint32_t flags,
                                int32_t *tokens, size_t capacity, size_t *n_tokens);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/handles.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "api/params.h"
+#include "runtime/state.h"
 #include "util/checked.h"
 #include "util/clock.h"
 
@@ -43,28 +43,12 @@ static int check(struct lg_env *env, bool ok, const char *what, double value, co
     return ok ? 0 : lg_fail(env, LLMGPU_E_INVALID, "%s of %g is not in %s", what, value, range);
 }
 
-static int check_sampler(struct lg_env *env, const llmgpu_sampler_params *p)
-{
-    LG_TRY(check(env, p->temperature >= 0 && p->temperature <= 100, "a temperature", p->temperature,
-                 "0 .. 100"));
-    LG_TRY(check(env, p->top_p > 0 && p->top_p <= 1, "a top-p", p->top_p, "(0, 1]"));
-    LG_TRY(check(env, p->min_p >= 0 && p->min_p <= 1, "a min-p", p->min_p, "0 .. 1"));
-    LG_TRY(check(env, p->repeat_penalty > 0 && p->repeat_penalty <= 100, "a repeat penalty",
-                 p->repeat_penalty, "(0, 100]"));
-    LG_TRY(check(env, fabsf(p->frequency_penalty) <= 100, "a frequency penalty", p->frequency_penalty,
-                 "-100 .. 100"));
-    LG_TRY(check(env, fabsf(p->presence_penalty) <= 100, "a presence penalty", p->presence_penalty,
-                 "-100 .. 100"));
-    return check(env, p->penalty_last_n <= LG_HISTORY, "a penalty window", p->penalty_last_n, "0 .. 256");
-}
-
 /** The sampler of public parameters, checked. */
 static int make_sampler(struct lg_env *env, const llmgpu_sampler_params *from, struct lg_sampler *to)
 {
     llmgpu_sampler_params p = greedy;
     if (from)
         LG_TRY(lg_api_params_in(env, &p, sizeof(p), SAMPLER_LEAST, from));
-    LG_TRY(check_sampler(env, &p));
     *to = (struct lg_sampler){
         .temperature = p.temperature,
         .top_p = p.top_p,
@@ -77,7 +61,7 @@ static int make_sampler(struct lg_env *env, const llmgpu_sampler_params *from, s
         .seed_lo = (uint32_t)p.seed,
         .seed_hi = (uint32_t)(p.seed >> 32),
     };
-    return 0;
+    return lg_sampler_check(env, to);
 }
 
 /** The narrower of two limits; 0 is none. */
@@ -102,12 +86,14 @@ int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const s
     LG_TRY(check(env, p.n_batch >= 1 && p.n_batch <= MAX_BATCH, "a batch", p.n_batch, "1 .. 4096"));
     LG_TRY(check(env, p.tokens_per_submit >= 1 && p.tokens_per_submit <= MAX_TOKENS_PER_SUBMIT,
                  "tokens per submit", p.tokens_per_submit, "1 .. 64"));
+    LG_TRY(check(env, p.n_candidates <= LG_MAX_CANDIDATES, "a number of candidates", p.n_candidates, "0 .. 32"));
     const llmgpu_context_params *all = &ctx->params;
     *to = (struct lg_session_params){
         .n_ctx = n_ctx,
         .n_batch = lg_min_u32(p.n_batch, n_ctx),
-        .tokens_per_submit = p.tokens_per_submit,
+        .tokens_per_submit = p.n_candidates ? 1 : p.tokens_per_submit,
         .ignore_end = p.ignore_end != 0,
+        .n_candidates = lg_min_u32(p.n_candidates, hp->n_vocab),
         .limits =
             {
                 .prompt_tokens = narrower(p.max_prompt_tokens, all->max_prompt_tokens),
@@ -135,13 +121,27 @@ static int check_limits(struct lg_env *env, const llmgpu_model *model, const str
     return 0;
 }
 
+static int init_recursive(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t attr;
+    if (pthread_mutexattr_init(&attr) != 0)
+        return LLMGPU_E_NOMEM;
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+    int error = pthread_mutex_init(lock, &attr);
+    pthread_mutexattr_destroy(&attr);
+    return error ? LLMGPU_E_NOMEM : 0;
+}
+
 /** A handle without its session. */
 static int allocate(struct lg_env *env, llmgpu_model *model, llmgpu_session **out)
 {
     llmgpu_session *s = lg_alloc(env, sizeof(*s));
-    if (!s)
+    if (!s || init_recursive(&s->lock) < 0) {
+        lg_free(env, s);
         return lg_fail_nomem(env, "a session", sizeof(*s));
+    }
     lg_env_child(&s->env, env);
+    s->refs = 1;
     s->model = model;
     lg_api_answer_reset(s);
     *out = s;
@@ -154,6 +154,7 @@ static int finish_create(struct lg_env *env, llmgpu_session *s, int rc, llmgpu_s
     if (rc < 0) {
         memcpy(env->error, s->env.error, sizeof(env->error));
         lg_api_lora_unref(s->lora);
+        pthread_mutex_destroy(&s->lock);
         lg_free(env, s);
         return rc;
     }
@@ -197,7 +198,9 @@ static int make_fork(struct lg_env *env, llmgpu_session *original, llmgpu_sessio
     LG_TRY(check_limits(env, original->model, &original->session.params));
     llmgpu_session *s = NULL;
     LG_TRY(allocate(env, original->model, &s));
+    pthread_mutex_lock(&original->lock);
     s->answer = original->answer;
+    pthread_mutex_unlock(&original->lock);
     s->answer.text = NULL;
     s->answer.cap = 0;
     lg_api_lora_ref(original->lora);
@@ -221,21 +224,53 @@ int llmgpu_session_fork(llmgpu_session **out, llmgpu_session *original)
     return lg_api_report(ctx, &env, rc);
 }
 
-void llmgpu_session_free(llmgpu_session *s)
+/** Needs the turn. */
+static void finish(llmgpu_session *s)
 {
-    if (!s)
-        return;
-    llmgpu_model *model = s->model;
-    llmgpu_lora *lora = s->lora;
-    // Within a callback the turn is this thread's already.
-    bool taken = lg_turn_take(&model->ctx->sched.turn, UINT64_MAX) == 0;
     lg_session_finish(&s->session);
     lg_api_answer_finish(s);
-    if (taken)
-        lg_turn_give(&model->ctx->sched.turn);
-    lg_free(&model->ctx->env, s);
+    pthread_mutex_destroy(&s->lock);
+    lg_free(&s->model->ctx->env, s);
+}
+
+static void finish_later(struct lg_later *later)
+{
+    llmgpu_session *s = (llmgpu_session *)((char *)later - offsetof(llmgpu_session, later));
+    llmgpu_model *model = s->model;
+    llmgpu_lora *lora = s->lora;
+    finish(s);
     lg_api_lora_unref(lora);
     lg_api_model_unref(model);
+}
+
+static void destroy(llmgpu_session *s)
+{
+    llmgpu_model *model = s->model;
+    llmgpu_lora *lora = s->lora;
+    s->later.run = finish_later;
+    if (!lg_scheduler_now_or_later(&model->ctx->sched, &s->later))
+        return;
+    finish(s);
+    lg_scheduler_give(&model->ctx->sched);
+    lg_api_lora_unref(lora);
+    lg_api_model_unref(model);
+}
+
+void lg_api_session_ref(llmgpu_session *s)
+{
+    atomic_fetch_add(&s->refs, 1);
+}
+
+void lg_api_session_unref(llmgpu_session *s)
+{
+    if (atomic_fetch_sub(&s->refs, 1) == 1)
+        destroy(s);
+}
+
+void llmgpu_session_free(llmgpu_session *s)
+{
+    if (s)
+        lg_api_session_unref(s);
 }
 
 const char *llmgpu_session_error(const llmgpu_session *s)
@@ -251,9 +286,11 @@ static void clear(llmgpu_session *s)
     s->env.error[0] = '\0';
 }
 
-static int check_tokens(llmgpu_session *s, const int32_t *tokens, size_t n)
+int lg_api_check_tokens(llmgpu_session *s, const int32_t *tokens, size_t n)
 {
     uint32_t n_vocab = s->model->model->hp.n_vocab;
+    if (n > s->session.params.n_ctx)
+        return 0; // they are refused without a look at them
     for (size_t i = 0; i < n; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= n_vocab)
             return lg_fail(&s->env, LLMGPU_E_INVALID, "token %zu is %d, not in 0 .. %u", i, tokens[i],
@@ -264,10 +301,7 @@ static int check_tokens(llmgpu_session *s, const int32_t *tokens, size_t n)
 static int feed(llmgpu_session *s, const int32_t *tokens, size_t n)
 {
     LG_TRY(lg_session_feed(&s->session, tokens, n));
-    lg_api_answer_reset(s);
-    if (s->answer.limited)
-        lg_session_set_remaining(&s->session, UINT32_MAX);
-    s->answer.limited = false;
+    lg_api_answer_begin(s);
     return 0;
 }
 
@@ -276,7 +310,7 @@ int llmgpu_session_feed(llmgpu_session *s, const int32_t *tokens, size_t n)
     if (!s || (!tokens && n))
         return LLMGPU_E_INVALID;
     clear(s);
-    LG_TRY(check_tokens(s, tokens, n));
+    LG_TRY(lg_api_check_tokens(s, tokens, n));
     return feed(s, tokens, n);
 }
 
@@ -287,9 +321,7 @@ int llmgpu_session_feed_text(llmgpu_session *s, const char *text, size_t len, ui
     clear(s);
     int32_t *tokens = NULL;
     size_t n;
-    uint32_t how = (flags & LLMGPU_TOKENIZE_ADD_SPECIAL ? LG_ENCODE_ADD_SPECIAL : 0) |
-                   (flags & LLMGPU_TOKENIZE_PARSE_SPECIAL ? LG_ENCODE_PARSE_SPECIAL : 0);
-    LG_TRY(lg_vocab_encode(s->model->model->vocab, &s->env, text ? text : "", len, how, &tokens, &n));
+    LG_TRY(lg_api_encode(s->model, &s->env, text, len, flags, &tokens, &n));
     int rc = feed(s, tokens, n);
     lg_free(&s->env, tokens);
     return rc;
@@ -311,8 +343,7 @@ int llmgpu_session_set_remaining(llmgpu_session *s, uint32_t n)
 {
     if (!s)
         return LLMGPU_E_INVALID;
-    s->answer.limited = false;
-    return lg_session_set_remaining(&s->session, n);
+    return lg_api_answer_limit(s, n, false);
 }
 
 int llmgpu_session_set_deadline(llmgpu_session *s, uint32_t ms)
@@ -347,8 +378,7 @@ int llmgpu_session_reset(llmgpu_session *s)
         return LLMGPU_E_INVALID;
     clear(s);
     lg_session_reset(&s->session);
-    lg_api_answer_reset(s);
-    s->answer.limited = false;
+    lg_api_answer_begin(s);
     return 0;
 }
 
@@ -357,8 +387,9 @@ int llmgpu_session_rewind(llmgpu_session *s, uint32_t n)
     if (!s)
         return LLMGPU_E_INVALID;
     clear(s);
-    lg_api_answer_reset(s);
-    return lg_session_rewind(&s->session, n);
+    LG_TRY(lg_session_rewind(&s->session, n));
+    lg_api_answer_begin(s);
+    return 0;
 }
 
 int llmgpu_session_get_tokens(const llmgpu_session *s, int32_t *tokens, size_t capacity, size_t *n_tokens)
@@ -375,24 +406,12 @@ int llmgpu_session_get_tokens(const llmgpu_session *s, int32_t *tokens, size_t c
     return n <= capacity ? 0 : LLMGPU_E_RANGE;
 }
 
-int llmgpu_session_score(llmgpu_session *s, const int32_t *tokens, size_t n, float *log_probs, float *logits)
-{
-    if (!s || !tokens || n == 0)
-        return LLMGPU_E_INVALID;
-    clear(s);
-    LG_TRY(check_tokens(s, tokens, n));
-    LG_TRY(lg_api_enter(s->model->ctx, &s->env));
-    int rc = lg_session_score(&s->session, tokens, n, &(struct lg_scores){.log_probs = log_probs, .logits = logits});
-    return lg_api_leave(s->model->ctx, &s->env, rc);
-}
-
 int llmgpu_session_get_stats(const llmgpu_session *s, llmgpu_session_stats *out, size_t size)
 {
     if (!s)
         return LLMGPU_E_INVALID;
     struct lg_session *in = (struct lg_session *)&s->session;
-    struct lg_turn *turn = &in->sched->turn;
-    bool idle = lg_turn_take(turn, 0) == 0; // pages change hands with the turn; while it is taken, the last answer stands
+    bool idle = lg_turn_take(&in->sched->turn, 0) == 0; // pages change hands with the turn; while it is taken, the last answer stands
     pthread_mutex_lock(&in->sched->lock);
     if (idle && in->has_slot)
         in->n_shared = lg_engine_shared_tokens(in->engine, in->slot, lg_min_u32(in->n_past, in->n_visible));
@@ -410,6 +429,6 @@ int llmgpu_session_get_stats(const llmgpu_session *s, llmgpu_session_stats *out,
     };
     pthread_mutex_unlock(&in->sched->lock);
     if (idle)
-        lg_turn_give(turn);
+        lg_scheduler_give(in->sched);
     return lg_api_info_out(out, size, &stats, sizeof(stats), LG_SIZE_TO(llmgpu_session_stats, decode_submits));
 }

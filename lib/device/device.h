@@ -4,8 +4,8 @@
  * and programs; a program is a list of kernel dispatches compiled once (recorded command buffers, or an array to walk)
  * and submitted any number of times.
  *
- * Thread-safety: a device may be used by one thread at a time (its owner, the context, holds a lock); lg_device_cancel()
- * may be called from any thread.
+ * Thread-safety: a device may be used by one thread at a time (its owner, the context, holds a lock). What `stop` points at
+ * may be set from any thread, and from a signal handler.
  */
 #ifndef LG_DEVICE_DEVICE_H
 #define LG_DEVICE_DEVICE_H
@@ -187,7 +187,6 @@ struct lg_device_ops {
     void (*program_destroy)(struct lg_program *prog);
     int (*submit)(struct lg_program *prog, uint32_t first_slice, uint32_t n_slices, uint32_t repeat, uint64_t *ticket);
     int (*wait)(struct lg_device *dev, uint64_t ticket, uint64_t timeout_ns);
-    void (*cancel)(struct lg_device *dev);
     int (*program_times)(struct lg_program *prog, uint64_t *ns);
     int (*memory_budget)(struct lg_device *dev, uint64_t *available);
 };
@@ -198,6 +197,7 @@ struct lg_device {
     struct lg_device_info info;
     struct lg_device_stats stats;
     _Atomic int lost;            // LLMGPU_E_DEVICE_LOST once the device is gone, 0 before: sticky
+    const _Atomic int *stop; // a submission ends, or does not begin, while this is nonzero; NULL: nothing stops one
     uint64_t memory_limit;   // bytes that buffers may take together; 0: no limit but the device's own
     bool check;              // the debug mode is on
     uint32_t check_messages; // validation messages and check failures so far (options.check)
@@ -213,8 +213,8 @@ struct lg_device {
  */
 int lg_device_open(struct lg_env *env, const struct lg_device_options *options, struct lg_device **out);
 /**
- * Waits for the device's work and frees it; its buffers and programs must be gone. A lost device is not waited for. NULL
- * is allowed.
+ * Waits for the device's work and frees it; its buffers and programs must be gone. A lost device is waited for no longer
+ * than its driver needs to say so. NULL is allowed.
  */
 void lg_device_close(struct lg_device *dev);
 
@@ -310,6 +310,9 @@ static inline void lg_program_destroy(struct lg_program *prog)
  * submission to the device. What the host wrote to SHARED buffers before is visible to it, and each submission sees
  * what the earlier ones wrote. Several submissions may be in flight.
  *
+ * While *dev->stop is nonzero it answers LLMGPU_E_CANCELLED: the CPU device also in the middle, soon, with what the program
+ * writes half written; a Vulkan device only before it begins, so there the caller submits slices.
+ *
  * @param ticket names the submission for lg_device_wait(); tickets ascend
  */
 static inline int lg_program_submit(struct lg_program *prog, uint32_t first_slice, uint32_t n_slices, uint32_t repeat,
@@ -327,16 +330,6 @@ static inline int lg_program_submit(struct lg_program *prog, uint32_t first_slic
 static inline int lg_device_wait(struct lg_device *dev, uint64_t ticket, uint64_t timeout_ns)
 {
     return dev->ops->wait(dev, ticket, timeout_ns);
-}
-
-/**
- * Asks the submission that is running to stop at its next dispatch, from any thread; its wait (CPU: its submit) answers
- * LLMGPU_E_CANCELLED. A Vulkan submission cannot be stopped: there the caller submits slices and asks between them. The
- * request is forgotten when a submission has answered it.
- */
-static inline void lg_device_cancel(struct lg_device *dev)
-{
-    dev->ops->cancel(dev);
 }
 
 /**

@@ -110,11 +110,6 @@ static int wait_ticket(struct lg_device *dev, uint64_t ticket, uint64_t timeout_
     return lg_fail(dev->env, LLMGPU_E_UNSUPPORTED, "a dry device computes nothing");
 }
 
-static void cancel(struct lg_device *dev)
-{
-    (void)dev;
-}
-
 static int program_times(struct lg_program *prog, uint64_t *ns)
 {
     (void)ns;
@@ -147,7 +142,6 @@ static const struct lg_device_ops ops = {
     .program_destroy = program_destroy,
     .submit = submit,
     .wait = wait_ticket,
-    .cancel = cancel,
     .program_times = program_times,
     .memory_budget = memory_budget,
 };

@@ -39,19 +39,21 @@ static void add_kv(XXH3_state_t *hash, const struct lg_gguf_kv *kv)
     }
 }
 
-static int add_tensor(XXH3_state_t *hash, const struct lg_gguf_tensor *t)
+static int add_tensor(XXH3_state_t *hash, const struct lg_gguf *gguf, struct lg_env *env,
+                      const struct lg_gguf_tensor *t)
 {
+    uint8_t sample[SAMPLE];
     uint64_t size = t->size < SAMPLE ? t->size : SAMPLE;
+    LG_TRY(lg_gguf_fetch(gguf, env, t->offset + (t->size - size) / 2, size, sample));
     add_str(hash, t->name);
     add(hash, t->dims, sizeof(t->dims));
     add_u64(hash, t->type);
-    add(hash, t->data + (t->size - size) / 2, size);
+    add(hash, sample, size);
     return 0;
 }
 
 int lg_model_fingerprint(const struct lg_model *model, struct lg_env *env, uint64_t *out)
 {
-    (void)env;
     const struct lg_gguf *gguf = model->gguf;
     size_t n_arch = strlen(model->arch);
     XXH3_state_t hash;
@@ -64,7 +66,7 @@ int lg_model_fingerprint(const struct lg_model *model, struct lg_env *env, uint6
             add_kv(&hash, &gguf->kv[i]);
     }
     for (uint64_t i = 0; i < gguf->n_tensors; i++)
-        LG_TRY(add_tensor(&hash, &gguf->tensors[i]));
+        LG_TRY(add_tensor(&hash, gguf, env, &gguf->tensors[i]));
     *out = XXH3_64bits_digest(&hash);
     return 0;
 }

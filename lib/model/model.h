@@ -127,7 +127,7 @@ int lg_model_load_gguf(struct lg_env *env, struct lg_device *dev, struct lg_gguf
                        struct lg_model **out);
 /**
  * A number that tells models apart: of the hyper-parameters, the table of tensors, and some bytes of each. Models that
- * compute the same have the same, whatever they are called.
+ * compute the same have the same, whatever they are called. Reads the file: LLMGPU_E_IO.
  */
 int lg_model_fingerprint(const struct lg_model *model, struct lg_env *env, uint64_t *out);
 /** NULL is allowed. */

@@ -4,16 +4,18 @@
 #include "runtime/pass.h"
 #include "util/checked.h"
 
-/** The slots of all sessions, and the passes that a prompt and an answer need. */
+/** The buffers that one session after another grows to, and the passes that a prompt and an answer need. */
 static int make_sessions(struct lg_engine *e, const struct lg_session_params *params, uint32_t n_sessions)
 {
     uint32_t n_pages = lg_div_up(params->n_ctx, LG_PAGE_SIZE);
     uint32_t n_batch = lg_min_u32(params->n_batch, lg_engine_rows_limit(e));
-    // At once what one session after another grows to.
-    LG_TRY(lg_engine_grow(e, lg_min_u32(n_sessions, LG_MAX_SLOTS) * n_pages, n_pages, n_batch));
-    for (uint32_t i = 0; i < n_sessions; i++)
-        LG_TRY(lg_engine_take_slot(e, params->n_ctx, n_batch));
+    if (n_sessions > LG_MAX_SLOTS)
+        return lg_fail(e->env, LLMGPU_E_NOMEM, "%u sessions: a model has at most %d", n_sessions,
+                       LG_MAX_SLOTS);
+    LG_TRY(lg_engine_grow(e, n_sessions * n_pages, n_pages, n_batch));
     LG_TRY(lg_pass_build(e, &e->plain.prefill, NULL, LG_PREFILL, LG_TAIL_NONE, e->batch.max_rows));
+    if (params->n_candidates)
+        return lg_pass_build(e, &e->plain.decode_top, NULL, LG_DECODE, LG_TAIL_SAMPLE_TOP, 1);
     return lg_pass_build(e, &e->plain.decode, NULL, LG_DECODE, LG_TAIL_SAMPLE, 1);
 }
 

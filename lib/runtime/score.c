@@ -18,19 +18,18 @@ uint32_t lg_engine_score_rows(const struct lg_engine *e)
 }
 
 /** A whole pass, in submissions short enough to be stopped between. */
-static int run_all(struct lg_session *s, struct lg_pass *pass, uint64_t until_ns)
+static int run_all(struct lg_session *s, struct lg_pass *pass)
 {
-    struct lg_engine *e = s->engine;
     uint32_t n_slices = pass->chain.program->n_slices, n;
+    uint64_t ns = 0;
     for (uint32_t first = 0; first < n_slices; first += n) {
-        if (atomic_load(&s->cancelled))
-            return lg_fail(e->env, LLMGPU_E_CANCELLED, "cancelled");
-        if (lg_now_ns() >= until_ns)
-            return lg_fail(e->env, LLMGPU_E_TIMEOUT, "the session's deadline has passed");
+        LG_TRY(lg_session_go_on(s, ns));
+        uint64_t begin = lg_now_ns();
         n = lg_run_slices(pass, n_slices - first);
-        LG_TRY(lg_run_submit(e, pass, first, n, 1));
+        LG_TRY(lg_run_submit(s->engine, pass, first, n, 1));
+        ns = lg_now_ns() - begin;
     }
-    return 0;
+    return lg_session_go_on(s, ns);
 }
 
 /** Some of a text's tokens, which go through one pass. */
@@ -38,7 +37,6 @@ struct part {
     const int32_t *tokens; // of the whole text
     uint32_t n_all;
     uint32_t first, n;
-    uint64_t until_ns; // moment of lg_now_ns()
 };
 
 typedef int part_fn(struct lg_session *s, const struct part *part, void *user);
@@ -47,14 +45,10 @@ typedef int part_fn(struct lg_session *s, const struct part *part, void *user);
 static int for_parts(struct lg_session *s, const int32_t *tokens, size_t n, uint32_t max_rows, part_fn *fn, void *user)
 {
     struct part part = {.tokens = tokens, .n_all = (uint32_t)n};
-    LG_TRY(lg_session_begin_text(s, n, &part.until_ns));
-    while (part.first < n) {
+    LG_TRY(lg_session_begin_text(s, n));
+    for (; part.first < n; part.first += part.n) {
         part.n = lg_min_u32(max_rows, part.n_all - part.first);
-        int rc = fn(s, &part, user);
-        if (rc == LLMGPU_E_CANCELLED && !atomic_load(&s->cancelled))
-            continue; // the device was stopped for another session
-        LG_TRY(rc);
-        part.first += part.n;
+        LG_TRY(fn(s, &part, user));
     }
     return 0;
 }
@@ -101,7 +95,7 @@ static int score_part(struct lg_session *s, const struct part *part, void *user)
     lg_batch_dims(e, n, n, 0, n_targets, out->top ? n : 0);
     if (n_targets)
         memcpy(e->batch.targets->map, part->tokens + first + 1, n_targets * sizeof(*part->tokens));
-    LG_TRY(run_all(s, pass, part->until_ns));
+    LG_TRY(run_all(s, pass));
     struct lg_view v = pass->views.log_probs;
     v.size = n_targets * sizeof(float);
     if (n_targets)
@@ -118,7 +112,7 @@ static int score_part(struct lg_session *s, const struct part *part, void *user)
 int lg_session_score(struct lg_session *s, const int32_t *tokens, size_t n, const struct lg_scores *out)
 {
     int rc = for_parts(s, tokens, n, lg_engine_score_rows(s->engine), score_part, (void *)out);
-    return lg_session_end_text(s, rc);
+    return lg_session_end_work(s, rc);
 }
 
 /* ---- embeddings */
@@ -158,7 +152,7 @@ static int embed_part(struct lg_session *s, const struct part *part, void *user)
     m->pass = &passes_of(s)->embed;
     LG_TRY(prepare(s, part, m->pass, LG_TAIL_EMBED, e->batch.max_rows));
     lg_batch_dims(e, part->n, part->n, 0, 0, 0);
-    LG_TRY(run_all(s, m->pass, part->until_ns));
+    LG_TRY(run_all(s, m->pass));
     bool first = part->first == 0, last = part->first + part->n == part->n_all;
     switch (m->pooling) {
     case LLMGPU_POOLING_NONE: return read_rows(e, m->pass, 0, part->n, m->out + (size_t)part->first * e->model->hp.n_embd);
@@ -208,5 +202,5 @@ int lg_session_embed(struct lg_session *s, const int32_t *tokens, size_t n, enum
     lg_free(s->env, m.rows);
     for (size_t i = 0; rc == 0 && normalize && i < (pooling == LLMGPU_POOLING_NONE ? n : 1); i++)
         scale_to_1(out + i * C, C);
-    return lg_session_end_text(s, rc);
+    return lg_session_end_work(s, rc);
 }

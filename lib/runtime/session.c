@@ -9,20 +9,26 @@
 
 #include "runtime/run.h"
 #include "runtime/scheduler.h"
+#include "runtime/state.h"
 #include "util/checked.h"
 #include "util/clock.h"
 
+/** What was not asked for by calls, such as a deadline that passed, is told by who works next. */
 static void lock(struct lg_session *s)
 {
     pthread_mutex_lock(&s->sched->lock);
+    if (lg_session_update_ready(s))
+        s->owes_call = true;
 }
 
-/** Ends a call that may have changed what there is to tell or to do. */
+/** Ends a call that may have changed what there is to tell or to do. Failures in between are noted, and logged here. */
 static int unlock(struct lg_session *s, int rc)
 {
     lg_session_update_ready(s); // who calls knows; nobody else needs to be told
     lg_scheduler_wake(s->sched);
     pthread_mutex_unlock(&s->sched->lock);
+    if (rc < 0)
+        lg_log(s->env, LG_LOG_DEBUG, "%s", s->env->error);
     return rc;
 }
 
@@ -102,7 +108,10 @@ int lg_session_revive(struct lg_session *s)
 
 int lg_session_fork(struct lg_session *s, struct lg_env *env, struct lg_session *original)
 {
-    LG_TRY(begin(s, env, original->sched, original->engine, &original->params));
+    lock(original);
+    struct lg_session_params params = original->params;
+    pthread_mutex_unlock(&original->sched->lock);
+    LG_TRY(begin(s, env, original->sched, original->engine, &params));
     pthread_mutex_lock(&s->sched->lock);
     s->n_tokens = s->n_visible = original->n_visible;
     s->n_past = original->n_past < s->n_tokens ? original->n_past : s->n_tokens ? s->n_tokens - 1 : 0;
@@ -165,6 +174,7 @@ static void cut(struct lg_session *s, uint32_t n)
     uint32_t last = n ? n - 1 : 0; // what comes next says how it is computed
     if (last < s->n_tokens)
         memset(s->decoded + last, 0, s->n_tokens - last);
+    s->n_generated -= s->n_tokens - s->n_visible; // those were not given
     s->n_tokens = s->n_visible = n;
     s->n_past = n == 0 ? 0 : lg_min_u32(s->n_past, n - 1);
     s->closed = false;
@@ -179,7 +189,6 @@ static void drop_unread(struct lg_session *s)
     s->inputs++;
     if (s->n_tokens == s->n_visible)
         return;
-    s->n_generated -= s->n_tokens - s->n_visible;
     cut(s, s->n_visible);
     s->closed = closed;
 }
@@ -194,7 +203,7 @@ static int take_cancel(struct lg_session *s)
         cut(s, s->n_past);
         s->closed = true;
     }
-    return lg_fail(s->env, LLMGPU_E_CANCELLED, "cancelled");
+    return lg_note(s->env, LLMGPU_E_CANCELLED, "cancelled");
 }
 
 static uint64_t time_limit_ns(const struct lg_session *s)
@@ -212,10 +221,14 @@ static bool generated_all(const struct lg_session *s)
     return s->params.limits.generated_tokens && s->n_generated >= s->params.limits.generated_tokens;
 }
 
+static bool past_deadline(const struct lg_session *s)
+{
+    return s->deadline_ns != UINT64_MAX && lg_now_ns() >= s->deadline_ns;
+}
+
 static bool may_work(const struct lg_session *s)
 {
-    return !atomic_load(&s->cancelled) && !s->failure && s->n_tokens > 0 && !out_of_time(s) &&
-           (s->deadline_ns == UINT64_MAX || lg_now_ns() < s->deadline_ns);
+    return !atomic_load(&s->cancelled) && !s->failure && s->n_tokens > 0 && !out_of_time(s) && !past_deadline(s);
 }
 
 bool lg_session_wants_prefill(const struct lg_session *s)
@@ -252,7 +265,7 @@ int lg_session_look(const struct lg_session *s)
         return LLMGPU_E_INVALID;
     if (s->closed || s->remaining == 0)
         return LLMGPU_DONE;
-    if (s->deadline_ns != UINT64_MAX && lg_now_ns() >= s->deadline_ns)
+    if (past_deadline(s))
         return LLMGPU_E_TIMEOUT;
     if (s->n_tokens > s->params.n_ctx)
         return LLMGPU_E_CONTEXT_FULL;
@@ -264,13 +277,13 @@ static int tell(struct lg_session *s, int code)
 {
     struct lg_env *env = s->env;
     switch (code) {
-    case LLMGPU_E_INVALID: return lg_fail(env, code, "no token was fed to continue from");
-    case LLMGPU_E_TIMEOUT: return lg_fail(env, code, "the session's deadline has passed");
-    case LLMGPU_E_CONTEXT_FULL: return lg_fail(env, code, "the context of %u tokens is full", s->params.n_ctx);
+    case LLMGPU_E_INVALID: return lg_note(env, code, "no token was fed to continue from");
+    case LLMGPU_E_TIMEOUT: return lg_note(env, code, "the session's deadline has passed");
+    case LLMGPU_E_CONTEXT_FULL: return lg_note(env, code, "the context of %u tokens is full", s->params.n_ctx);
     case LLMGPU_E_LIMIT:
-        if (generated_all(s))
-            return lg_fail(env, code, "limit max_generated_tokens: %u tokens were generated", s->n_generated);
-        return lg_fail(env, code, "limit max_time_ms: %u ms were worked", s->params.limits.time_ms);
+        if (!out_of_time(s))
+            return lg_note(env, code, "limit max_generated_tokens: %u tokens were generated", s->n_generated);
+        return lg_note(env, code, "limit max_time_ms: %u ms were worked", s->params.limits.time_ms);
     default: return code;
     }
 }
@@ -280,13 +293,13 @@ int lg_session_feed(struct lg_session *s, const int32_t *tokens, size_t n)
     const struct lg_limits *limits = &s->params.limits;
     lock(s);
     int rc = take_cancel(s);
-    if (rc == 0 && s->deadline_ns != UINT64_MAX && lg_now_ns() >= s->deadline_ns)
+    if (rc == 0 && past_deadline(s))
         rc = tell(s, LLMGPU_E_TIMEOUT);
     if (rc == 0 && n > 0 && (s->n_visible > s->params.n_ctx || n > s->params.n_ctx - s->n_visible))
-        rc = lg_fail(s->env, LLMGPU_E_CONTEXT_FULL, "%zu tokens do not fit: %u of the context's %u are taken", n,
+        rc = lg_note(s->env, LLMGPU_E_CONTEXT_FULL, "%zu tokens do not fit: %u of the context's %u are taken", n,
                      s->n_visible, s->params.n_ctx);
     if (rc == 0 && limits->prompt_tokens && n > limits->prompt_tokens - s->n_prompt)
-        rc = lg_fail(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %zu tokens on %u are more than %u", n,
+        rc = lg_note(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %zu tokens on %u are more than %u", n,
                      s->n_prompt, limits->prompt_tokens);
     if (rc < 0 || n == 0)
         return unlock(s, rc);
@@ -317,7 +330,7 @@ int lg_session_settle(struct lg_session *s)
     if (rc == 0)
         rc = take_failure(s);
     if (rc == 0 && s->n_past + 1 < s->n_tokens)
-        rc = tell(s, lg_session_look(s));
+        rc = past_deadline(s) ? tell(s, LLMGPU_E_TIMEOUT) : out_of_time(s) ? tell(s, LLMGPU_E_LIMIT) : LLMGPU_AGAIN;
     return unlock(s, rc);
 }
 
@@ -366,7 +379,9 @@ int lg_session_rewind(struct lg_session *s, uint32_t n)
     lock(s);
     int rc = 0;
     if (n > s->n_visible)
-        rc = lg_fail(s->env, LLMGPU_E_INVALID, "%u tokens cannot stay of %u", n, s->n_visible);
+        rc = lg_note(s->env, LLMGPU_E_INVALID, "%u tokens cannot stay of %u", n, s->n_visible);
+    else if (n == s->n_visible)
+        drop_unread(s); // an answer that is over stays so
     else {
         cut(s, n);
         s->given.known = false;
@@ -374,13 +389,84 @@ int lg_session_rewind(struct lg_session *s, uint32_t n)
     return unlock(s, rc);
 }
 
-void lg_session_set_computed(struct lg_session *s, uint32_t n)
+/* ---- restoring */
+
+static int check_replace(struct lg_session *s, const struct lg_state *state)
+{
+    const struct lg_limits *limits = &s->params.limits;
+    uint32_t n_prefix = state->n_prefix;
+    LG_TRY(take_cancel(s));
+    if (n_prefix > s->n_visible || lg_state_hash(s->tokens, n_prefix) != state->prefix_hash)
+        return lg_note(s->env, LLMGPU_E_INVALID, "the saved state goes on from %u tokens that the session does not "
+                       "begin with", n_prefix);
+    if (n_prefix > s->params.n_ctx + 1 || state->n_tokens > s->params.n_ctx + 1 - n_prefix)
+        return lg_note(s->env, LLMGPU_E_CONTEXT_FULL, "a saved state of %llu tokens does not fit into a context of %u",
+                       (unsigned long long)n_prefix + state->n_tokens, s->params.n_ctx);
+    if (limits->prompt_tokens && state->n_prompt > limits->prompt_tokens)
+        return lg_note(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %u are in the saved state, more than %u",
+                       state->n_prompt, limits->prompt_tokens);
+    if (limits->generated_tokens && state->n_generated > limits->generated_tokens)
+        return lg_note(s->env, LLMGPU_E_LIMIT, "limit max_generated_tokens: %u are in the saved state, more than %u",
+                       state->n_generated, limits->generated_tokens);
+    return 0;
+}
+
+int lg_session_can_replace(struct lg_session *s, const struct lg_state *state, uint32_t *n_past)
 {
     lock(s);
-    s->n_past = n;
+    int rc = check_replace(s, state);
+    *n_past = s->n_past;
+    return unlock(s, rc);
+}
+
+void lg_session_lose_computed(struct lg_session *s, uint32_t n)
+{
+    lock(s);
+    s->n_past = lg_min_u32(s->n_past, n);
     s->epoch++;
     s->inputs++;
     unlock(s, 0);
+}
+
+/** Notes of the tokens from `at` on how they are computed. */
+static void set_runs(struct lg_session *s, uint32_t at, const struct lg_state *state)
+{
+    for (uint32_t i = 0, run; i < state->n_runs; i++, at += run) {
+        memcpy(&run, (const uint8_t *)state->runs + i * sizeof(run), sizeof(run));
+        memset(s->decoded + at, i % 2, run);
+    }
+}
+
+static void replace(struct lg_session *s, const struct lg_state *state, uint32_t n_past)
+{
+    uint32_t n_prefix = state->n_prefix, n = n_prefix + state->n_tokens;
+    if (n < s->n_tokens)
+        memset(s->decoded + n, 0, s->n_tokens - n);
+    n_past = lg_max_u32(n_past, lg_min_u32(s->n_past, n_prefix));
+    memcpy(s->tokens + n_prefix, state->tokens, state->n_tokens * sizeof(*s->tokens));
+    set_runs(s, n_prefix, state);
+    s->n_tokens = s->n_visible = n;
+    s->n_past = n ? lg_min_u32(n_past, n - 1) : 0;
+    if (n)
+        s->decoded[n - 1] = 0;
+    s->closed = state->ended;
+    s->failure = 0;
+    s->given.known = false;
+    s->n_prompt = state->n_prompt;
+    s->n_generated = state->n_generated;
+    s->params.sampler = state->sampler;
+    set_end_tokens(s);
+    s->epoch++;
+    s->inputs++;
+}
+
+int lg_session_replace(struct lg_session *s, const struct lg_state *state, uint32_t n_past)
+{
+    lock(s);
+    int rc = check_replace(s, state);
+    if (rc == 0)
+        replace(s, state, n_past);
+    return unlock(s, rc);
 }
 
 /* ---- settings */
@@ -417,9 +503,10 @@ int lg_session_add_stop_token(struct lg_session *s, int32_t token)
     lock(s);
     int rc = 0;
     if (s->n_stop_tokens == LG_MAX_STOP_TOKENS)
-        rc = lg_fail(s->env, LLMGPU_E_LIMIT, "a session has at most %d stop tokens", LG_MAX_STOP_TOKENS);
+        rc = lg_note(s->env, LLMGPU_E_LIMIT, "a session has at most %d stop tokens", LG_MAX_STOP_TOKENS);
     else
         s->stop_tokens[s->n_stop_tokens++] = token;
+    drop_unread(s); // they may lie behind a token that now ends the answer
     set_end_tokens(s);
     return unlock(s, rc);
 }
@@ -428,6 +515,7 @@ void lg_session_clear_stop_tokens(struct lg_session *s)
 {
     lock(s);
     s->n_stop_tokens = 0;
+    drop_unread(s);
     set_end_tokens(s);
     unlock(s, 0);
 }
@@ -467,15 +555,13 @@ int lg_session_fd(struct lg_session *s)
             set_readable(fd, s->ready);
         s->fd = fd;
     }
-    int rc = s->fd >= 0 ? s->fd : lg_fail(s->env, LLMGPU_E_NOMEM, "no file descriptor: %s", strerror(errno));
+    int rc = s->fd >= 0 ? s->fd : lg_note(s->env, LLMGPU_E_NOMEM, "no file descriptor: %s", strerror(errno));
     return unlock(s, rc);
 }
 
 void lg_session_cancel(struct lg_session *s)
 {
     atomic_store(&s->cancelled, 1);
-    if (atomic_load(&s->running))
-        lg_device_cancel(s->engine->dev);
     int fd = s->fd;
     if (fd >= 0)
         set_readable(fd, true);
@@ -485,9 +571,14 @@ bool lg_session_update_ready(struct lg_session *s)
 {
     bool before = s->ready;
     s->ready = lg_session_look(s) != LLMGPU_AGAIN;
-    if (s->fd >= 0 && (s->ready != before || !s->ready)) // a request to stop may have been told already
-        set_readable(s->fd, s->ready);
-    return s->ready && !before && s->notify;
+    if (s->fd >= 0 && !s->ready) {
+        set_readable(s->fd, false); // a request to stop may have made it readable, and was told
+        s->ready = atomic_load(&s->cancelled); // another may have come before the line above
+    }
+    if (s->fd >= 0 && s->ready && !before)
+        set_readable(s->fd, true);
+    s->owes_call = s->owes_call && s->ready;
+    return s->ready && !before;
 }
 
 void lg_session_set_failure(struct lg_session *s, int code, const char *text)
@@ -550,26 +641,41 @@ void lg_session_take_samples(struct lg_session *s)
 
 /* ---- texts */
 
-int lg_session_begin_text(struct lg_session *s, size_t n, uint64_t *until_ns)
+int lg_session_begin_text(struct lg_session *s, size_t n)
 {
     uint32_t limit = s->params.limits.prompt_tokens;
     lg_session_reset(s);
     lock(s);
     int rc = take_cancel(s);
     if (rc == 0 && n > s->params.n_ctx)
-        rc = lg_fail(s->env, LLMGPU_E_CONTEXT_FULL, "%zu tokens do not fit into a context of %u", n, s->params.n_ctx);
+        rc = lg_note(s->env, LLMGPU_E_CONTEXT_FULL, "%zu tokens do not fit into a context of %u", n, s->params.n_ctx);
     if (rc == 0 && limit && n > limit)
-        rc = lg_fail(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %zu tokens are more than %u", n, limit);
-    atomic_store(&s->running, rc == 0);
-    *until_ns = s->deadline_ns;
+        rc = lg_note(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %zu tokens are more than %u", n, limit);
+    s->sched->dev->stop = &s->cancelled;
     return unlock(s, rc);
 }
 
-int lg_session_end_text(struct lg_session *s, int rc)
+int lg_session_go_on(struct lg_session *s, uint64_t ns)
 {
-    atomic_store(&s->running, 0);
+    lock(s);
+    s->prompt_ns += ns;
+    s->prompt_submits += ns > 0;
+    int rc = 0;
+    if (atomic_load(&s->cancelled))
+        rc = lg_note(s->env, LLMGPU_E_CANCELLED, "cancelled");
+    else if (past_deadline(s))
+        rc = tell(s, LLMGPU_E_TIMEOUT);
+    else if (out_of_time(s))
+        rc = tell(s, LLMGPU_E_LIMIT);
+    return unlock(s, rc);
+}
+
+int lg_session_end_work(struct lg_session *s, int rc)
+{
+    s->sched->dev->stop = NULL;
     if (rc != LLMGPU_E_CANCELLED)
         return rc;
     lock(s);
-    return unlock(s, take_cancel(s));
+    take_cancel(s); // unless it was told at the beginning
+    return unlock(s, rc);
 }

@@ -69,10 +69,10 @@ struct lg_session {
     int failure; // of work in the background, until it is told
     char failure_text[sizeof(((struct lg_env *)0)->error)];
     _Atomic int cancelled; // a request to stop that was not answered yet
-    _Atomic int running;   // a pass of it is on the device
     uint64_t deadline_ns;  // moment of lg_now_ns(); UINT64_MAX: none
     _Atomic int fd;        // readable while there is something to tell; -1: not asked for
     bool ready;            // there is something to tell
+    bool owes_call;        // and `notify` was not called for it yet
     void (*notify)(void *user);
     void *notify_user;
 
@@ -97,7 +97,7 @@ int lg_session_revive(struct lg_session *s);
 void lg_session_reset(struct lg_session *s);
 int lg_session_feed(struct lg_session *s, const int32_t *tokens, size_t n);
 int lg_session_next(struct lg_session *s, int32_t *token);
-/** 0 when all that was fed is computed but the last token, or why it is not. */
+/** 0 when all that was fed is computed but the last token, LLMGPU_AGAIN when it was not waited for, or why it is not. */
 int lg_session_settle(struct lg_session *s);
 int lg_session_rewind(struct lg_session *s, uint32_t n);
 int lg_session_set_sampler(struct lg_session *s, const struct lg_sampler *sampler);
@@ -113,9 +113,20 @@ int lg_session_fd(struct lg_session *s);
 void lg_session_cancel(struct lg_session *s);
 /** Ends the answer here: what was sampled behind the tokens that were given is forgotten. */
 void lg_session_close(struct lg_session *s);
-/** Makes the first n tokens count as computed, the caller having put their keys and values into the cache; n is less
- * than the number of tokens. Needs the turn. */
-void lg_session_set_computed(struct lg_session *s, uint32_t n);
+
+/* ---- for restoring (save.c) */
+
+struct lg_state;
+
+/** 0 when a saved state can take the conversation's place, or why it cannot. `n_past`: tokens computed now. */
+int lg_session_can_replace(struct lg_session *s, const struct lg_state *state, uint32_t *n_past);
+/** Makes at most the first n tokens count as computed. */
+void lg_session_lose_computed(struct lg_session *s, uint32_t n);
+/**
+ * Puts the state in the conversation's place; also asks again whether it can. Of its tokens n_past count as computed, the
+ * caller having put their keys and values into the cache, and those of the prefix in any case as far as they are.
+ */
+int lg_session_replace(struct lg_session *s, const struct lg_state *state, uint32_t n_past);
 
 /* ---- passes whose results the host reads (score.c); each blocks, needs the turn, and resets the session */
 
@@ -131,9 +142,12 @@ int lg_session_score(struct lg_session *s, const int32_t *tokens, size_t n, cons
 /** As llmgpu_session_embed(). */
 int lg_session_embed(struct lg_session *s, const int32_t *tokens, size_t n, enum llmgpu_pooling pooling, bool normalize,
                      float *out);
-/** The beginning and the end of such a call. `until_ns`: the moment at which it has to end. */
-int lg_session_begin_text(struct lg_session *s, size_t n, uint64_t *until_ns);
-int lg_session_end_text(struct lg_session *s, int rc);
+/** Begins such a call. */
+int lg_session_begin_text(struct lg_session *s, size_t n);
+/** Counts nanoseconds of its work. 0 when there may be more of it, or why not. */
+int lg_session_go_on(struct lg_session *s, uint64_t ns);
+/** Ends work that is not the scheduler's: a request to stop that ended it is answered. Returns rc. */
+int lg_session_end_work(struct lg_session *s, int rc);
 
 /* ---- for the scheduler, which holds its lock */
 
@@ -153,7 +167,7 @@ void lg_session_set_up_sampler(struct lg_session *s, uint32_t n);
 void lg_session_take_samples(struct lg_session *s);
 /** Keeps a failure until it is told. */
 void lg_session_set_failure(struct lg_session *s, int code, const char *text);
-/** Brings `ready` and the descriptor up to date. True when the session just became ready and wants a call for it. */
+/** Brings `ready` and the descriptor up to date. True when the session just became ready. */
 bool lg_session_update_ready(struct lg_session *s);
 
 #endif

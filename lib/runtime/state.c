@@ -13,7 +13,7 @@
 /** Bytes of keys or values that are asked of the target at once, but at least one row. */
 enum { PIECE = 1 << 20 };
 
-_Static_assert(sizeof(struct lg_state_head) == 128, "no padding, the same everywhere");
+_Static_assert(sizeof(struct lg_state_head) == 120, "no padding, the same everywhere");
 
 /** Where the parts of a state lie. */
 struct layout {
@@ -199,9 +199,10 @@ static int check_counts(struct lg_env *env, const struct lg_state_model *model, 
     if (full && h->kv_type != LG_TYPE_F32)
         return lg_fail(env, LLMGPU_E_UNSUPPORTED, "the saved state has keys and values of type %u",
                        h->kv_type);
-    if (h->n_computed > h->n_tokens)
-        return damaged(env, "more tokens are computed than there are");
-    if (h->n_prefix > UINT32_MAX - h->n_tokens || (h->n_prefix == 0 && h->prefix_hash))
+    if (h->n_computed && h->n_computed >= h->n_tokens) // the last one never is
+        return damaged(env, "too many tokens are computed");
+    if (h->n_prefix > UINT32_MAX - h->n_tokens || (h->n_prefix == 0 && h->prefix_hash) ||
+        (h->n_prefix && !h->n_tokens))
         return damaged(env, "its prefix");
     if (!lay_out(h, l) || l->size != h->size)
         return damaged(env, "its counts do not make its size");

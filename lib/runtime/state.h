@@ -32,13 +32,13 @@ struct lg_state_head {
     char magic[8];
     uint32_t version;
     uint32_t flags;
-    uint64_t size;                  // bytes from the magic to the checksum, which is included
-    uint64_t model;                 // lg_model_fingerprint()
-    uint64_t prefix_hash;           // XXH3-64 of the first n_prefix tokens; 0 without any
-    uint64_t n_prompt, n_generated; // counters of the session
+    uint64_t size;        // bytes from the magic to the checksum, which is included
+    uint64_t model;       // lg_model_fingerprint()
+    uint64_t prefix_hash; // XXH3-64 of the first n_prefix tokens; 0 without any
     uint64_t seed;
+    uint32_t n_prompt, n_generated; // counters of the session
     uint32_t n_prefix, n_tokens, n_runs;
-    uint32_t n_computed; // tokens behind the prefix whose keys and values are here; 0 unless full, as are:
+    uint32_t n_computed;       // of the tokens, those whose keys and values are here; 0 unless full, as are:
     uint32_t n_layers, n_cols; // of keys and values
     uint32_t kv_type;          // enum lg_type; LG_TYPE_F32
     float temperature, top_p, min_p, repeat_penalty, frequency_penalty, presence_penalty;
@@ -56,8 +56,8 @@ struct lg_state_model {
 struct lg_state {
     bool full, ended;
     struct lg_sampler sampler; // parameters; counters and end tokens are zero
-    uint64_t n_prompt, n_generated;
     uint64_t prefix_hash;
+    uint32_t n_prompt, n_generated;
     uint32_t n_prefix, n_tokens, n_runs, n_computed;
     const void *tokens; // int32 each; of a parsed state unaligned, inside its bytes
     const void *runs;   // uint32 each; the same

@@ -231,11 +231,6 @@ static int wait_ticket(struct lg_device *dev, uint64_t ticket, uint64_t timeout_
     return 0;
 }
 
-static void cancel(struct lg_device *dev)
-{
-    atomic_store(&((struct lg_cpu_device *)dev)->cancelled, true);
-}
-
 static void destroy(struct lg_device *dev)
 {
     struct lg_cpu_device *cpu = (struct lg_cpu_device *)dev;
@@ -256,7 +251,6 @@ static const struct lg_device_ops cpu_ops = {
     .program_destroy = lg_cpu_program_destroy,
     .submit = lg_cpu_submit,
     .wait = wait_ticket,
-    .cancel = cancel,
     .program_times = lg_cpu_program_times,
     .memory_budget = memory_budget,
 };

@@ -34,7 +34,6 @@ static const struct lg_device_ops ops = {
     .program_destroy = lg_vk_program_destroy,
     .submit = lg_vk_program_submit,
     .wait = lg_vk_wait,
-    .cancel = lg_vk_cancel,
     .program_times = lg_vk_program_times,
     .memory_budget = lg_vk_memory_budget,
 };

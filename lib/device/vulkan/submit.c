@@ -94,7 +94,7 @@ int lg_vk_program_submit(struct lg_program *base, uint32_t first_slice, uint32_t
                        first_slice, n_slices, repeat, base->n_slices);
     if (repeat > UINT32_MAX / n_slices / sizeof(VkCommandBuffer))
         return lg_fail(env, LLMGPU_E_INTERNAL, "submit of %u slices %u times is too much", n_slices, repeat);
-    if (atomic_exchange(&dev->cancelled, false))
+    if (dev->base.stop && atomic_load(dev->base.stop))
         return lg_fail(env, LLMGPU_E_CANCELLED, "the submission was cancelled before it began");
 
     const VkCommandBuffer *cmds;
@@ -142,7 +142,7 @@ int lg_vk_wait(struct lg_device *base, uint64_t ticket, uint64_t timeout_ns)
 void lg_vk_settle(struct lg_vk_device *dev, uint64_t ticket)
 {
     enum { TRIES = 4 };
-    const uint64_t lost_timeout = 1000000000; // ns; a driver must come back from a lost device by itself
+    const uint64_t lost_timeout = UINT64_C(10000000000); // ns; drivers come back from a loss by themselves
     for (int i = 0; i < TRIES && ticket > dev->done_ticket; i++) {
         VkResult result = wait_timeline(dev, ticket, dev->base.lost ? lost_timeout : UINT64_MAX);
         if (result == VK_ERROR_DEVICE_LOST || (dev->base.lost && result != VK_SUCCESS)) {
@@ -152,11 +152,6 @@ void lg_vk_settle(struct lg_vk_device *dev, uint64_t ticket)
     }
     if (ticket > dev->done_ticket)
         dev->base.lost = LLMGPU_E_DEVICE_LOST;
-}
-
-void lg_vk_cancel(struct lg_device *base)
-{
-    atomic_store(&lg_vk_device(base)->cancelled, true);
 }
 
 /* Durations of a slice's dispatches out of its n_ops + 1 time stamps. */

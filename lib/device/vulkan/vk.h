@@ -405,7 +405,6 @@ int lg_vk_program_submit(struct lg_program *base, uint32_t first_slice, uint32_t
                          uint64_t *ticket);
 int lg_vk_program_times(struct lg_program *base, uint64_t *ns);
 int lg_vk_wait(struct lg_device *base, uint64_t ticket, uint64_t timeout_ns);
-void lg_vk_cancel(struct lg_device *base);
 
 /** Submits command buffers under the next ticket. */
 int lg_vk_queue_submit(struct lg_vk_device *dev, const VkCommandBuffer *cmds, uint32_t n, uint64_t *ticket);
@@ -436,7 +435,6 @@ struct lg_vk_device {
     VkSemaphore timeline;
     uint64_t last_ticket; // submitted
     uint64_t done_ticket; // known to be finished
-    atomic_bool cancelled;
     VkCommandBuffer *submit_list; // a program's slices, repeated; grows to the longest submission
     uint32_t submit_cap;
 
