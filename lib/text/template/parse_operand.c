@@ -367,4 +367,3 @@ int lg_tmpl_parse_tests(struct lg_tmpl_parser *p, struct lg_tmpl_node **node)
             return 0;
     }
 }
-
