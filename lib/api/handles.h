@@ -100,6 +100,8 @@ int lg_api_encode(const llmgpu_model *model, struct lg_env *env, const char *tex
 /** LLMGPU_E_INVALID for a token outside the vocabulary. */
 int lg_api_check_tokens(llmgpu_session *session, const int32_t *tokens, size_t n);
 
+/** Feeds tokens that are known to be in the vocabulary. */
+int lg_api_feed(llmgpu_session *session, const int32_t *tokens, size_t n);
 /** Begins another text; needs the session's lock. */
 void lg_api_answer_reset(llmgpu_session *session);
 /** The same, and takes back a limit that was set until then. */
