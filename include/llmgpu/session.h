@@ -295,8 +295,9 @@ LLMGPU_API int llmgpu_session_clear_stops(llmgpu_session *session);
 /* ---- stopping, waiting ------------------------------------------------------------------------------------------- */
 
 /**
- * Makes the running call, or the next one, answer LLMGPU_E_CANCELLED, within 50 ms on the CPU and after at most the
- * dispatch that runs on a GPU. What was fed and not computed yet is forgotten; the rest stays, and the session can go on.
+ * Makes the running call, or the next one, answer LLMGPU_E_CANCELLED: within 50 ms on the CPU, and on a GPU after the
+ * submission that runs, which is about 25 ms of a prompt, or llmgpu_session_params::tokens_per_submit tokens. What was
+ * fed and not computed yet is forgotten; the rest stays, and the session can go on.
  *
  * @param session NULL is allowed
  * @par Thread-safety: safe, also in a signal handler

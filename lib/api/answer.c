@@ -20,6 +20,25 @@ void lg_api_answer_reset(llmgpu_session *s)
     s->answer.ended = false;
 }
 
+void lg_api_answer_begin(llmgpu_session *s)
+{
+    pthread_mutex_lock(&s->lock);
+    lg_api_answer_reset(s);
+    if (s->answer.limited)
+        lg_session_set_remaining(&s->session, UINT32_MAX);
+    s->answer.limited = false;
+    pthread_mutex_unlock(&s->lock);
+}
+
+int lg_api_answer_limit(llmgpu_session *s, uint32_t n, bool limited)
+{
+    pthread_mutex_lock(&s->lock);
+    s->answer.limited = limited;
+    int rc = lg_session_set_remaining(&s->session, n);
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
 void lg_api_answer_finish(llmgpu_session *s)
 {
     lg_free(&s->env, s->answer.text);
@@ -95,18 +114,25 @@ int llmgpu_session_next(llmgpu_session *s, int32_t *token)
     if (!s || !token)
         return LLMGPU_E_INVALID;
     clear(s);
+    pthread_mutex_lock(&s->lock);
     int rc = lg_session_next(&s->session, token);
-    if (rc == LLMGPU_TOKEN && s->answer.stops.n) // whose text nobody asks for
-        LG_TRY(add_token(s, *token));
+    if (rc == LLMGPU_TOKEN && s->answer.stops.n) { // whose text nobody asks for
+        int n = add_token(s, *token);
+        rc = n < 0 ? n : rc;
+    }
+    pthread_mutex_unlock(&s->lock);
     return rc;
 }
 
-int llmgpu_session_next_text(llmgpu_session *s, const char **text, size_t *len)
+/** Whether text that is held back is given before this answer of lg_session_next(): it says it again. */
+static bool ends_text(int rc)
 {
-    if (!s || !text)
-        return LLMGPU_E_INVALID;
-    clear(s);
-    int rc, n, failure;
+    return rc == LLMGPU_DONE || rc == LLMGPU_E_CONTEXT_FULL || rc == LLMGPU_E_TIMEOUT || rc == LLMGPU_E_LIMIT;
+}
+
+static int next_text(llmgpu_session *s, const char **text, size_t *len)
+{
+    int rc, n;
     int32_t token;
     while ((rc = lg_session_next(&s->session, &token)) == LLMGPU_TOKEN) {
         n = add_token(s, token);
@@ -114,13 +140,22 @@ int llmgpu_session_next_text(llmgpu_session *s, const char **text, size_t *len)
         if (n > 0)
             return give(s, n, text, len);
     }
-    if (rc == LLMGPU_AGAIN || rc == LLMGPU_E_CANCELLED)
+    if (!ends_text(rc))
         return rc;
-    // Over, or stuck at something that the next call will say again: the rest of the text comes first.
-    failure = rc;
     n = end_text(s);
     LG_TRY(n);
-    return n > 0 ? give(s, n, text, len) : failure;
+    return n > 0 ? give(s, n, text, len) : rc;
+}
+
+int llmgpu_session_next_text(llmgpu_session *s, const char **text, size_t *len)
+{
+    if (!s || !text)
+        return LLMGPU_E_INVALID;
+    clear(s);
+    pthread_mutex_lock(&s->lock);
+    int rc = next_text(s, text, len);
+    pthread_mutex_unlock(&s->lock);
+    return rc;
 }
 
 int llmgpu_session_add_stop(llmgpu_session *s, const char *text, size_t len)
@@ -130,7 +165,10 @@ int llmgpu_session_add_stop(llmgpu_session *s, const char *text, size_t len)
     clear(s);
     if (len < 1 || len > LG_MAX_STOP_LEN)
         return lg_fail(&s->env, LLMGPU_E_INVALID, "a stop text of %zu bytes; it has 1 .. %d", len, LG_MAX_STOP_LEN);
-    if (!lg_stops_add(&s->answer.stops, text, len))
+    pthread_mutex_lock(&s->lock);
+    bool fits = lg_stops_add(&s->answer.stops, text, len);
+    pthread_mutex_unlock(&s->lock);
+    if (!fits)
         return lg_fail(&s->env, LLMGPU_E_LIMIT, "a session has at most %d stop texts", LG_MAX_STOPS);
     return 0;
 }
@@ -147,7 +185,9 @@ int llmgpu_session_clear_stops(llmgpu_session *s)
 {
     if (!s)
         return LLMGPU_E_INVALID;
+    pthread_mutex_lock(&s->lock);
     s->answer.stops.n = 0;
+    pthread_mutex_unlock(&s->lock);
     lg_session_clear_stop_tokens(&s->session);
     return 0;
 }
@@ -167,12 +207,41 @@ static int wait_for(llmgpu_session *s, enum lg_wait what, uint64_t until_ns)
     return rc == LLMGPU_E_TIMEOUT ? lg_fail(&s->env, rc, "nothing came in the time given") : rc;
 }
 
+static int prefill(llmgpu_session *s)
+{
+    int rc;
+    do {
+        LG_TRY(wait_for(s, LG_WAIT_PREFILL, UINT64_MAX));
+    } while ((rc = lg_session_settle(&s->session)) == LLMGPU_AGAIN);
+    return rc;
+}
+
+static int generate(llmgpu_session *s, uint32_t max_tokens, llmgpu_text_fn on_text, void *user)
+{
+    const char *text;
+    size_t len;
+    int rc;
+    lg_api_answer_limit(s, max_tokens, max_tokens != UINT32_MAX);
+    while ((rc = llmgpu_session_next_text(s, &text, &len)) > 0) {
+        if (rc == LLMGPU_AGAIN)
+            LG_TRY(wait_for(s, LG_WAIT_NEXT, UINT64_MAX));
+        else if (on_text && on_text(user, text, len) != 0)
+            return lg_fail(&s->env, LLMGPU_E_CANCELLED, "the text callback ended the answer");
+    }
+    return rc;
+}
+
+/* Callbacks may free the session of the calls that call them; then it lives until these return. */
+
 int llmgpu_session_wait(llmgpu_session *s, uint64_t timeout_us)
 {
     if (!s)
         return LLMGPU_E_INVALID;
     clear(s);
-    return wait_for(s, LG_WAIT_NEXT, moment(timeout_us));
+    lg_api_session_ref(s);
+    int rc = wait_for(s, LG_WAIT_NEXT, moment(timeout_us));
+    lg_api_session_unref(s);
+    return rc;
 }
 
 int llmgpu_session_prefill(llmgpu_session *s)
@@ -180,8 +249,20 @@ int llmgpu_session_prefill(llmgpu_session *s)
     if (!s)
         return LLMGPU_E_INVALID;
     clear(s);
-    LG_TRY(wait_for(s, LG_WAIT_PREFILL, UINT64_MAX));
-    return lg_session_settle(&s->session);
+    lg_api_session_ref(s);
+    int rc = prefill(s);
+    lg_api_session_unref(s);
+    return rc;
+}
+
+int llmgpu_session_generate(llmgpu_session *s, uint32_t max_tokens, llmgpu_text_fn on_text, void *user)
+{
+    if (!s)
+        return LLMGPU_E_INVALID;
+    lg_api_session_ref(s);
+    int rc = generate(s, max_tokens, on_text, user);
+    lg_api_session_unref(s);
+    return rc;
 }
 
 int llmgpu_session_warm_up(llmgpu_session *s)
@@ -190,22 +271,4 @@ int llmgpu_session_warm_up(llmgpu_session *s)
         return LLMGPU_E_INVALID;
     LG_TRY(lg_api_enter(s->model->ctx, &s->env));
     return lg_api_leave(s->model->ctx, &s->env, lg_scheduler_warm_up(&s->model->ctx->sched, &s->session));
-}
-
-int llmgpu_session_generate(llmgpu_session *s, uint32_t max_tokens, llmgpu_text_fn on_text, void *user)
-{
-    if (!s)
-        return LLMGPU_E_INVALID;
-    const char *text;
-    size_t len;
-    int rc;
-    lg_session_set_remaining(&s->session, max_tokens);
-    s->answer.limited = max_tokens != UINT32_MAX;
-    while ((rc = llmgpu_session_next_text(s, &text, &len)) > 0) {
-        if (rc == LLMGPU_AGAIN)
-            LG_TRY(wait_for(s, LG_WAIT_NEXT, UINT64_MAX));
-        else if (on_text && on_text(user, text, len) != 0)
-            return lg_fail(&s->env, LLMGPU_E_CANCELLED, "the text callback ended the answer");
-    }
-    return rc;
 }

@@ -218,7 +218,7 @@ int lg_api_enter(llmgpu_context *ctx, struct lg_env *env)
         return lg_fail(env, LLMGPU_E_BUSY, "called from within a callback");
     ctx->dev_env.error[0] = '\0';
     if (ctx->dev->lost) {
-        lg_turn_give(&ctx->sched.turn);
+        lg_scheduler_give(&ctx->sched);
         return lg_fail(env, LLMGPU_E_DEVICE_LOST, "device '%s' is lost until the context is recovered",
                        ctx->dev->info.id);
     }
@@ -229,7 +229,7 @@ int lg_api_leave(llmgpu_context *ctx, struct lg_env *env, int rc)
 {
     if (rc < 0 && !*env->error)
         memcpy(env->error, ctx->dev_env.error, sizeof(env->error));
-    lg_turn_give(&ctx->sched.turn);
+    lg_scheduler_give(&ctx->sched);
     return rc;
 }
 
@@ -242,12 +242,16 @@ int llmgpu_context_step(llmgpu_context *ctx, uint32_t budget_us)
     if (budget_us == 0)
         return 0;
     uint64_t used, budget_ns = budget_us == UINT32_MAX ? UINT64_MAX : budget_us * UINT64_C(1000);
+    lg_api_context_ref(ctx); // which a callback may free
     int rc = lg_scheduler_step(&ctx->sched, budget_ns, &used);
     if (rc < 0) {
         struct lg_env env;
         lg_env_child(&env, &ctx->env);
-        return lg_api_report(ctx, &env, lg_fail(&env, rc, "the step failed: %s", llmgpu_status_name(rc)));
+        lg_api_report(ctx, &env, lg_fail(&env, rc, "the step failed: %s", llmgpu_status_name(rc)));
     }
+    lg_api_context_unref(ctx);
+    if (rc < 0)
+        return rc;
     uint64_t us = (used + 999) / 1000;
     return us > INT32_MAX ? INT32_MAX : (int)us;
 }

@@ -23,7 +23,7 @@ struct llmgpu_context {
     _Atomic uint32_t refs;
     struct lg_env env;     // its error is the context's, under `lock`
     struct lg_env dev_env; // of the device and all that works on it, with the scheduler's turn
-    pthread_mutex_t lock;  // env.error and the list of models
+    pthread_mutex_t lock;  // env.error, and the list of models for who has not the turn
     struct lg_scheduler sched;
     struct lg_device *dev;            // changed with the turn
     struct lg_device_options options; // to open it again; strings are owned
@@ -41,6 +41,7 @@ struct llmgpu_model {
     struct lg_env env; // of the model; its error is told while it is loaded, with the turn
     struct lg_model *model;
     struct lg_engine engine; // shared by the model's sessions
+    struct lg_later later;          // its destruction
     struct lg_state_model identity; // what saved states say of it,
     _Atomic int identified;         // once this is set
 };
@@ -57,11 +58,14 @@ struct lg_answer {
 };
 
 struct llmgpu_session {
+    _Atomic uint32_t refs; // the caller's, and those of calls that call back
     llmgpu_model *model;
     struct lg_env env; // its error is the session's
     struct lg_session session;
+    pthread_mutex_t lock; // of `answer`; recursive, because of logs. Taken before the scheduler's, and after the turn
     struct lg_answer answer;
-    llmgpu_lora *lora; // NULL: none; changed with the turn
+    llmgpu_lora *lora;     // NULL: none; changed with the turn
+    struct lg_later later; // its destruction
 };
 
 struct llmgpu_lora {
@@ -69,6 +73,7 @@ struct llmgpu_lora {
     llmgpu_model *model;
     struct lg_lora *lora;
     uint32_t seat; // of the model's engine
+    struct lg_later later; // its destruction
 };
 
 void lg_api_context_ref(llmgpu_context *ctx);
@@ -81,15 +86,26 @@ void lg_api_model_unref(llmgpu_model *model);
 void lg_api_lora_ref(llmgpu_lora *lora);
 void lg_api_lora_unref(llmgpu_lora *lora);
 
+void lg_api_session_ref(llmgpu_session *session);
+void lg_api_session_unref(llmgpu_session *session);
+
 /** Parameters of a session of that model, checked. NULL: the defaults. */
 int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const struct lg_model *model,
                           const llmgpu_session_params *from, struct lg_session_params *to);
 
+/** Tokens of a text by llmgpu_tokenize_flags, to be freed with `env`. */
+int lg_api_encode(const llmgpu_model *model, struct lg_env *env, const char *text, size_t len, uint32_t flags,
+                  int32_t **tokens, size_t *n_tokens);
+
 /** LLMGPU_E_INVALID for a token outside the vocabulary. */
 int lg_api_check_tokens(llmgpu_session *session, const int32_t *tokens, size_t n);
 
-/** Begins another text. */
+/** Begins another text; needs the session's lock. */
 void lg_api_answer_reset(llmgpu_session *session);
+/** The same, and takes back a limit that was set until then. */
+void lg_api_answer_begin(llmgpu_session *session);
+/** Limits how many tokens may still be given; `limited`: until another text begins. */
+int lg_api_answer_limit(llmgpu_session *session, uint32_t n, bool limited);
 void lg_api_answer_finish(llmgpu_session *session);
 
 /** Opens the context's device, or the host's when one is given. Failures are in dev_env. */

@@ -155,11 +155,14 @@ static int load_from(llmgpu_model **out, llmgpu_context *ctx, struct source *sou
     struct lg_env env;
     lg_env_child(&env, &ctx->env);
     llmgpu_model_params p = defaults;
+    lg_api_context_ref(ctx); // which a callback may free
     int rc = params ? lg_api_params_in(&env, &p, sizeof(p), PARAMS_LEAST, params) : 0;
     if (rc == 0)
         rc = load(&env, ctx, source, &p, out);
     close_source(source);
-    return lg_api_report(ctx, &env, rc);
+    lg_api_report(ctx, &env, rc);
+    lg_api_context_unref(ctx);
+    return rc;
 }
 
 int llmgpu_model_load(llmgpu_model **out, llmgpu_context *ctx, const char *path,

@@ -7,17 +7,32 @@
 
 enum { MAX_SCALE = 100 };
 
-static void destroy(llmgpu_lora *lora)
+/** Needs the turn. */
+static void finish(llmgpu_lora *lora)
 {
     llmgpu_model *model = lora->model;
-    // Within a callback the turn is this thread's already.
-    bool taken = lg_turn_take(&model->ctx->sched.turn, UINT64_MAX) == 0;
     if (lora->seat)
         lg_engine_unseat_lora(&model->engine, lora->seat);
     lg_lora_destroy(lora->lora);
-    if (taken)
-        lg_turn_give(&model->ctx->sched.turn);
     lg_free(&model->ctx->env, lora);
+}
+
+static void finish_later(struct lg_later *later)
+{
+    llmgpu_lora *lora = (llmgpu_lora *)((char *)later - offsetof(llmgpu_lora, later));
+    llmgpu_model *model = lora->model;
+    finish(lora);
+    lg_api_model_unref(model);
+}
+
+static void destroy(llmgpu_lora *lora)
+{
+    llmgpu_model *model = lora->model;
+    lora->later.run = finish_later;
+    if (!lg_scheduler_now_or_later(&model->ctx->sched, &lora->later))
+        return;
+    finish(lora);
+    lg_scheduler_give(&model->ctx->sched);
     lg_api_model_unref(model);
 }
 

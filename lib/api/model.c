@@ -32,17 +32,31 @@ static void leave(llmgpu_model *model)
     pthread_mutex_unlock(&ctx->lock);
 }
 
-static void destroy(llmgpu_model *model)
+/** Needs the turn. */
+static void finish(llmgpu_model *model)
 {
-    llmgpu_context *ctx = model->ctx;
-    // Within a callback the turn is this thread's already.
-    bool taken = lg_turn_take(&ctx->sched.turn, UINT64_MAX) == 0;
     leave(model);
     lg_engine_finish(&model->engine);
     lg_model_destroy(model->model);
-    if (taken)
-        lg_turn_give(&ctx->sched.turn);
-    lg_free(&ctx->env, model);
+    lg_free(&model->ctx->env, model);
+}
+
+static void finish_later(struct lg_later *later)
+{
+    llmgpu_model *model = (llmgpu_model *)((char *)later - offsetof(llmgpu_model, later));
+    llmgpu_context *ctx = model->ctx;
+    finish(model);
+    lg_api_context_unref(ctx);
+}
+
+static void destroy(llmgpu_model *model)
+{
+    llmgpu_context *ctx = model->ctx;
+    model->later.run = finish_later;
+    if (!lg_scheduler_now_or_later(&ctx->sched, &model->later))
+        return;
+    finish(model);
+    lg_scheduler_give(&ctx->sched);
     lg_api_context_unref(ctx);
 }
 

@@ -63,10 +63,7 @@ int llmgpu_context_recover(llmgpu_context *ctx, const llmgpu_vulkan_device *vulk
     if (lg_turn_take(&ctx->sched.turn, UINT64_MAX) < 0)
         return lg_api_report(ctx, &env, lg_fail(&env, LLMGPU_E_BUSY, "called from within a callback"));
     ctx->dev_env.error[0] = '\0';
-    // Models join and leave under this lock, and with the turn what they have on the device.
-    pthread_mutex_lock(&ctx->lock);
-    int rc = recover(ctx, vulkan);
-    pthread_mutex_unlock(&ctx->lock);
+    int rc = recover(ctx, vulkan); // models and sessions join and leave with the turn
     pthread_mutex_lock(&ctx->sched.lock);
     lg_scheduler_wake(&ctx->sched);
     pthread_mutex_unlock(&ctx->sched.lock);

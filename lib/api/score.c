@@ -30,19 +30,12 @@ int llmgpu_session_get_candidates(const llmgpu_session *s, llmgpu_candidate *cho
     return given.known ? 0 : LLMGPU_E_INVALID;
 }
 
-/** The text takes the conversation's place. */
-static void forget_answer(llmgpu_session *s)
-{
-    lg_api_answer_reset(s);
-    s->answer.limited = false;
-}
-
 static int score(llmgpu_session *s, const int32_t *tokens, size_t n, const struct lg_scores *out)
 {
     LG_TRY(lg_api_enter(s->model->ctx, &s->env));
     int rc = lg_api_check_tokens(s, tokens, n);
     if (rc == 0) {
-        forget_answer(s);
+        lg_api_answer_begin(s); // the text takes the conversation's place
         rc = lg_session_score(&s->session, tokens, n, out);
     }
     return lg_api_leave(s->model->ctx, &s->env, rc);
@@ -71,7 +64,7 @@ static int embed(llmgpu_session *s, const int32_t *tokens, size_t n, int pooling
     if (pooling < LLMGPU_POOLING_MEAN || pooling > LLMGPU_POOLING_NONE)
         return lg_fail(&s->env, LLMGPU_E_INVALID, "there is no pooling %d", pooling);
     LG_TRY(lg_api_check_tokens(s, tokens, n));
-    forget_answer(s);
+    lg_api_answer_begin(s);
     return lg_session_embed(&s->session, tokens, n, (enum llmgpu_pooling)pooling, normalize != 0, out);
 }
 

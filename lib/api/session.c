@@ -121,13 +121,27 @@ static int check_limits(struct lg_env *env, const llmgpu_model *model, const str
     return 0;
 }
 
+static int init_recursive(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t attr;
+    if (pthread_mutexattr_init(&attr) != 0)
+        return LLMGPU_E_NOMEM;
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+    int error = pthread_mutex_init(lock, &attr);
+    pthread_mutexattr_destroy(&attr);
+    return error ? LLMGPU_E_NOMEM : 0;
+}
+
 /** A handle without its session. */
 static int allocate(struct lg_env *env, llmgpu_model *model, llmgpu_session **out)
 {
     llmgpu_session *s = lg_alloc(env, sizeof(*s));
-    if (!s)
+    if (!s || init_recursive(&s->lock) < 0) {
+        lg_free(env, s);
         return lg_fail_nomem(env, "a session", sizeof(*s));
+    }
     lg_env_child(&s->env, env);
+    s->refs = 1;
     s->model = model;
     lg_api_answer_reset(s);
     *out = s;
@@ -140,6 +154,7 @@ static int finish_create(struct lg_env *env, llmgpu_session *s, int rc, llmgpu_s
     if (rc < 0) {
         memcpy(env->error, s->env.error, sizeof(env->error));
         lg_api_lora_unref(s->lora);
+        pthread_mutex_destroy(&s->lock);
         lg_free(env, s);
         return rc;
     }
@@ -183,7 +198,9 @@ static int make_fork(struct lg_env *env, llmgpu_session *original, llmgpu_sessio
     LG_TRY(check_limits(env, original->model, &original->session.params));
     llmgpu_session *s = NULL;
     LG_TRY(allocate(env, original->model, &s));
+    pthread_mutex_lock(&original->lock);
     s->answer = original->answer;
+    pthread_mutex_unlock(&original->lock);
     s->answer.text = NULL;
     s->answer.cap = 0;
     lg_api_lora_ref(original->lora);
@@ -207,21 +224,53 @@ int llmgpu_session_fork(llmgpu_session **out, llmgpu_session *original)
     return lg_api_report(ctx, &env, rc);
 }
 
-void llmgpu_session_free(llmgpu_session *s)
+/** Needs the turn. */
+static void finish(llmgpu_session *s)
 {
-    if (!s)
-        return;
-    llmgpu_model *model = s->model;
-    llmgpu_lora *lora = s->lora;
-    // Within a callback the turn is this thread's already.
-    bool taken = lg_turn_take(&model->ctx->sched.turn, UINT64_MAX) == 0;
     lg_session_finish(&s->session);
     lg_api_answer_finish(s);
-    if (taken)
-        lg_turn_give(&model->ctx->sched.turn);
-    lg_free(&model->ctx->env, s);
+    pthread_mutex_destroy(&s->lock);
+    lg_free(&s->model->ctx->env, s);
+}
+
+static void finish_later(struct lg_later *later)
+{
+    llmgpu_session *s = (llmgpu_session *)((char *)later - offsetof(llmgpu_session, later));
+    llmgpu_model *model = s->model;
+    llmgpu_lora *lora = s->lora;
+    finish(s);
     lg_api_lora_unref(lora);
     lg_api_model_unref(model);
+}
+
+static void destroy(llmgpu_session *s)
+{
+    llmgpu_model *model = s->model;
+    llmgpu_lora *lora = s->lora;
+    s->later.run = finish_later;
+    if (!lg_scheduler_now_or_later(&model->ctx->sched, &s->later))
+        return;
+    finish(s);
+    lg_scheduler_give(&model->ctx->sched);
+    lg_api_lora_unref(lora);
+    lg_api_model_unref(model);
+}
+
+void lg_api_session_ref(llmgpu_session *s)
+{
+    atomic_fetch_add(&s->refs, 1);
+}
+
+void lg_api_session_unref(llmgpu_session *s)
+{
+    if (atomic_fetch_sub(&s->refs, 1) == 1)
+        destroy(s);
+}
+
+void llmgpu_session_free(llmgpu_session *s)
+{
+    if (s)
+        lg_api_session_unref(s);
 }
 
 const char *llmgpu_session_error(const llmgpu_session *s)
@@ -240,6 +289,8 @@ static void clear(llmgpu_session *s)
 int lg_api_check_tokens(llmgpu_session *s, const int32_t *tokens, size_t n)
 {
     uint32_t n_vocab = s->model->model->hp.n_vocab;
+    if (n > s->session.params.n_ctx)
+        return 0; // they are refused without a look at them
     for (size_t i = 0; i < n; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= n_vocab)
             return lg_fail(&s->env, LLMGPU_E_INVALID, "token %zu is %d, not in 0 .. %u", i, tokens[i],
@@ -250,10 +301,7 @@ int lg_api_check_tokens(llmgpu_session *s, const int32_t *tokens, size_t n)
 static int feed(llmgpu_session *s, const int32_t *tokens, size_t n)
 {
     LG_TRY(lg_session_feed(&s->session, tokens, n));
-    lg_api_answer_reset(s);
-    if (s->answer.limited)
-        lg_session_set_remaining(&s->session, UINT32_MAX);
-    s->answer.limited = false;
+    lg_api_answer_begin(s);
     return 0;
 }
 
@@ -273,9 +321,7 @@ int llmgpu_session_feed_text(llmgpu_session *s, const char *text, size_t len, ui
     clear(s);
     int32_t *tokens = NULL;
     size_t n;
-    uint32_t how = (flags & LLMGPU_TOKENIZE_ADD_SPECIAL ? LG_ENCODE_ADD_SPECIAL : 0) |
-                   (flags & LLMGPU_TOKENIZE_PARSE_SPECIAL ? LG_ENCODE_PARSE_SPECIAL : 0);
-    LG_TRY(lg_vocab_encode(s->model->model->vocab, &s->env, text ? text : "", len, how, &tokens, &n));
+    LG_TRY(lg_api_encode(s->model, &s->env, text, len, flags, &tokens, &n));
     int rc = feed(s, tokens, n);
     lg_free(&s->env, tokens);
     return rc;
@@ -297,8 +343,7 @@ int llmgpu_session_set_remaining(llmgpu_session *s, uint32_t n)
 {
     if (!s)
         return LLMGPU_E_INVALID;
-    s->answer.limited = false;
-    return lg_session_set_remaining(&s->session, n);
+    return lg_api_answer_limit(s, n, false);
 }
 
 int llmgpu_session_set_deadline(llmgpu_session *s, uint32_t ms)
@@ -333,8 +378,7 @@ int llmgpu_session_reset(llmgpu_session *s)
         return LLMGPU_E_INVALID;
     clear(s);
     lg_session_reset(&s->session);
-    lg_api_answer_reset(s);
-    s->answer.limited = false;
+    lg_api_answer_begin(s);
     return 0;
 }
 
@@ -343,8 +387,9 @@ int llmgpu_session_rewind(llmgpu_session *s, uint32_t n)
     if (!s)
         return LLMGPU_E_INVALID;
     clear(s);
-    lg_api_answer_reset(s);
-    return lg_session_rewind(&s->session, n);
+    LG_TRY(lg_session_rewind(&s->session, n));
+    lg_api_answer_begin(s);
+    return 0;
 }
 
 int llmgpu_session_get_tokens(const llmgpu_session *s, int32_t *tokens, size_t capacity, size_t *n_tokens)
@@ -366,8 +411,7 @@ int llmgpu_session_get_stats(const llmgpu_session *s, llmgpu_session_stats *out,
     if (!s)
         return LLMGPU_E_INVALID;
     struct lg_session *in = (struct lg_session *)&s->session;
-    struct lg_turn *turn = &in->sched->turn;
-    bool idle = lg_turn_take(turn, 0) == 0; // pages change hands with the turn; while it is taken, the last answer stands
+    bool idle = lg_turn_take(&in->sched->turn, 0) == 0; // pages change hands with the turn; while it is taken, the last answer stands
     pthread_mutex_lock(&in->sched->lock);
     if (idle && in->has_slot)
         in->n_shared = lg_engine_shared_tokens(in->engine, in->slot, lg_min_u32(in->n_past, in->n_visible));
@@ -385,6 +429,6 @@ int llmgpu_session_get_stats(const llmgpu_session *s, llmgpu_session_stats *out,
     };
     pthread_mutex_unlock(&in->sched->lock);
     if (idle)
-        lg_turn_give(turn);
+        lg_scheduler_give(in->sched);
     return lg_api_info_out(out, size, &stats, sizeof(stats), LG_SIZE_TO(llmgpu_session_stats, decode_submits));
 }

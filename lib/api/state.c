@@ -23,15 +23,15 @@ static int identify(struct lg_env *env, llmgpu_model *model)
 {
     if (atomic_load(&model->identified))
         return 0;
-    struct lg_turn *turn = &model->ctx->sched.turn; // the file is read by one thread at a time
+    struct lg_scheduler *sched = &model->ctx->sched;
     int rc = 0;
-    if (lg_turn_take(turn, UINT64_MAX) < 0)
+    if (lg_turn_take(&sched->turn, UINT64_MAX) < 0) // the file is read by one thread at a time
         return lg_fail(env, LLMGPU_E_BUSY, "called from within a callback");
     if (!atomic_load(&model->identified)) {
         rc = lg_save_identify(model->model, env, &model->identity);
         atomic_store(&model->identified, rc == 0);
     }
-    lg_turn_give(turn);
+    lg_scheduler_give(sched);
     return rc;
 }
 
@@ -141,7 +141,7 @@ static int restore(llmgpu_session *s, const void *data, size_t size)
     if (state.full)
         rc = lg_api_leave(s->model->ctx, &s->env, rc);
     LG_TRY(rc);
-    lg_api_answer_reset(s);
+    lg_api_answer_begin(s);
     return 0;
 }
 

@@ -35,13 +35,14 @@ static int reserve(struct lg_engine *e, uint32_t need, uint32_t max_pages, uint3
     return lg_engine_grow(e, n_pages, max_pages, max_rows);
 }
 
-/** A page that reserve() has found to be there. */
-static uint32_t take_page(struct lg_engine *e)
+/** A page that reserve() has found to be there. `*from`: those before it are in use, to begin with 0. */
+static uint32_t take_page(struct lg_engine *e, uint32_t *from)
 {
-    uint32_t page = 0;
+    uint32_t page = *from;
     while (e->page_refs[page])
         page++;
     e->page_refs[page] = 1;
+    *from = page + 1;
     return page;
 }
 
@@ -58,9 +59,9 @@ int lg_engine_take_slot(struct lg_engine *e, uint32_t n_ctx, uint32_t n_batch)
     int slot = free_slot(e);
     LG_TRY(slot);
     LG_TRY(reserve(e, need, need, n_batch));
-    uint32_t *table = table_of(e, (uint32_t)slot);
+    uint32_t *table = table_of(e, (uint32_t)slot), from = 0;
     for (uint32_t i = 0; i < e->batch.max_pages; i++)
-        table[i] = i < need ? take_page(e) : NO_PAGE;
+        table[i] = i < need ? take_page(e, &from) : NO_PAGE;
     e->slots |= UINT64_C(1) << slot;
     publish(e, (uint32_t)slot);
     return slot;
@@ -87,10 +88,10 @@ int lg_engine_fork_slot(struct lg_engine *e, uint32_t from, uint32_t n_tokens, u
     int slot = free_slot(e);
     LG_TRY(slot);
     LG_TRY(reserve(e, n_all - n_shared, n_all, n_batch));
-    uint32_t *table = table_of(e, (uint32_t)slot);
+    uint32_t *table = table_of(e, (uint32_t)slot), free_from = 0;
     const uint32_t *original = table_of(e, from);
     for (uint32_t i = 0; i < e->batch.max_pages; i++) {
-        table[i] = i >= n_all ? NO_PAGE : i < n_shared ? original[i] : take_page(e);
+        table[i] = i >= n_all ? NO_PAGE : i < n_shared ? original[i] : take_page(e, &free_from);
         if (i < n_shared)
             e->page_refs[table[i]]++;
     }
@@ -119,13 +120,13 @@ int lg_engine_own_pages(struct lg_engine *e, uint32_t slot, uint32_t first, uint
     if (need == 0)
         return 0;
     LG_TRY(reserve(e, need, 0, 0));
-    uint32_t *table = table_of(e, slot);
+    uint32_t *table = table_of(e, slot), from = 0;
     int rc = 0;
     for (uint32_t i = begin; i < end && rc == 0; i++) {
         uint32_t old = table[i], kept = i == begin ? first % LG_PAGE_SIZE : 0;
         if (e->page_refs[old] == 1)
             continue;
-        table[i] = take_page(e);
+        table[i] = take_page(e, &from);
         e->page_refs[old]--;
         rc = kept ? copy_page(e, old, table[i], kept) : 0;
         if (rc < 0) {

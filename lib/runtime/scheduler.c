@@ -40,6 +40,25 @@ void lg_scheduler_finish(struct lg_scheduler *sched)
     lg_turn_finish(&sched->turn);
 }
 
+void lg_scheduler_give(struct lg_scheduler *sched)
+{
+    while (sched->later) {
+        struct lg_later *later = sched->later;
+        sched->later = later->next;
+        later->run(later);
+    }
+    lg_turn_give(&sched->turn);
+}
+
+bool lg_scheduler_now_or_later(struct lg_scheduler *sched, struct lg_later *later)
+{
+    if (lg_turn_take(&sched->turn, UINT64_MAX) == 0)
+        return true;
+    later->next = sched->later;
+    sched->later = later;
+    return false;
+}
+
 void lg_scheduler_wake(struct lg_scheduler *sched)
 {
     sched->n_calls++;
@@ -51,12 +70,13 @@ void lg_scheduler_wake(struct lg_scheduler *sched)
 /** Ends a change made while working: tells who waits, and calls who asked to be called. Releases the lock. */
 static void unlock_changed(struct lg_scheduler *sched, struct lg_session *s)
 {
-    bool call = lg_session_update_ready(s);
+    bool call = lg_session_update_ready(s) || s->owes_call;
     void (*notify)(void *) = s->notify;
     void *user = s->notify_user;
+    s->owes_call = false;
     pthread_cond_broadcast(&sched->changed);
     pthread_mutex_unlock(&sched->lock);
-    if (call)
+    if (call && notify)
         notify(user);
 }
 
@@ -250,6 +270,19 @@ static int work_for_any(struct lg_scheduler *sched, const struct lg_room *room, 
 
 /* ---- steps */
 
+/** Tells who asked for it what has come without any work; the moment of the next deadline. Needs the turn. */
+static uint64_t look_at_all(struct lg_scheduler *sched)
+{
+    uint64_t next = UINT64_MAX, now = lg_now_ns();
+    for (struct lg_session *s = sched->sessions; s; s = s->next) {
+        pthread_mutex_lock(&sched->lock);
+        if (s->deadline_ns > now && s->deadline_ns < next)
+            next = s->deadline_ns;
+        unlock_changed(sched, s);
+    }
+    return next;
+}
+
 static int step(struct lg_scheduler *sched, uint64_t budget_ns, uint64_t begin_ns)
 {
     struct lg_room room = {.budgeted = budget_ns != UINT64_MAX, .budget_ns = budget_ns, .first = true};
@@ -288,6 +321,7 @@ int lg_scheduler_step(struct lg_scheduler *sched, uint64_t budget_ns, uint64_t *
     }
     LG_TRY(rc);
     set_stepping(sched, true);
+    look_at_all(sched);
     rc = step(sched, budget_ns, begin_ns);
     set_stepping(sched, false);
     uint64_t ns = lg_now_ns() - begin_ns;
@@ -299,7 +333,7 @@ int lg_scheduler_step(struct lg_scheduler *sched, uint64_t budget_ns, uint64_t *
             sched->overrun_ns = ns - budget_ns;
         pthread_mutex_unlock(&sched->lock);
     }
-    lg_turn_give(&sched->turn);
+    lg_scheduler_give(sched);
     return rc < 0 ? rc : 0;
 }
 
@@ -310,9 +344,10 @@ void lg_scheduler_cancel(struct lg_scheduler *sched)
         atomic_store(&sched->step_cancelled, 1);
     for (struct lg_session *s = sched->sessions; s; s = s->next) {
         lg_session_cancel(s);
-        lg_session_update_ready(s);
+        if (lg_session_update_ready(s))
+            s->owes_call = true;
     }
-    pthread_cond_broadcast(&sched->changed);
+    lg_scheduler_wake(sched);
     pthread_mutex_unlock(&sched->lock);
 }
 
@@ -338,42 +373,39 @@ static bool has_come(const struct lg_session *s, enum lg_wait what)
     return what == LG_WAIT_NEXT ? lg_session_look(s) != LLMGPU_AGAIN : !lg_session_wants_prefill(s);
 }
 
-int lg_scheduler_wait(struct lg_scheduler *sched, struct lg_session *s, enum lg_wait what, uint64_t until_ns)
+/** Works on it for a moment; not for long where another thread works. */
+static int work_or_look(struct lg_scheduler *sched, struct lg_session *s, uint64_t until_ns)
 {
     const struct lg_room room = {.budgeted = false};
+    int rc = lg_turn_take(&sched->turn, until_ns);
+    if (rc < 0)
+        return rc == LLMGPU_E_TIMEOUT ? 0 : rc;
+    work_for(sched, s, &room, 1);
+    lg_scheduler_give(sched);
+    return 0;
+}
+
+int lg_scheduler_wait(struct lg_scheduler *sched, struct lg_session *s, enum lg_wait what, uint64_t until_ns)
+{
+    if (lg_turn_is_mine(&sched->turn)) // the thread in the background cannot wait for itself
+        return LLMGPU_E_BUSY;
     for (;;) {
         pthread_mutex_lock(&sched->lock);
         bool come = has_come(s, what), background = sched->thread_runs;
-        uint64_t now = lg_now_ns();
+        uint64_t now = lg_now_ns(), look_ns = now + LOOK_NS < until_ns ? now + LOOK_NS : until_ns;
         if (!come && background && now < until_ns)
-            lg_cond_wait(&sched->changed, &sched->lock, now + LOOK_NS < until_ns ? now + LOOK_NS : until_ns);
+            lg_cond_wait(&sched->changed, &sched->lock, look_ns);
         pthread_mutex_unlock(&sched->lock);
         if (come)
             return 0;
         if (now >= until_ns)
             return LLMGPU_E_TIMEOUT;
-        if (background)
-            continue;
-        LG_TRY(lg_turn_take(&sched->turn, until_ns));
-        work_for(sched, s, &room, 1);
-        lg_turn_give(&sched->turn);
+        if (!background)
+            LG_TRY(work_or_look(sched, s, look_ns));
     }
 }
 
 /* ---- the thread in the background */
-
-/** Tells who asked for it that a deadline has passed; the moment of the next one. Needs the turn. */
-static uint64_t look_at_deadlines(struct lg_scheduler *sched)
-{
-    uint64_t next = UINT64_MAX, now = lg_now_ns();
-    for (struct lg_session *s = sched->sessions; s; s = s->next) {
-        pthread_mutex_lock(&sched->lock);
-        if (s->deadline_ns > now && s->deadline_ns < next)
-            next = s->deadline_ns;
-        unlock_changed(sched, s);
-    }
-    return next;
-}
 
 /** Does pieces of work until there is none. */
 static void work_through(struct lg_scheduler *sched, uint64_t *deadline_ns)
@@ -383,9 +415,9 @@ static void work_through(struct lg_scheduler *sched, uint64_t *deadline_ns)
     bool ends;
     do {
         lg_turn_take(&sched->turn, UINT64_MAX);
-        *deadline_ns = look_at_deadlines(sched);
-        rc = sched->dev->lost ? IDLE : work_for_any(sched, &room, AHEAD);
-        lg_turn_give(&sched->turn);
+        *deadline_ns = look_at_all(sched);
+        rc = work_for_any(sched, &room, AHEAD); // on a lost device each session is told so
+        lg_scheduler_give(sched);
         pthread_mutex_lock(&sched->lock);
         ends = sched->thread_ends;
         pthread_mutex_unlock(&sched->lock);
@@ -430,15 +462,20 @@ int lg_scheduler_start(struct lg_scheduler *sched)
 int lg_scheduler_stop(struct lg_scheduler *sched)
 {
     pthread_mutex_lock(&sched->lock);
-    bool runs = sched->thread_runs && !sched->thread_ends; // otherwise another thread waits for it already
-    if (runs && pthread_equal(sched->thread, pthread_self())) {
-        pthread_mutex_unlock(&sched->lock);
-        return LLMGPU_E_BUSY;
-    }
-    sched->thread_ends = true;
-    pthread_cond_broadcast(&sched->changed);
+    bool runs = sched->thread_runs;
     pthread_mutex_unlock(&sched->lock);
     if (!runs)
+        return 0;
+    if (lg_turn_is_mine(&sched->turn))
+        return LLMGPU_E_BUSY; // it may be waiting for the turn, or be this one
+    pthread_mutex_lock(&sched->lock);
+    bool mine = sched->thread_runs && !sched->thread_ends; // otherwise another thread stops it already
+    sched->thread_ends = sched->thread_runs;
+    pthread_cond_broadcast(&sched->changed);
+    while (!mine && sched->thread_ends)
+        lg_cond_wait(&sched->changed, &sched->lock, UINT64_MAX);
+    pthread_mutex_unlock(&sched->lock);
+    if (!mine)
         return 0;
     pthread_join(sched->thread, NULL);
     pthread_mutex_lock(&sched->lock);

@@ -14,11 +14,18 @@
 #include "runtime/session.h"
 #include "util/turn.h"
 
+/** Something that is put off until the turn is given back. */
+struct lg_later {
+    struct lg_later *next;
+    void (*run)(struct lg_later *later); // has the turn; `later` may be gone afterwards
+};
+
 struct lg_scheduler {
     struct lg_env *env; // of all that works with the turn: the device's, the engines'
     pthread_mutex_t lock;
     pthread_cond_t changed; // there is something to tell, or to do
     struct lg_turn turn;
+    struct lg_later *later; // a list; needs the turn
     struct lg_device *dev;       // changed with both
     struct lg_session *sessions; // a list
     uint32_t n_sessions;
@@ -37,6 +44,14 @@ int lg_scheduler_init(struct lg_scheduler *sched, struct lg_env *env, struct lg_
 /** Sessions must be finished and the thread stopped. */
 void lg_scheduler_finish(struct lg_scheduler *sched);
 
+/** Gives the turn back, after what was put off meanwhile. */
+void lg_scheduler_give(struct lg_scheduler *sched);
+/**
+ * Takes the turn for something that destroys what a call may be using, and returns true; or, within a callback of such a
+ * call, puts it off until that gives its turn back, and returns false.
+ */
+bool lg_scheduler_now_or_later(struct lg_scheduler *sched, struct lg_later *later);
+
 /**
  * Works for at most budget_ns; UINT64_MAX: until nothing is left to do.
  *
@@ -45,7 +60,8 @@ void lg_scheduler_finish(struct lg_scheduler *sched);
  */
 int lg_scheduler_step(struct lg_scheduler *sched, uint64_t budget_ns, uint64_t *used);
 
-/** Starts and stops the thread in the background. LLMGPU_E_INVALID when it runs already; LLMGPU_E_NOMEM. */
+/** Starts and stops the thread in the background. LLMGPU_E_INVALID when it runs already; LLMGPU_E_NOMEM; LLMGPU_E_BUSY when
+ * it would wait for itself. */
 int lg_scheduler_start(struct lg_scheduler *sched);
 int lg_scheduler_stop(struct lg_scheduler *sched);
 /** Cancels all sessions and a step that runs. Not from a signal handler. */

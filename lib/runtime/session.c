@@ -13,17 +13,22 @@
 #include "util/checked.h"
 #include "util/clock.h"
 
+/** What was not asked for by calls, such as a deadline that passed, is told by who works next. */
 static void lock(struct lg_session *s)
 {
     pthread_mutex_lock(&s->sched->lock);
+    if (lg_session_update_ready(s))
+        s->owes_call = true;
 }
 
-/** Ends a call that may have changed what there is to tell or to do. */
+/** Ends a call that may have changed what there is to tell or to do. Failures in between are noted, and logged here. */
 static int unlock(struct lg_session *s, int rc)
 {
     lg_session_update_ready(s); // who calls knows; nobody else needs to be told
     lg_scheduler_wake(s->sched);
     pthread_mutex_unlock(&s->sched->lock);
+    if (rc < 0)
+        lg_log(s->env, LG_LOG_DEBUG, "%s", s->env->error);
     return rc;
 }
 
@@ -103,7 +108,10 @@ int lg_session_revive(struct lg_session *s)
 
 int lg_session_fork(struct lg_session *s, struct lg_env *env, struct lg_session *original)
 {
-    LG_TRY(begin(s, env, original->sched, original->engine, &original->params));
+    lock(original);
+    struct lg_session_params params = original->params;
+    pthread_mutex_unlock(&original->sched->lock);
+    LG_TRY(begin(s, env, original->sched, original->engine, &params));
     pthread_mutex_lock(&s->sched->lock);
     s->n_tokens = s->n_visible = original->n_visible;
     s->n_past = original->n_past < s->n_tokens ? original->n_past : s->n_tokens ? s->n_tokens - 1 : 0;
@@ -166,6 +174,7 @@ static void cut(struct lg_session *s, uint32_t n)
     uint32_t last = n ? n - 1 : 0; // what comes next says how it is computed
     if (last < s->n_tokens)
         memset(s->decoded + last, 0, s->n_tokens - last);
+    s->n_generated -= s->n_tokens - s->n_visible; // those were not given
     s->n_tokens = s->n_visible = n;
     s->n_past = n == 0 ? 0 : lg_min_u32(s->n_past, n - 1);
     s->closed = false;
@@ -180,7 +189,6 @@ static void drop_unread(struct lg_session *s)
     s->inputs++;
     if (s->n_tokens == s->n_visible)
         return;
-    s->n_generated -= s->n_tokens - s->n_visible;
     cut(s, s->n_visible);
     s->closed = closed;
 }
@@ -195,7 +203,7 @@ static int take_cancel(struct lg_session *s)
         cut(s, s->n_past);
         s->closed = true;
     }
-    return lg_fail(s->env, LLMGPU_E_CANCELLED, "cancelled");
+    return lg_note(s->env, LLMGPU_E_CANCELLED, "cancelled");
 }
 
 static uint64_t time_limit_ns(const struct lg_session *s)
@@ -269,13 +277,13 @@ static int tell(struct lg_session *s, int code)
 {
     struct lg_env *env = s->env;
     switch (code) {
-    case LLMGPU_E_INVALID: return lg_fail(env, code, "no token was fed to continue from");
-    case LLMGPU_E_TIMEOUT: return lg_fail(env, code, "the session's deadline has passed");
-    case LLMGPU_E_CONTEXT_FULL: return lg_fail(env, code, "the context of %u tokens is full", s->params.n_ctx);
+    case LLMGPU_E_INVALID: return lg_note(env, code, "no token was fed to continue from");
+    case LLMGPU_E_TIMEOUT: return lg_note(env, code, "the session's deadline has passed");
+    case LLMGPU_E_CONTEXT_FULL: return lg_note(env, code, "the context of %u tokens is full", s->params.n_ctx);
     case LLMGPU_E_LIMIT:
-        if (generated_all(s))
-            return lg_fail(env, code, "limit max_generated_tokens: %u tokens were generated", s->n_generated);
-        return lg_fail(env, code, "limit max_time_ms: %u ms were worked", s->params.limits.time_ms);
+        if (!out_of_time(s))
+            return lg_note(env, code, "limit max_generated_tokens: %u tokens were generated", s->n_generated);
+        return lg_note(env, code, "limit max_time_ms: %u ms were worked", s->params.limits.time_ms);
     default: return code;
     }
 }
@@ -288,10 +296,10 @@ int lg_session_feed(struct lg_session *s, const int32_t *tokens, size_t n)
     if (rc == 0 && past_deadline(s))
         rc = tell(s, LLMGPU_E_TIMEOUT);
     if (rc == 0 && n > 0 && (s->n_visible > s->params.n_ctx || n > s->params.n_ctx - s->n_visible))
-        rc = lg_fail(s->env, LLMGPU_E_CONTEXT_FULL, "%zu tokens do not fit: %u of the context's %u are taken", n,
+        rc = lg_note(s->env, LLMGPU_E_CONTEXT_FULL, "%zu tokens do not fit: %u of the context's %u are taken", n,
                      s->n_visible, s->params.n_ctx);
     if (rc == 0 && limits->prompt_tokens && n > limits->prompt_tokens - s->n_prompt)
-        rc = lg_fail(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %zu tokens on %u are more than %u", n,
+        rc = lg_note(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %zu tokens on %u are more than %u", n,
                      s->n_prompt, limits->prompt_tokens);
     if (rc < 0 || n == 0)
         return unlock(s, rc);
@@ -322,7 +330,7 @@ int lg_session_settle(struct lg_session *s)
     if (rc == 0)
         rc = take_failure(s);
     if (rc == 0 && s->n_past + 1 < s->n_tokens)
-        rc = tell(s, lg_session_look(s));
+        rc = past_deadline(s) ? tell(s, LLMGPU_E_TIMEOUT) : out_of_time(s) ? tell(s, LLMGPU_E_LIMIT) : LLMGPU_AGAIN;
     return unlock(s, rc);
 }
 
@@ -371,7 +379,9 @@ int lg_session_rewind(struct lg_session *s, uint32_t n)
     lock(s);
     int rc = 0;
     if (n > s->n_visible)
-        rc = lg_fail(s->env, LLMGPU_E_INVALID, "%u tokens cannot stay of %u", n, s->n_visible);
+        rc = lg_note(s->env, LLMGPU_E_INVALID, "%u tokens cannot stay of %u", n, s->n_visible);
+    else if (n == s->n_visible)
+        drop_unread(s); // an answer that is over stays so
     else {
         cut(s, n);
         s->given.known = false;
@@ -387,16 +397,16 @@ static int check_replace(struct lg_session *s, const struct lg_state *state)
     uint32_t n_prefix = state->n_prefix;
     LG_TRY(take_cancel(s));
     if (n_prefix > s->n_visible || lg_state_hash(s->tokens, n_prefix) != state->prefix_hash)
-        return lg_fail(s->env, LLMGPU_E_INVALID, "the saved state goes on from %u tokens that the session does not "
+        return lg_note(s->env, LLMGPU_E_INVALID, "the saved state goes on from %u tokens that the session does not "
                        "begin with", n_prefix);
     if (n_prefix > s->params.n_ctx + 1 || state->n_tokens > s->params.n_ctx + 1 - n_prefix)
-        return lg_fail(s->env, LLMGPU_E_CONTEXT_FULL, "a saved state of %llu tokens does not fit into a context of %u",
+        return lg_note(s->env, LLMGPU_E_CONTEXT_FULL, "a saved state of %llu tokens does not fit into a context of %u",
                        (unsigned long long)n_prefix + state->n_tokens, s->params.n_ctx);
     if (limits->prompt_tokens && state->n_prompt > limits->prompt_tokens)
-        return lg_fail(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %u are in the saved state, more than %u",
+        return lg_note(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %u are in the saved state, more than %u",
                        state->n_prompt, limits->prompt_tokens);
     if (limits->generated_tokens && state->n_generated > limits->generated_tokens)
-        return lg_fail(s->env, LLMGPU_E_LIMIT, "limit max_generated_tokens: %u are in the saved state, more than %u",
+        return lg_note(s->env, LLMGPU_E_LIMIT, "limit max_generated_tokens: %u are in the saved state, more than %u",
                        state->n_generated, limits->generated_tokens);
     return 0;
 }
@@ -493,9 +503,10 @@ int lg_session_add_stop_token(struct lg_session *s, int32_t token)
     lock(s);
     int rc = 0;
     if (s->n_stop_tokens == LG_MAX_STOP_TOKENS)
-        rc = lg_fail(s->env, LLMGPU_E_LIMIT, "a session has at most %d stop tokens", LG_MAX_STOP_TOKENS);
+        rc = lg_note(s->env, LLMGPU_E_LIMIT, "a session has at most %d stop tokens", LG_MAX_STOP_TOKENS);
     else
         s->stop_tokens[s->n_stop_tokens++] = token;
+    drop_unread(s); // they may lie behind a token that now ends the answer
     set_end_tokens(s);
     return unlock(s, rc);
 }
@@ -504,6 +515,7 @@ void lg_session_clear_stop_tokens(struct lg_session *s)
 {
     lock(s);
     s->n_stop_tokens = 0;
+    drop_unread(s);
     set_end_tokens(s);
     unlock(s, 0);
 }
@@ -543,7 +555,7 @@ int lg_session_fd(struct lg_session *s)
             set_readable(fd, s->ready);
         s->fd = fd;
     }
-    int rc = s->fd >= 0 ? s->fd : lg_fail(s->env, LLMGPU_E_NOMEM, "no file descriptor: %s", strerror(errno));
+    int rc = s->fd >= 0 ? s->fd : lg_note(s->env, LLMGPU_E_NOMEM, "no file descriptor: %s", strerror(errno));
     return unlock(s, rc);
 }
 
@@ -559,9 +571,14 @@ bool lg_session_update_ready(struct lg_session *s)
 {
     bool before = s->ready;
     s->ready = lg_session_look(s) != LLMGPU_AGAIN;
-    if (s->fd >= 0 && (s->ready != before || !s->ready)) // a request to stop may have been told already
-        set_readable(s->fd, s->ready);
-    return s->ready && !before && s->notify;
+    if (s->fd >= 0 && !s->ready) {
+        set_readable(s->fd, false); // a request to stop may have made it readable, and was told
+        s->ready = atomic_load(&s->cancelled); // another may have come before the line above
+    }
+    if (s->fd >= 0 && s->ready && !before)
+        set_readable(s->fd, true);
+    s->owes_call = s->owes_call && s->ready;
+    return s->ready && !before;
 }
 
 void lg_session_set_failure(struct lg_session *s, int code, const char *text)
@@ -631,9 +648,9 @@ int lg_session_begin_text(struct lg_session *s, size_t n)
     lock(s);
     int rc = take_cancel(s);
     if (rc == 0 && n > s->params.n_ctx)
-        rc = lg_fail(s->env, LLMGPU_E_CONTEXT_FULL, "%zu tokens do not fit into a context of %u", n, s->params.n_ctx);
+        rc = lg_note(s->env, LLMGPU_E_CONTEXT_FULL, "%zu tokens do not fit into a context of %u", n, s->params.n_ctx);
     if (rc == 0 && limit && n > limit)
-        rc = lg_fail(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %zu tokens are more than %u", n, limit);
+        rc = lg_note(s->env, LLMGPU_E_LIMIT, "limit max_prompt_tokens: %zu tokens are more than %u", n, limit);
     s->sched->dev->stop = &s->cancelled;
     return unlock(s, rc);
 }
@@ -645,7 +662,7 @@ int lg_session_go_on(struct lg_session *s, uint64_t ns)
     s->prompt_submits += ns > 0;
     int rc = 0;
     if (atomic_load(&s->cancelled))
-        rc = lg_fail(s->env, LLMGPU_E_CANCELLED, "cancelled");
+        rc = lg_note(s->env, LLMGPU_E_CANCELLED, "cancelled");
     else if (past_deadline(s))
         rc = tell(s, LLMGPU_E_TIMEOUT);
     else if (out_of_time(s))
@@ -659,6 +676,6 @@ int lg_session_end_work(struct lg_session *s, int rc)
     if (rc != LLMGPU_E_CANCELLED)
         return rc;
     lock(s);
-    take_cancel(s);
+    take_cancel(s); // unless it was told at the beginning
     return unlock(s, rc);
 }

@@ -72,6 +72,7 @@ struct lg_session {
     uint64_t deadline_ns;  // moment of lg_now_ns(); UINT64_MAX: none
     _Atomic int fd;        // readable while there is something to tell; -1: not asked for
     bool ready;            // there is something to tell
+    bool owes_call;        // and `notify` was not called for it yet
     void (*notify)(void *user);
     void *notify_user;
 
@@ -96,7 +97,7 @@ int lg_session_revive(struct lg_session *s);
 void lg_session_reset(struct lg_session *s);
 int lg_session_feed(struct lg_session *s, const int32_t *tokens, size_t n);
 int lg_session_next(struct lg_session *s, int32_t *token);
-/** 0 when all that was fed is computed but the last token, or why it is not. */
+/** 0 when all that was fed is computed but the last token, LLMGPU_AGAIN when it was not waited for, or why it is not. */
 int lg_session_settle(struct lg_session *s);
 int lg_session_rewind(struct lg_session *s, uint32_t n);
 int lg_session_set_sampler(struct lg_session *s, const struct lg_sampler *sampler);
@@ -166,7 +167,7 @@ void lg_session_set_up_sampler(struct lg_session *s, uint32_t n);
 void lg_session_take_samples(struct lg_session *s);
 /** Keeps a failure until it is told. */
 void lg_session_set_failure(struct lg_session *s, int code, const char *text);
-/** Brings `ready` and the descriptor up to date. True when the session just became ready and wants a call for it. */
+/** Brings `ready` and the descriptor up to date. True when the session just became ready. */
 bool lg_session_update_ready(struct lg_session *s);
 
 #endif

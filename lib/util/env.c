@@ -90,6 +90,15 @@ int lg_fail(struct lg_env *env, int code, const char *fmt, ...)
     return code;
 }
 
+int lg_note(struct lg_env *env, int code, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(env->error, sizeof(env->error), fmt, args);
+    va_end(args);
+    return code;
+}
+
 int lg_fail_nomem(struct lg_env *env, const char *what, uint64_t size)
 {
     return lg_fail(env, LLMGPU_E_NOMEM, "out of memory: %llu bytes for %s", (unsigned long long)size, what);

@@ -61,6 +61,8 @@ char *lg_strndup(struct lg_env *env, const char *s, size_t len);
 
 /** Stores the sentence and returns `code`, so that a failure is one line: return lg_fail(env, CODE, "..."). */
 int lg_fail(struct lg_env *env, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/** The same without a line in the log, which is the host's code: for where a lock is held. */
+int lg_note(struct lg_env *env, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /** LLMGPU_E_NOMEM with a sentence that names what was wanted. */
 int lg_fail_nomem(struct lg_env *env, const char *what, uint64_t size);
 void lg_log(const struct lg_env *env, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

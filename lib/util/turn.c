@@ -82,6 +82,14 @@ int lg_turn_take(struct lg_turn *turn, uint64_t until_ns)
     return mine ? 0 : LLMGPU_E_TIMEOUT;
 }
 
+bool lg_turn_is_mine(struct lg_turn *turn)
+{
+    pthread_mutex_lock(&turn->lock);
+    bool mine = turn->held && pthread_equal(turn->owner, pthread_self());
+    pthread_mutex_unlock(&turn->lock);
+    return mine;
+}
+
 void lg_turn_give(struct lg_turn *turn)
 {
     pthread_mutex_lock(&turn->lock);

@@ -33,6 +33,8 @@ void lg_turn_finish(struct lg_turn *turn);
  */
 int lg_turn_take(struct lg_turn *turn, uint64_t until_ns);
 void lg_turn_give(struct lg_turn *turn);
+/** Whether this thread has it. */
+bool lg_turn_is_mine(struct lg_turn *turn);
 
 /** A condition whose timed waits are on the clock of lg_now_ns(). */
 int lg_cond_init(pthread_cond_t *cond);
