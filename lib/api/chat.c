@@ -66,7 +66,7 @@ int llmgpu_chat_create(llmgpu_chat **out, llmgpu_model *model, const char *templ
     if (!out)
         return LLMGPU_E_INVALID;
     *out = NULL;
-    if (!model || (!template_text && template_len))
+    if (!model)
         return LLMGPU_E_INVALID;
     struct lg_env env;
     lg_env_child(&env, &model->ctx->env);
@@ -79,7 +79,7 @@ int llmgpu_chat_create(llmgpu_chat **out, llmgpu_model *model, const char *templ
         destroy(chat);
         return LLMGPU_E_NOMEM;
     }
-    chat->own_len = template_len;
+    chat->own_len = template_text ? template_len : 0;
     lg_api_model_ref(model);
     *out = chat;
     return 0;
