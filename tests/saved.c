@@ -332,6 +332,81 @@ static void test_ended(void)
     llmgpu_session_free(other);
 }
 
+/** Appends pieces of an answer, at most so many. */
+static int read_text(llmgpu_session *s, char *out, int n_pieces)
+{
+    const char *piece;
+    int rc = LLMGPU_AGAIN;
+    for (int i = 0; i < n_pieces; i++) {
+        while ((rc = llmgpu_session_next_text(s, &piece, NULL)) == LLMGPU_AGAIN)
+            REQUIRE_INT(llmgpu_session_wait(s, UINT64_MAX), ==, 0);
+        if (rc != LLMGPU_TOKEN)
+            break;
+        strcat(out, piece);
+    }
+    return rc;
+}
+
+static llmgpu_session *asked(const char *stop)
+{
+    llmgpu_session_params p = tavern_params(N_CTX);
+    p.ignore_end = 0;
+    llmgpu_session *s = tavern_session(&t, &p);
+    if (stop)
+        REQUIRE_INT(llmgpu_session_add_stop(s, stop, strlen(stop)), ==, 0);
+    tavern_feed(s, tavern_persona);
+    tavern_feed(s, tavern_question);
+    return s;
+}
+
+/** What comes of an answer that was saved and goes on in another session. */
+static void finish_elsewhere(llmgpu_session *s, const char *stop, char *out)
+{
+    struct bytes b = save(s, LLMGPU_STATE_COMPACT, NULL);
+    llmgpu_session *other = asked(stop);
+    restore(other, b);
+    REQUIRE_INT(read_text(other, out, 1000), ==, LLMGPU_DONE);
+    llmgpu_session_free(other);
+    free(b.data);
+}
+
+/** An answer saved anywhere in it goes on as a text, and ends at a stop text that lies across. */
+static void test_text(void)
+{
+    char whole[2048] = "", stop[9] = "", expected[2048] = "";
+    llmgpu_session *s = asked(NULL);
+    REQUIRE_INT(read_text(s, whole, 1000), ==, LLMGPU_DONE);
+    llmgpu_session_free(s);
+    REQUIRE(strlen(whole) > 24);
+    memcpy(stop, whole + 13, 8);
+    s = asked(stop);
+    REQUIRE_INT(read_text(s, expected, 1000), ==, LLMGPU_DONE);
+    REQUIRE(strlen(expected) == (size_t)(strstr(whole, stop) - whole));
+    llmgpu_session_free(s);
+
+    int rc = LLMGPU_TOKEN;
+    for (int n = 0; n < 1000 && rc != LLMGPU_DONE; n++) {
+        char found[2048] = "";
+        s = asked(stop);
+        rc = read_text(s, found, n);
+        finish_elsewhere(s, stop, found);
+        REQUIRE_STR(found, expected);
+        llmgpu_session_free(s);
+    }
+    REQUIRE_INT(rc, ==, LLMGPU_DONE);
+
+    // Also between two tokens that a stop text lies across, where next_text() does not pause.
+    s = asked(stop);
+    int32_t token;
+    while (tavern_next(s, &token) == LLMGPU_TOKEN) {
+        char found[2048] = "";
+        finish_elsewhere(s, stop, found);
+        size_t n = strlen(found), all = strlen(expected);
+        REQUIRE(n <= all && strcmp(found, expected + all - n) == 0);
+    }
+    llmgpu_session_free(s);
+}
+
 /** Each byte; the session says afterwards what it would have said. */
 static void test_damage(void)
 {
@@ -675,6 +750,7 @@ int main(int argc, char **argv)
     test_delta();
     test_delta_edges();
     test_ended();
+    test_text();
     test_damage();
     test_room();
     test_files();
