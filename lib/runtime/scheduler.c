@@ -207,18 +207,21 @@ static void finish(struct lg_session *s, const struct lg_run *run)
         s->n_past += run->rows;
 }
 
+/** Forgets the pass that runs on an engine, if its owner's mind has changed. */
+static void drop_unwanted(struct lg_scheduler *sched, struct lg_engine *e)
+{
+    pthread_mutex_lock(&sched->lock);
+    bool wanted = !e->run.owner || still_wanted(&e->run);
+    pthread_mutex_unlock(&sched->lock);
+    if (!wanted)
+        lg_run_drop(e);
+}
+
 /** A piece of the pass that runs on an engine. As lg_run_advance(), but failures go to the session. */
 static int advance(struct lg_scheduler *sched, struct lg_engine *e, const struct lg_room *room)
 {
     struct lg_run *run = &e->run;
     struct lg_session *s = run->owner;
-    pthread_mutex_lock(&sched->lock);
-    bool wanted = still_wanted(run);
-    pthread_mutex_unlock(&sched->lock);
-    if (!wanted) {
-        lg_run_drop(e);
-        return LG_RUN_FINISHED;
-    }
     uint64_t begin_ns = lg_now_ns(), submits = sched->dev->stats.submits;
     enum lg_run_kind kind = run->kind;
     sched->dev->stop = &s->cancelled;
@@ -244,6 +247,7 @@ static int work_for(struct lg_scheduler *sched, struct lg_session *s, const stru
 {
     struct lg_engine *e = s->engine;
     sched->env->error[0] = '\0';
+    drop_unwanted(sched, e);
     if (!e->run.owner && !begin(sched, s, room->budgeted, ahead))
         return IDLE;
     return advance(sched, e, room);
