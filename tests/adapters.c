@@ -346,16 +346,16 @@ static void check_lies(void)
             REQUIRE_INT(heap.live, ==, live);
         }
         // The largest rank that is taken, and one more.
-        for (uint32_t rank = LG_MAX_RANK; rank <= LG_MAX_RANK + 1; rank++) {
+        for (uint32_t rank = LG_MAX_RANK; a == 0 && rank <= LG_MAX_RANK + 1; rank++) {
             const struct lora_shape large = {.rank = rank, .alpha = 8, .only = "blk.1.attn_q"};
-            struct lg_lora *lora;
             lora_write(&adapter, &base, &large, 7);
-            if (a == 1)
-                break;
-            if (rank > LG_MAX_RANK)
+            if (rank > LG_MAX_RANK) {
                 require_refused("rank", UNSUPPORTED, "has rank 1025; at most 1024 is supported");
-            else
-                unseat_lora(lora, seat_lora(&adapter, &lora));
+            } else {
+                struct lg_lora *lora;
+                uint32_t seat = seat_lora(&adapter, &lora);
+                unseat_lora(lora, seat);
+            }
         }
         require_nothing_left();
     }

@@ -523,8 +523,8 @@ static void check_latency(void)
     struct told all = {0};
     llmgpu_model *model = NULL;
     llmgpu_model_params p = part(0, 0);
-    const uint64_t limit = (WATCHED ? 10 : 1) * UINT64_C(50000000);
-    large_make(&large, LG_TYPE_Q8_0, 24);
+    const uint64_t limit = (WATCHED ? 40 : 1) * UINT64_C(50000000);
+    large_make(&large, LG_TYPE_Q8_0, WATCHED ? 2 : 24);
     struct race race = {
         .large = &large,
         .io = {.size = sizeof(llmgpu_io), .file_size = large.size, .read = large_read, .user = &large},
@@ -536,7 +536,7 @@ static void check_latency(void)
     uint64_t load_ns = lg_now_ns() - begin, worst = 0;
     llmgpu_model_free(model);
 
-    enum { PLACES = 16, TRIES = 3 };
+    enum { PLACES = 16, TRIES = 5 };
     for (uint64_t i = 0; i < PLACES; i++) {
         uint64_t ns = UINT64_MAX; // the best of a few, because the machine has others to run
         race.stop_after = 1 + i * (all.n - 200) / (PLACES - 1);

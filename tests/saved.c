@@ -179,6 +179,48 @@ static void test_computed_again(void)
     llmgpu_session_free(other);
 }
 
+/** The same of what a lost device has forgotten. */
+static void test_recovered(void)
+{
+    llmgpu_session *s = converse(&t, true, 1), *other = fresh();
+    int32_t expected[N_REST];
+    struct bytes full = save(s, LLMGPU_STATE_FULL, NULL);
+    REQUIRE_INT(llmgpu_context_recover(t.ctx, NULL), ==, 0);
+    REQUIRE_INT(tavern_stats(s).n_computed, ==, 0);
+    REQUIRE_INT(llmgpu_session_prefill(s), ==, 0);
+    struct bytes again = save(s, LLMGPU_STATE_FULL, NULL);
+    REQUIRE(again.size == full.size && memcmp(again.data, full.data, full.size) == 0);
+    restore(other, full);
+    go_on(s, expected);
+    require_goes_on(other, expected);
+    free(full.data);
+    free(again.data);
+    llmgpu_session_free(s);
+    llmgpu_session_free(other);
+}
+
+/** While a thread works ahead. */
+static void test_background(void)
+{
+    REQUIRE_INT(llmgpu_context_start(t.ctx), ==, 0);
+    for (int kind = 0; kind < 2; kind++) {
+        llmgpu_session *s = converse(&t, true, 1), *other = fresh();
+        int32_t expected[N_REST];
+        struct bytes b = {.data = malloc(1 << 20)};
+        REQUIRE(b.data);
+        REQUIRE_INT(llmgpu_session_save(s, kind, NULL, b.data, 1 << 20, &b.size), ==, 0);
+        restore(other, b);
+        go_on(s, expected);
+        restore(s, b);
+        require_goes_on(other, expected);
+        require_goes_on(s, expected);
+        free(b.data);
+        llmgpu_session_free(s);
+        llmgpu_session_free(other);
+    }
+    REQUIRE_INT(llmgpu_context_stop(t.ctx), ==, 0);
+}
+
 static void test_delta(void)
 {
     llmgpu_session *base = fresh(), *s, *other;
@@ -551,6 +593,9 @@ static void test_failing_allocations(void)
     for (int action = 0; action < N_ACTIONS; action++) {
         restore(s, states[1]);
         REQUIRE_INT(llmgpu_session_fork(&fork, s), ==, 0);
+        // It takes all pages that are free, so that others have to be made.
+        llmgpu_session_params p = tavern_params(4096 + 128 * (uint32_t)action);
+        llmgpu_session *hog = tavern_session(&t, &p);
         int rc;
         for (uint64_t after = 1;
              (t.heap.fail_at = t.heap.n + after, rc = act((enum action)action, fork, NULL, states)) < 0;
@@ -565,8 +610,9 @@ static void test_failing_allocations(void)
         require_goes_on(fork, expected);
         require_goes_on(s, expected);
         llmgpu_session_free(fork);
+        llmgpu_session_free(hog);
     }
-    REQUIRE_INT(n_failed, >, 5);
+    REQUIRE_INT(n_failed, >, 20);
     REQUIRE_INT(unlink(in_folder("failing.state")), ==, 0);
     free(states[0].data);
     free(states[1].data);
@@ -624,6 +670,8 @@ int main(int argc, char **argv)
     test_continuation();
     test_full();
     test_computed_again();
+    test_recovered();
+    test_background();
     test_delta();
     test_delta_edges();
     test_ended();

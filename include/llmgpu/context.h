@@ -159,8 +159,8 @@ LLMGPU_API const char *llmgpu_context_error(const llmgpu_context *ctx);
  * of the budget, by the times that slices took before; the next step goes on there. At least one slice is done when there
  * is work, so a budget smaller than the smallest slice is overrun.
  *
- * A session has work when it was fed and llmgpu_session_next() would answer LLMGPU_AGAIN; what fails on a session is told
- * by its own next call.
+ * A session has work while tokens that it was fed are not computed, also when no answer is wanted yet, and while
+ * llmgpu_session_next() would answer LLMGPU_AGAIN; what fails on a session is told by its own next call.
  *
  * @param ctx       whose sessions
  * @param budget_us microseconds; 0 does nothing; UINT32_MAX works until nothing is left to do
