@@ -100,6 +100,7 @@ class BadFiles(TemporaryFiles):
         """Calls that open `path`."""
         yield "run", "-m", path, "-p", "x", "--device", "cpu"
         yield "run", "-m", path, "-p", "x", "--device", "cpu", "--json"
+        yield "chat", "-m", path, "--device", "cpu"
         yield "score", "-m", path, "--ids", "1 2", "--device", "cpu"
         yield "bench", "-m", path, "--device", "cpu"
         yield "tokenize", "-m", path, "x", "--json"
