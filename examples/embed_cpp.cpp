@@ -49,7 +49,7 @@ static void compare(llmgpu::model &model)
         vectors.push_back(session.embed(model.tokenize(sentence, LLMGPU_TOKENIZE_ADD_SPECIAL)));
     for (std::size_t i = 0; i < sentences.size(); i++) {
         for (const std::vector<float> &other : vectors)
-            std::printf("%6.3f", std::inner_product(other.begin(), other.end(), vectors[i].begin(), 0.0));
+            std::printf("%7.3f", std::inner_product(other.begin(), other.end(), vectors[i].begin(), 0.0));
         std::printf("  %s\n", sentences[i].c_str());
     }
 }

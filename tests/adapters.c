@@ -346,16 +346,16 @@ static void check_lies(void)
             REQUIRE_INT(heap.live, ==, live);
         }
         // The largest rank that is taken, and one more.
-        for (uint32_t rank = LG_MAX_RANK; rank <= LG_MAX_RANK + 1; rank++) {
+        for (uint32_t rank = LG_MAX_RANK; a == 0 && rank <= LG_MAX_RANK + 1; rank++) {
             const struct lora_shape large = {.rank = rank, .alpha = 8, .only = "blk.1.attn_q"};
-            struct lg_lora *lora;
             lora_write(&adapter, &base, &large, 7);
-            if (a == 1)
-                break;
-            if (rank > LG_MAX_RANK)
+            if (rank > LG_MAX_RANK) {
                 require_refused("rank", UNSUPPORTED, "has rank 1025; at most 1024 is supported");
-            else
-                unseat_lora(lora, seat_lora(&adapter, &lora));
+            } else {
+                struct lg_lora *lora;
+                uint32_t seat = seat_lora(&adapter, &lora);
+                unseat_lora(lora, seat);
+            }
         }
         require_nothing_left();
     }
@@ -423,6 +423,16 @@ static void check_seats(void)
     REQUIRE(buffer && program);
     REQUIRE_INT(seat_lora(&adapters[0], &loras[0]), ==, seats[0]);
     REQUIRE(use.engine.bank.adapters.weights == buffer && use.engine.adapted.score.chain.program == program);
+    // One that is too large for it is not squeezed in.
+    unseat_lora(loras[1], seats[1]);
+    REQUIRE_INT(seat_lora(&adapters[2], &loras[1]), ==, seats[1]);
+    REQUIRE(!use.engine.adapted.score.chain.program);
+    require_answer(&use.session, seats[0], alone[0]);
+    require_answer(&use.session, seats[1], alone[2]);
+    require_answer(&use.session, seats[2], alone[2]);
+    lg_session_set_lora(&use.session, 0, 0);
+    unseat_lora(loras[1], seats[1]);
+    REQUIRE_INT(seat_lora(&adapters[1], &loras[1]), ==, seats[1]);
     // What does not fit makes all of them move, while one is in the middle of an answer.
     int32_t tokens[N_OUT], expected[N_OUT];
     lg_session_set_lora(&use.session, seats[1], 0.5f);

@@ -135,6 +135,8 @@ static void check_shapes(llmgpu_context *ctx)
         compare(ctx, path, &small, 1);
         compare(ctx, path, &small, 4);
         compare(ctx, path, &full, 3);
+        full.n_candidates = 5;
+        compare(ctx, path, &full, 2);
         unlink(path);
     }
 }

@@ -44,21 +44,21 @@ static void unlock_queue(void *user)
     pthread_mutex_unlock(user);
 }
 
-static llmgpu_vulkan_device describe(void)
+static llmgpu_vulkan_device describe(struct renderer *r)
 {
     return (llmgpu_vulkan_device){
         .size = sizeof(llmgpu_vulkan_device),
-        .queue_family = host.renderer.family,
+        .queue_family = r->family,
         .get_instance_proc_addr = (void *)vkGetInstanceProcAddr,
-        .instance = host.renderer.instance,
-        .physical_device = host.renderer.physical,
-        .device = host.renderer.device,
-        .queue = host.renderer.queue,
+        .instance = r->instance,
+        .physical_device = r->physical,
+        .device = r->device,
+        .queue = r->queue,
         .api_version = VK_API_VERSION_1_2,
-        .features = &host.renderer.features,
+        .features = &r->features,
         .lock_queue = lock_queue,
         .unlock_queue = unlock_queue,
-        .queue_user = &host.renderer.queue_lock,
+        .queue_user = &r->queue_lock,
     };
 }
 
@@ -101,16 +101,26 @@ static llmgpu_session *create_session(llmgpu_context *ctx, llmgpu_model *model)
     return session;
 }
 
-/** Takes an answer, by the calling thread's work or the background thread's. */
-static void answer(llmgpu_context *ctx, llmgpu_model *model, int32_t out[N_ANSWER])
+/** Takes tokens, by the calling thread's work or the background thread's. */
+static void take(llmgpu_session *session, int32_t *out, int n)
 {
-    llmgpu_session *session = create_session(ctx, model);
-    require_ok(llmgpu_session_feed_text(session, prompt, strlen(prompt), LLMGPU_TOKENIZE_PARSE_SPECIAL),
-               llmgpu_session_error(session));
-    for (int i = 0; i < N_ANSWER; i++) {
+    for (int i = 0; i < n; i++) {
         require_ok(llmgpu_session_wait(session, UINT64_MAX), llmgpu_session_error(session));
         REQUIRE_INT(llmgpu_session_next(session, &out[i]), ==, LLMGPU_TOKEN);
     }
+}
+
+static void ask(llmgpu_session *session)
+{
+    require_ok(llmgpu_session_feed_text(session, prompt, strlen(prompt), LLMGPU_TOKENIZE_PARSE_SPECIAL),
+               llmgpu_session_error(session));
+}
+
+static void answer(llmgpu_context *ctx, llmgpu_model *model, int32_t out[N_ANSWER])
+{
+    llmgpu_session *session = create_session(ctx, model);
+    ask(session);
+    take(session, out, N_ANSWER);
     llmgpu_session_free(session);
 }
 
@@ -158,17 +168,17 @@ static void require_refused(const llmgpu_vulkan_device *vulkan, int code, const 
 
 static void check_refusals(void)
 {
-    llmgpu_vulkan_device vulkan = describe();
+    llmgpu_vulkan_device vulkan = describe(&host.renderer);
     vulkan.size = 0;
     require_refused(&vulkan, LLMGPU_E_INVALID, "a struct of 0 bytes");
-    vulkan = describe();
+    vulkan = describe(&host.renderer);
     vulkan.queue = NULL;
     require_refused(&vulkan, LLMGPU_E_INVALID, "no queue");
-    vulkan = describe();
+    vulkan = describe(&host.renderer);
     vulkan.unlock_queue = NULL;
     require_refused(&vulkan, LLMGPU_E_INVALID, "unlock_queue");
     VkPhysicalDeviceFeatures2 nothing = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2};
-    vulkan = describe();
+    vulkan = describe(&host.renderer);
     vulkan.features = &nothing;
     require_refused(&vulkan, LLMGPU_E_UNSUPPORTED, "timelineSemaphore");
 }
@@ -192,8 +202,10 @@ static void check_shared(int32_t expected[N_ANSWER])
     for (int n = 1; n <= 2; n++) {
         pthread_t threads[2];
         unsigned before = atomic_load(&host.n_frames);
-        llmgpu_vulkan_device vulkan = describe();
+        llmgpu_vulkan_device vulkan = describe(&host.renderer);
         llmgpu_device_info info;
+        if (n == 2) // the system's loader, which is this one
+            vulkan.get_instance_proc_addr = NULL;
         require_ok(create_context(&guests[n - 1].ctx, NULL, &vulkan), error);
         memset(&vulkan, 0xff, sizeof(vulkan)); // it is read by the call alone
         REQUIRE_INT(llmgpu_context_get_device(guests[n - 1].ctx, &info, sizeof(info)), ==, 0);
@@ -209,6 +221,33 @@ static void check_shared(int32_t expected[N_ANSWER])
     }
     llmgpu_context_free(guests[0].ctx);
     llmgpu_context_free(guests[1].ctx);
+}
+
+/** In the middle of an answer the host makes a new device, as it must after a loss; the answer goes on there.
+ */
+static void check_moved(int32_t expected[N_ANSWER])
+{
+    static struct renderer second;
+    int32_t found[N_ANSWER];
+    llmgpu_context *ctx;
+    llmgpu_model *model;
+    llmgpu_vulkan_device vulkan = describe(&host.renderer);
+    require_ok(create_context(&ctx, NULL, &vulkan), error);
+    require_ok(llmgpu_model_load(&model, ctx, model_path, NULL), llmgpu_context_error(ctx));
+    llmgpu_session *session = create_session(ctx, model);
+    ask(session);
+    take(session, found, N_ANSWER / 2);
+    REQUIRE_INT(renderer_create(&second, host.renderer.messenger != VK_NULL_HANDLE), ==, 0);
+    vulkan = describe(&second);
+    require_ok(llmgpu_context_recover(ctx, &vulkan), llmgpu_context_error(ctx));
+    take(session, found + N_ANSWER / 2, N_ANSWER - N_ANSWER / 2);
+    REQUIRE(memcmp(found, expected, sizeof(found)) == 0);
+    llmgpu_session_free(session);
+    llmgpu_model_free(model);
+    llmgpu_context_free(ctx);
+    REQUIRE_INT(renderer_draw(&second, 0), ==, 0);
+    renderer_destroy(&second);
+    REQUIRE_INT(second.n_messages, ==, 0);
 }
 
 int main(void)
@@ -239,6 +278,7 @@ int main(void)
     check_refusals();
     REQUIRE_INT(pthread_create(&thread, NULL, render, NULL), ==, 0);
     check_shared(expected[0]);
+    check_moved(expected[0]);
     atomic_store(&host.stop, true);
     REQUIRE_INT(pthread_join(thread, NULL), ==, 0);
     for (unsigned i = 0; i < 3; i++) // the device is still the host's

@@ -586,6 +586,40 @@ static bool check(size_t i)
     return ok;
 }
 
+static int read_vast(void *user, uint64_t offset, void *to, size_t n)
+{
+    *(uint64_t *)user += n;
+    memset(to, 0, n);
+    for (; offset < b.size && n > 0; n--, to = (char *)to + 1)
+        *(uint8_t *)to = b.data[offset++];
+    return 0;
+}
+
+/** In a file of a TiB a string may have half of it; that is no reason to ask for it. */
+static void check_vast(void)
+{
+    struct test_heap heap;
+    struct lg_env env;
+    struct lg_gguf *gguf;
+    uint64_t n_read = 0;
+    struct lg_gguf_io io = {.read = read_vast, .user = &n_read, .size = UINT64_C(1) << 40};
+    build_header(&b, 3, 0, 1);
+    build_key(&b, "general.name", LG_GGUF_STRING);
+    build_u64(&b, UINT64_C(1) << 39);
+    test_heap_env(&env, &heap, 0);
+    REQUIRE_INT(lg_gguf_open_io(&env, "vast", &io, &gguf), ==, LLMGPU_E_UNSUPPORTED);
+    REQUIRE_STR(env.error, "vast: a header of 549755813944 bytes or more");
+    REQUIRE_INT(n_read, <=, 1 << 16);
+    REQUIRE_INT(heap.peak, <=, 1 << 17);
+    build_header(&b, 3, 0, UINT64_C(1) << 29); // keys that are not there
+    n_read = 0;
+    REQUIRE_INT(lg_gguf_open_io(&env, "vast", &io, &gguf), ==, LLMGPU_E_FORMAT);
+    REQUIRE_STR(env.error, "vast: key 1 of 536870912: its name is empty");
+    REQUIRE_INT(n_read, <=, 1 << 16);
+    REQUIRE_INT(heap.peak, <=, 1 << 17);
+    REQUIRE_INT(heap.live, ==, 0);
+}
+
 /** A file name and a tensor name as long as they come leave the sentence whole. */
 static void check_long_names(void)
 {
@@ -636,5 +670,6 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         failures += !check(i);
     check_long_names();
+    check_vast();
     return failures ? 1 : 0;
 }

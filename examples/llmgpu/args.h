@@ -61,8 +61,8 @@ struct cli_command {
     int (*run)(void *values, const struct cli_args *args, FILE *out);
 };
 
-extern const struct cli_command cli_command_run, cli_command_score, cli_command_bench, cli_command_tokenize,
-    cli_command_detokenize, cli_command_inspect, cli_command_devices;
+extern const struct cli_command cli_command_chat, cli_command_run, cli_command_score, cli_command_bench,
+    cli_command_tokenize, cli_command_detokenize, cli_command_inspect, cli_command_devices;
 
 /**
  * Takes the options of `argv` into `values`; `argv` is rearranged. `--` ends options, and `-` alone is none.

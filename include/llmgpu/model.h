@@ -55,7 +55,8 @@ LLMGPU_API int llmgpu_model_params_init(llmgpu_model_params *params, size_t size
  *
  * @param out    to be freed with llmgpu_model_free(); NULL on failure
  * @param ctx    where the weights go
- * @param path   file name; on the CPU device the file stays mapped and must not be changed
+ * @param path   file name; the file stays mapped and must not be changed while the model is there: the CPU device reads
+ *               the weights in place, and llmgpu_context_recover() reads them again
  * @param params NULL: defaults
  * @return 0; LLMGPU_E_IO; LLMGPU_E_FORMAT for a damaged or lying file; LLMGPU_E_UNSUPPORTED for an architecture,
  *         weight type or tokenizer this version does not know; LLMGPU_E_NOMEM when the device cannot hold it;
@@ -75,7 +76,7 @@ LLMGPU_API int llmgpu_model_load(llmgpu_model **out, llmgpu_context *ctx, const 
  *               until the model and its sessions are freed
  * @param size   bytes
  * @param params NULL: defaults
- * @return as llmgpu_model_load()
+ * @return as llmgpu_model_load(); LLMGPU_E_INVALID also when the part that `params` choose is not inside
  * @par Thread-safety: safe
  */
 LLMGPU_API int llmgpu_model_load_memory(llmgpu_model **out, llmgpu_context *ctx, const void *data, size_t size,
@@ -91,8 +92,8 @@ typedef struct llmgpu_io {
      * times. Returns 0, or anything else when it failed: the load answers LLMGPU_E_IO.
      */
     int (*read)(void *user, uint64_t offset, void *to, size_t n);
-    void (*close)(void *user); /**< called once, when the model no longer needs the file, also when loading fails; NULL:
-                                    nothing to do */
+    void (*close)(void *user); /**< called once, when the model no longer needs the file, also when loading fails, for
+                                    whatever reason but a wrong `size`; NULL: nothing to do */
     void *user;           /**< passed to both */
 } llmgpu_io;
 
@@ -104,7 +105,8 @@ typedef struct llmgpu_io {
  * @param ctx    where the weights go
  * @param io     copied
  * @param params NULL: defaults; its offset and length are counted in what `io` reads
- * @return as llmgpu_model_load()
+ * @return as llmgpu_model_load_memory(); LLMGPU_E_IO when a read fails; LLMGPU_E_UNSUPPORTED also for a header beyond
+ *         1 GiB, which would have to be kept in memory
  * @par Thread-safety: safe
  */
 LLMGPU_API int llmgpu_model_load_io(llmgpu_model **out, llmgpu_context *ctx, const llmgpu_io *io,
@@ -133,7 +135,7 @@ typedef struct llmgpu_estimate {
     uint64_t device_bytes;     /**< of the device's memory, all together */
     uint64_t weight_bytes;     /**< of these: the model itself */
     uint64_t cache_bytes;      /**< keys and values of all sessions */
-    uint64_t work_bytes;       /**< activations, logits, tables, recorded passes */
+    uint64_t work_bytes;       /**< activations, logits, tables, recorded passes: of prompts and answers */
     uint64_t mapped_bytes;     /**< of the file that stay mapped where the device reads them in place; not counted above */
     uint64_t available_bytes;  /**< what the device can still give; 0 when it does not say */
 } llmgpu_estimate;

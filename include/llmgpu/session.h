@@ -371,7 +371,9 @@ enum llmgpu_state_kind {
 };
 
 /**
- * Saves a session into memory. What is saved can be restored to any session of the same model, on any device.
+ * Saves a session into memory. What is saved can be restored to any session of the same model, on any device; on the same
+ * device it goes on with the same tokens as the original. A compact state is saved and restored without waiting for the
+ * device.
  *
  * @param session  what is saved; it goes on as before
  * @param kind     an llmgpu_state_kind
@@ -380,7 +382,8 @@ enum llmgpu_state_kind {
  * @param buffer   receives the state; may be NULL when `capacity` is 0
  * @param capacity bytes at `buffer`
  * @param size     bytes of the state, also when the room is too small
- * @return 0; LLMGPU_E_RANGE; LLMGPU_E_INVALID for a base of another model; a device failure
+ * @return 0; LLMGPU_E_RANGE; LLMGPU_E_INVALID for a base of another model; LLMGPU_E_IO when the model's file, of which a
+ *         little is read the first time, is gone; LLMGPU_E_BUSY from within a callback; LLMGPU_E_NOMEM; a device failure
  */
 LLMGPU_API int llmgpu_session_save(llmgpu_session *session, int kind, const llmgpu_session *base, void *buffer,
                                    size_t capacity, size_t *size);
@@ -398,14 +401,15 @@ LLMGPU_API int llmgpu_session_save_file(llmgpu_session *session, int kind, const
 
 /**
  * Puts a saved state in the place of the session's own; of a delta, behind the tokens that it builds on, which the session
- * must begin with. The sampler is restored; limits, stops and parameters are not.
+ * must begin with. The sampler is restored; limits, stops, parameters and the adapter are not.
  *
  * @param session of the same model
  * @param state   checked as any file is: it may come from anywhere
  * @param size    bytes of it
  * @return 0; LLMGPU_E_FORMAT for what is damaged; LLMGPU_E_UNSUPPORTED for a newer format; LLMGPU_E_INVALID for another
  *         model's, or for a delta whose beginning the session does not have; LLMGPU_E_CONTEXT_FULL when it does not fit;
- *         a device failure. On failure the session is as before.
+ *         LLMGPU_E_LIMIT when more was fed or generated than this session may; LLMGPU_E_CANCELLED; LLMGPU_E_IO,
+ *         LLMGPU_E_BUSY, LLMGPU_E_NOMEM as of llmgpu_session_save(); a device failure. On failure the session is as before.
  */
 LLMGPU_API int llmgpu_session_restore(llmgpu_session *session, const void *state, size_t size);
 

@@ -82,6 +82,43 @@ static int add_token(llmgpu_session *s, int32_t token)
     return (int)n;
 }
 
+static int replay(llmgpu_session *s, int32_t token, struct lg_place *place)
+{
+    const struct lg_vocab *vocab = s->model->model->vocab;
+    struct lg_str piece;
+    char *raw = NULL;
+    size_t n;
+    lg_vocab_piece(vocab, token, false, &piece);
+    LG_TRY(reserve(s, LG_DECODER_ROOM(piece.len), &raw));
+    int len = lg_decoder_push(&place->decoder, vocab, token, false, raw, LG_DECODER_ROOM(piece.len));
+    LG_TRY(len);
+    lg_stop_push(&place->stop, &s->answer.stops, raw, (size_t)len, s->answer.text, &n);
+    return 0;
+}
+
+int lg_api_answer_replay(llmgpu_session *s, const void *tokens, uint32_t n, struct lg_place *place)
+{
+    int rc = 0;
+    *place = (struct lg_place){.decoder = {.started = true}};
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < n && rc == 0; i++) {
+        int32_t token;
+        memcpy(&token, (const uint8_t *)tokens + i * sizeof(token), sizeof(token));
+        rc = replay(s, token, place);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+void lg_api_answer_resume(llmgpu_session *s, const struct lg_place *place)
+{
+    lg_api_answer_begin(s);
+    pthread_mutex_lock(&s->lock);
+    s->answer.decoder = place->decoder;
+    s->answer.stop = place->stop;
+    pthread_mutex_unlock(&s->lock);
+}
+
 /** What was held back until the end; its length. */
 static int end_text(llmgpu_session *s)
 {

@@ -66,7 +66,7 @@ int llmgpu_chat_create(llmgpu_chat **out, llmgpu_model *model, const char *templ
     if (!out)
         return LLMGPU_E_INVALID;
     *out = NULL;
-    if (!model || (!template_text && template_len))
+    if (!model)
         return LLMGPU_E_INVALID;
     struct lg_env env;
     lg_env_child(&env, &model->ctx->env);
@@ -79,7 +79,7 @@ int llmgpu_chat_create(llmgpu_chat **out, llmgpu_model *model, const char *templ
         destroy(chat);
         return LLMGPU_E_NOMEM;
     }
-    chat->own_len = template_len;
+    chat->own_len = template_text ? template_len : 0;
     lg_api_model_ref(model);
     *out = chat;
     return 0;
@@ -479,32 +479,27 @@ static int tokenize(llmgpu_chat *chat, uint32_t flags, int32_t **tokens, size_t 
     return rc;
 }
 
-/** How many tokens a session has in common with a prompt. The last one of the prompt does not count: it is computed for
- * the answer. */
-static int count_common(llmgpu_chat *chat, const llmgpu_session *session, const int32_t *tokens, size_t n,
-                        size_t *common, size_t *n_session)
+/** How many tokens a session has in common with a prompt, and how many it has. The last one of the prompt does not count:
+ * it is computed for the answer. */
+static uint32_t count_common(const llmgpu_session *session, const int32_t *tokens, size_t n, uint32_t *n_session)
 {
-    *common = 0;
-    llmgpu_session_get_tokens(session, NULL, 0, n_session);
-    if (*n_session == 0)
-        return 0;
-    int32_t *has = lg_alloc_array(&chat->env, *n_session, sizeof(*has));
-    if (!has)
-        return lg_fail_nomem(&chat->env, "a session's tokens", *n_session * sizeof(*has));
-    int rc = llmgpu_session_get_tokens(session, has, *n_session, n_session);
-    while (rc == 0 && *common < *n_session && *common + 1 < n && has[*common] == tokens[*common])
-        ++*common;
-    lg_free(&chat->env, has);
-    return rc;
+    const struct lg_session *s = &session->session;
+    uint32_t common = 0;
+    pthread_mutex_lock(&s->sched->lock);
+    *n_session = s->n_visible;
+    while (common < s->n_visible && common + 1 < n && s->tokens[common] == tokens[common])
+        common++;
+    pthread_mutex_unlock(&s->sched->lock);
+    return common;
 }
 
 static int feed_tokens(llmgpu_chat *chat, llmgpu_session *session, const int32_t *tokens, size_t n)
 {
-    size_t common, n_session;
-    LG_TRY(count_common(chat, session, tokens, n, &common, &n_session));
-    int rc = common < n_session ? llmgpu_session_rewind(session, (uint32_t)common) : 0;
+    uint32_t n_session, common = count_common(session, tokens, n, &n_session);
+    session->env.error[0] = '\0';
+    int rc = common < n_session ? lg_session_rewind(&session->session, common) : 0;
     if (rc == 0)
-        rc = llmgpu_session_feed(session, tokens + common, n - common);
+        rc = lg_api_feed(session, tokens + common, n - common);
     if (rc < 0)
         memcpy(chat->env.error, session->env.error, sizeof(chat->env.error));
     return rc;

@@ -235,6 +235,15 @@ int lg_api_leave(llmgpu_context *ctx, struct lg_env *env, int rc)
 
 /* ---- running */
 
+static const char *why_not_stepped(int rc)
+{
+    switch (rc) {
+    case LLMGPU_E_BUSY: return "called from within a callback";
+    case LLMGPU_E_CANCELLED: return "cancelled";
+    default: return "the device is lost until the context is recovered";
+    }
+}
+
 int llmgpu_context_step(llmgpu_context *ctx, uint32_t budget_us)
 {
     if (!ctx)
@@ -247,7 +256,7 @@ int llmgpu_context_step(llmgpu_context *ctx, uint32_t budget_us)
     if (rc < 0) {
         struct lg_env env;
         lg_env_child(&env, &ctx->env);
-        lg_api_report(ctx, &env, lg_fail(&env, rc, "the step failed: %s", llmgpu_status_name(rc)));
+        lg_api_report(ctx, &env, lg_fail(&env, rc, "%s", why_not_stepped(rc)));
     }
     lg_api_context_unref(ctx);
     if (rc < 0)

@@ -57,6 +57,12 @@ struct lg_answer {
     bool limited; // llmgpu_session_generate() has limited what may still come
 };
 
+/** Where the text of an answer is: half a character, the beginning of a stop text. */
+struct lg_place {
+    struct lg_decoder decoder;
+    struct lg_stop_state stop;
+};
+
 struct llmgpu_session {
     _Atomic uint32_t refs; // the caller's, and those of calls that call back
     llmgpu_model *model;
@@ -100,6 +106,8 @@ int lg_api_encode(const llmgpu_model *model, struct lg_env *env, const char *tex
 /** LLMGPU_E_INVALID for a token outside the vocabulary. */
 int lg_api_check_tokens(llmgpu_session *session, const int32_t *tokens, size_t n);
 
+/** Feeds tokens that are known to be in the vocabulary. */
+int lg_api_feed(llmgpu_session *session, const int32_t *tokens, size_t n);
 /** Begins another text; needs the session's lock. */
 void lg_api_answer_reset(llmgpu_session *session);
 /** The same, and takes back a limit that was set until then. */
@@ -107,6 +115,10 @@ void lg_api_answer_begin(llmgpu_session *session);
 /** Limits how many tokens may still be given; `limited`: until another text begins. */
 int lg_api_answer_limit(llmgpu_session *session, uint32_t n, bool limited);
 void lg_api_answer_finish(llmgpu_session *session);
+/** Finds out where a text is behind n tokens, unaligned int32, that were given elsewhere. Nothing of it is given. */
+int lg_api_answer_replay(llmgpu_session *session, const void *tokens, uint32_t n, struct lg_place *place);
+/** Begins a text there. */
+void lg_api_answer_resume(llmgpu_session *session, const struct lg_place *place);
 
 /** Opens the context's device, or the host's when one is given. Failures are in dev_env. */
 int lg_api_device_open(llmgpu_context *ctx, const llmgpu_vulkan_device *vulkan, struct lg_device **out);

@@ -5,6 +5,8 @@
  */
 #include "api/handles.h"
 
+#include <string.h>
+
 /** Takes everything off the device. Sessions keep their tokens. */
 static void drop_all(llmgpu_context *ctx)
 {
@@ -19,7 +21,11 @@ static void drop_all(llmgpu_context *ctx)
 static int put_all(llmgpu_context *ctx)
 {
     for (llmgpu_model *m = ctx->models; m; m = m->next) {
-        LG_TRY(lg_model_put_weights(m->model, ctx->dev));
+        m->env.error[0] = '\0';
+        int rc = lg_model_put_weights(m->model, ctx->dev);
+        if (rc < 0 && *m->env.error) // otherwise it is the device's
+            memcpy(ctx->dev_env.error, m->env.error, sizeof(ctx->dev_env.error));
+        LG_TRY(rc);
         LG_TRY(lg_engine_revive(&m->engine));
     }
     for (struct lg_session *s = ctx->sched.sessions; s; s = s->next)

@@ -298,7 +298,7 @@ int lg_api_check_tokens(llmgpu_session *s, const int32_t *tokens, size_t n)
     return 0;
 }
 
-static int feed(llmgpu_session *s, const int32_t *tokens, size_t n)
+int lg_api_feed(llmgpu_session *s, const int32_t *tokens, size_t n)
 {
     LG_TRY(lg_session_feed(&s->session, tokens, n));
     lg_api_answer_begin(s);
@@ -311,7 +311,7 @@ int llmgpu_session_feed(llmgpu_session *s, const int32_t *tokens, size_t n)
         return LLMGPU_E_INVALID;
     clear(s);
     LG_TRY(lg_api_check_tokens(s, tokens, n));
-    return feed(s, tokens, n);
+    return lg_api_feed(s, tokens, n);
 }
 
 int llmgpu_session_feed_text(llmgpu_session *s, const char *text, size_t len, uint32_t flags)
@@ -322,7 +322,7 @@ int llmgpu_session_feed_text(llmgpu_session *s, const char *text, size_t len, ui
     int32_t *tokens = NULL;
     size_t n;
     LG_TRY(lg_api_encode(s->model, &s->env, text, len, flags, &tokens, &n));
-    int rc = feed(s, tokens, n);
+    int rc = lg_api_feed(s, tokens, n);
     lg_free(&s->env, tokens);
     return rc;
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "api/handles.h"
+#include "util/checked.h"
 #include "util/newfile.h"
 
 /** Begins a call: errors from here on are this call's. */
@@ -130,18 +131,25 @@ int llmgpu_session_save_file(llmgpu_session *s, int kind, const llmgpu_session *
 
 /* ---- restoring */
 
+/** Tokens at the end of an answer whose text may be held back: a stop text's, and some without any. */
+enum { MAX_REPLAY = 2 * LG_MAX_STOP_LEN };
+
 static int restore(llmgpu_session *s, const void *data, size_t size)
 {
     const struct lg_state_model *model = &s->model->identity;
     struct lg_state state;
+    struct lg_place place;
     LG_TRY(lg_state_parse(&s->env, model, data, size, &state));
+    uint32_t n = lg_min_u32(lg_state_answer(&state), MAX_REPLAY);
+    const uint8_t *tail = (const uint8_t *)state.tokens + (state.n_tokens - n) * sizeof(int32_t);
+    LG_TRY(lg_api_answer_replay(s, tail, n, &place));
     if (state.full)
         LG_TRY(lg_api_enter(s->model->ctx, &s->env));
     int rc = lg_session_restore(&s->session, model, &state);
     if (state.full)
         rc = lg_api_leave(s->model->ctx, &s->env, rc);
     LG_TRY(rc);
-    lg_api_answer_begin(s);
+    lg_api_answer_resume(s, &place);
     return 0;
 }
 

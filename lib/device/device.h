@@ -213,8 +213,8 @@ struct lg_device {
  */
 int lg_device_open(struct lg_env *env, const struct lg_device_options *options, struct lg_device **out);
 /**
- * Waits for the device's work and frees it; its buffers and programs must be gone. A lost device is not waited for. NULL
- * is allowed.
+ * Waits for the device's work and frees it; its buffers and programs must be gone. A lost device is waited for no longer
+ * than its driver needs to say so. NULL is allowed.
  */
 void lg_device_close(struct lg_device *dev);
 

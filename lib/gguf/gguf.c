@@ -8,6 +8,7 @@
 enum {
     PIECE = 1 << 20,         // bytes of a read, so that it can be cancelled before the next
     FIRST_WINDOW = 64 << 10, // bytes of the first one
+    MAX_WINDOW = 1 << 30,    // bytes; the largest vocabularies take some ten million
 };
 
 static int create(struct lg_env *env, const char *name, struct lg_gguf **out)
@@ -41,6 +42,9 @@ static int widen(struct lg_gguf *gguf, uint64_t wanted)
         size = 2 * priv->window_size;
     size = size > wanted ? size : wanted;
     size = size < gguf->file_size ? size : gguf->file_size;
+    if (wanted > MAX_WINDOW)
+        return lg_fail(gguf->env, LLMGPU_E_UNSUPPORTED, "%s: a header of %llu bytes or more", priv->label,
+                       (unsigned long long)wanted);
     uint8_t *window = lg_resize(gguf->env, priv->window, (size_t)size);
     if (!window)
         return lg_fail_nomem(gguf->env, "the header of a GGUF file", size);

@@ -96,7 +96,10 @@ int lg_gguf_open(struct lg_env *env, const char *path, struct lg_gguf **out);
 int lg_gguf_open_part(struct lg_env *env, const char *path, uint64_t offset, uint64_t size, struct lg_gguf **out);
 /** The same for bytes in memory, which must stay valid; `name` is used in messages. */
 int lg_gguf_parse(struct lg_env *env, const char *name, const void *data, size_t size, struct lg_gguf **out);
-/** The same for a file behind callbacks, which is taken over: its close() is called once, also when this fails. */
+/**
+ * The same for a file behind callbacks, which is taken over: its close() is called once, also when this fails. A header
+ * beyond 1 GiB is LLMGPU_E_UNSUPPORTED, because it would have to be kept in memory.
+ */
 int lg_gguf_open_io(struct lg_env *env, const char *name, const struct lg_gguf_io *io, struct lg_gguf **out);
 /** NULL is allowed. */
 void lg_gguf_close(struct lg_gguf *gguf);

@@ -676,6 +676,6 @@ int lg_session_end_work(struct lg_session *s, int rc)
     if (rc != LLMGPU_E_CANCELLED)
         return rc;
     lock(s);
-    take_cancel(s);
+    take_cancel(s); // unless it was told at the beginning
     return unlock(s, rc);
 }

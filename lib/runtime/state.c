@@ -299,6 +299,17 @@ const uint8_t *lg_state_kv(const struct lg_state_model *model, const struct lg_s
     return s->kv + (2 * (size_t)layer + values) * s->n_computed * model->n_cols * sizeof(float);
 }
 
+uint32_t lg_state_answer(const struct lg_state *s)
+{
+    uint32_t last, before;
+    // Runs of decoded tokens are the odd ones; the pass that computed a token sampled the one behind it.
+    if (s->ended || s->n_runs < 3 || s->n_runs % 2 == 0)
+        return 0;
+    memcpy(&last, (const uint8_t *)s->runs + (s->n_runs - 1) * sizeof(last), sizeof(last));
+    memcpy(&before, (const uint8_t *)s->runs + (s->n_runs - 2) * sizeof(before), sizeof(before));
+    return last == 1 ? before : 0;
+}
+
 int lg_sampler_check(struct lg_env *env, const struct lg_sampler *p)
 {
     const struct {

@@ -95,6 +95,9 @@ int lg_state_parse(struct lg_env *env, const struct lg_state_model *model, const
 const uint8_t *lg_state_kv(const struct lg_state_model *model, const struct lg_state *state, uint32_t layer,
                            bool values);
 
+/** How many tokens at the end are an answer that is not over: those that were sampled one behind the other. */
+uint32_t lg_state_answer(const struct lg_state *state);
+
 /** LLMGPU_E_INVALID for a parameter out of the range that include/llmgpu/session.h names. */
 int lg_sampler_check(struct lg_env *env, const struct lg_sampler *sampler);
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import unittest
 
-from command import MODEL, PROMPT, CommandTest, Result
+from command import MODEL, PROMPT, SYSTEM, CommandTest, Result, chatml
 
 FOLDER = os.environ["LLMGPU_EXAMPLES"]
 
@@ -37,6 +37,26 @@ class Hello(ExampleTest):
 
     def test_failures(self):
         self.tells("hello")
+
+
+class Chat(ExampleTest):
+    def test_converses(self):
+        first = self.run_json("-p", PROMPT)["text"]
+        second = self.run_json("-p", chatml(SYSTEM, "Who are you?", first, "What do you sell?"))["text"]
+        out = self.answers("chat", MODEL, "cpu", stdin="Who are you?\nWhat do you sell?\n")
+        self.assertEqual(out.splitlines(), [first, second])
+
+    def test_begins_anew_when_the_context_is_full(self):
+        first = self.run_json("-p", PROMPT)["text"]
+        result = self.example("chat", MODEL, "cpu", stdin="Who are you?\n" + "word " * 600 + "\nWho are you?\n")
+        self.assertEqual((result.status, result.out.splitlines()), (0, [first, first]), result.err)
+        self.assertRegex(result.err, r"^chat: .* \(LLMGPU_E_CONTEXT_FULL\)\nchat: we begin anew\n$")
+
+    def test_no_lines(self):
+        self.assertEqual(self.answers("chat"), "")
+
+    def test_failures(self):
+        self.tells("chat")
 
 
 class StreamPull(ExampleTest):

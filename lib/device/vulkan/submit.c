@@ -142,7 +142,7 @@ int lg_vk_wait(struct lg_device *base, uint64_t ticket, uint64_t timeout_ns)
 void lg_vk_settle(struct lg_vk_device *dev, uint64_t ticket)
 {
     enum { TRIES = 4 };
-    const uint64_t lost_timeout = 1000000000; // ns; a driver must come back from a lost device by itself
+    const uint64_t lost_timeout = UINT64_C(10000000000); // ns; drivers come back from a loss by themselves
     for (int i = 0; i < TRIES && ticket > dev->done_ticket; i++) {
         VkResult result = wait_timeline(dev, ticket, dev->base.lost ? lost_timeout : UINT64_MAX);
         if (result == VK_ERROR_DEVICE_LOST || (dev->base.lost && result != VK_SUCCESS)) {
