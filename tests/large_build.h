@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A file with the shape of a model of half a billion weights and a vocabulary of 151,936 tokens, so that what loading
- * takes can be measured anywhere. Only its header is in memory; all weights are zeros that nobody has to store.
+ * takes can be measured anywhere. Only its header is in memory; all weights are zeros that nobody has to store, or drawn
+ * when they are read.
  */
 #ifndef LG_TESTS_LARGE_BUILD_H
 #define LG_TESTS_LARGE_BUILD_H
@@ -10,13 +11,17 @@
 #include "test.h"
 #include "vocab_build.h"
 
-enum { LARGE_VOCAB = 151936, LARGE_TEXT = 24 };
+enum { LARGE_VOCAB = 151936, LARGE_TEXT = 24, LARGE_TENSORS = 304 };
 
 struct large {
     uint8_t *head;
     size_t head_size, cap;
     uint64_t size, next_tensor; // of the file; where the next tensor's data is, from the beginning of the data
     uint32_t n_tensors;
+    struct {
+        uint64_t at, size; // bytes, from the beginning of the data
+        bool is_vector;
+    } tensors[LARGE_TENSORS];
     char (*texts)[LARGE_TEXT + 1];
     enum lg_type type; // of matrices
 };
@@ -125,8 +130,12 @@ static inline void large_tensor(struct large *l, const char *name, uint32_t laye
         large_uint(l, rows, 8);
     large_uint(l, type, 4);
     large_uint(l, l->next_tensor, 8);
-    l->next_tensor += (rows ? rows : 1) * cols / info->block_elements * info->block_bytes;
-    l->next_tensor = (l->next_tensor + 31) / 32 * 32;
+    uint64_t size = (rows ? rows : 1) * cols / info->block_elements * info->block_bytes;
+    REQUIRE_INT(l->n_tensors, <, LARGE_TENSORS);
+    l->tensors[l->n_tensors].at = l->next_tensor;
+    l->tensors[l->n_tensors].size = size;
+    l->tensors[l->n_tensors].is_vector = !rows;
+    l->next_tensor = (l->next_tensor + size + 31) / 32 * 32;
     l->n_tensors++;
 }
 
@@ -195,6 +204,45 @@ static inline int large_read(void *user, uint64_t offset, void *to, size_t n)
     head = head < n ? head : n;
     memcpy(to, l->head + (head ? offset : 0), head);
     memset((uint8_t *)to + head, 0, n - head);
+    return 0;
+}
+
+/** Block number `i` of a tensor: vectors are ones, and matrices of Q8_0 small numbers, the same every time. */
+static inline size_t large_block(bool is_vector, uint64_t i, uint8_t out[34])
+{
+    const float one = 1;
+    const uint16_t scale = 0x0c00; // 2^-12
+    if (is_vector) {
+        memcpy(out, &one, sizeof(one));
+        return sizeof(one);
+    }
+    memcpy(out, &scale, sizeof(scale));
+    for (uint64_t k = 0, x = i; k < 4; k++) {
+        x = (x + 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9;
+        x ^= x >> 29;
+        memcpy(out + 2 + 8 * k, &x, sizeof(x));
+    }
+    return 34;
+}
+
+/** The same with weights that are not all alike; of Q8_0 only. */
+static inline int large_read_drawn(void *user, uint64_t offset, void *to, size_t n)
+{
+    const struct large *l = user;
+    large_read(user, offset, to, n);
+    for (uint32_t t = 0; t < l->n_tensors; t++) {
+        uint64_t begin = l->head_size + l->tensors[t].at, end = begin + l->tensors[t].size;
+        uint64_t at = offset > begin ? offset : begin, last = offset + n < end ? offset + n : end;
+        while (at < last) {
+            uint8_t block[34];
+            uint64_t i = (at - begin) / (l->tensors[t].is_vector ? 4 : 34);
+            size_t size = large_block(l->tensors[t].is_vector, i + ((uint64_t)t << 40), block);
+            size_t skip = (size_t)(at - begin - i * size), take = size - skip;
+            take = take < last - at ? take : (size_t)(last - at);
+            memcpy((uint8_t *)to + (at - offset), block + skip, take);
+            at += take;
+        }
+    }
     return 0;
 }
 
