@@ -5,7 +5,8 @@
     install.py BUILD pkgconfig|cmake|meson CC...
 
 The project of that name in tests/consumers is built, in C and where there is a compiler in C++, with the shared library
-and with the static one; what comes out answers from the bundled model. The installed command is asked for its version.
+and with the static one; what comes out answers from the bundled model. The installed command and the Python module, if
+it was built, are asked for their version.
 """
 import os
 import re
@@ -87,6 +88,9 @@ def main():
         {"pkgconfig": pkgconfig, "cmake": cmake, "meson": meson}[kind](folder, environment)
         check(folder, environment, cpp)
         output([os.path.join(find(root, "llmgpu"), "llmgpu"), "--version"], environment)
+        for path, _, names in os.walk(root):
+            if "llmgpu.py" in names:
+                output([sys.executable, "-c", "import llmgpu; print(llmgpu.version())"], dict(environment, PYTHONPATH=path))
     return 0
 
 
