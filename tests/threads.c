@@ -77,11 +77,11 @@ static llmgpu_session *open_session(llmgpu_model *model, int seed)
     return s;
 }
 
-/** Feeds the prompt and takes an answer; stops at the first failure, which it returns. */
-static int answer(llmgpu_session *s, int32_t *out)
+/** Takes tokens; stops at the first failure, which it returns. */
+static int take(llmgpu_session *s, int32_t *out, int n)
 {
-    int rc = llmgpu_session_feed(s, prompt, N_PROMPT);
-    for (int i = 0; rc >= 0 && i < N_ANSWER;) {
+    int rc = 0;
+    for (int i = 0; rc >= 0 && i < n;) {
         rc = llmgpu_session_next(s, &out[i]);
         if (rc == LLMGPU_AGAIN)
             rc = llmgpu_session_wait(s, UINT64_MAX);
@@ -89,6 +89,12 @@ static int answer(llmgpu_session *s, int32_t *out)
             i++;
     }
     return rc < 0 ? rc : 0;
+}
+
+static int answer(llmgpu_session *s, int32_t *out)
+{
+    int rc = llmgpu_session_feed(s, prompt, N_PROMPT);
+    return rc < 0 ? rc : take(s, out, N_ANSWER);
 }
 
 static void require_answer(llmgpu_session *s, int seed)
@@ -152,6 +158,30 @@ static void *converse(void *user)
         REQUIRE_INT(llmgpu_context_get_device(c->ctx, &info, sizeof(info)), ==, 0);
         llmgpu_session_free(t);
         llmgpu_session_free(s);
+    }
+    return NULL;
+}
+
+/** Answers that go on in a fork, and in a session that was saved by another one. */
+static void *branch(void *user)
+{
+    enum { HALF = N_ANSWER / 2 };
+    struct shared *c = user;
+    static _Thread_local uint8_t state[1 << 18];
+    for (int seed = 0; seed < N_ROUNDS; seed++) {
+        llmgpu_session *s[3] = {open_session(c->model, seed), NULL, open_session(c->model, 0)};
+        int32_t found[HALF];
+        size_t size;
+        REQUIRE_INT(llmgpu_session_feed(s[0], prompt, N_PROMPT), ==, 0);
+        REQUIRE_INT(take(s[0], found, HALF), ==, 0);
+        REQUIRE_INT(llmgpu_session_fork(&s[1], s[0]), ==, 0);
+        REQUIRE_INT(llmgpu_session_save(s[0], seed % 2, NULL, state, sizeof(state), &size), ==, 0);
+        REQUIRE_INT(llmgpu_session_restore(s[2], state, size), ==, 0);
+        for (int i = 0; i < 3; i++) {
+            REQUIRE_INT(take(s[i], found, HALF), ==, 0);
+            REQUIRE(memcmp(found, expected[seed] + HALF, sizeof(found)) == 0);
+            llmgpu_session_free(s[i]);
+        }
     }
     return NULL;
 }
@@ -243,6 +273,17 @@ static void *come_and_go(void *user)
     return NULL;
 }
 
+/** Opens the device anew under everybody's feet. */
+static void *recover(void *user)
+{
+    struct shared *c = user;
+    for (int i = 0; i < 3; i++) {
+        usleep(2000);
+        REQUIRE_INT(llmgpu_context_recover(c->ctx, NULL), ==, 0);
+    }
+    return NULL;
+}
+
 static void test_together(const char *device)
 {
     struct shared c[N_CONTEXTS] = {0};
@@ -251,13 +292,23 @@ static void test_together(const char *device)
         c[i].model = load(c[i].ctx);
     }
     run(c, converse);
+    run(c, branch);
     run(c, step);
     run(c, be_cancelled);
     run(c, come_and_go);
+
+    pthread_t threads[N_CONTEXTS];
+    for (int i = 0; i < N_CONTEXTS; i++)
+        REQUIRE_INT(pthread_create(&threads[i], NULL, recover, &c[i]), ==, 0);
+    run(c, converse);
+    for (int i = 0; i < N_CONTEXTS; i++)
+        pthread_join(threads[i], NULL);
+
     // The same with a thread of the library's that does the work.
     for (int i = 0; i < N_CONTEXTS; i++)
         REQUIRE_INT(llmgpu_context_start(c[i].ctx), ==, 0);
     run(c, converse);
+    run(c, branch);
     run(c, be_cancelled);
     for (int i = 0; i < N_CONTEXTS; i++) {
         REQUIRE_INT(llmgpu_context_stop(c[i].ctx), ==, 0);

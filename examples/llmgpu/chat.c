@@ -196,8 +196,6 @@ static int converse(struct conversation *c, struct lineedit *in)
     bool failed = false, quit = false;
     while (!quit) {
         enum line got = lineedit_read(in, "> ", &line, &len);
-        if (got == LINE_INTERRUPTED)
-            return CLI_INTERRUPTED;
         if (got == LINE_FAILED)
             return cli_fail(LLMGPU_E_IO, "standard input: %s", strerror(errno));
         if (got == LINE_END)

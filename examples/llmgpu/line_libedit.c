@@ -67,15 +67,14 @@ void line_editor_remember(struct line_editor *editor, const char *line)
 {
     HistEvent event;
     history(editor->history, &event, H_ENTER, line);
+    if (editor->file)
+        history(editor->history, &event, H_SAVE, editor->file);
 }
 
 void line_editor_close(struct line_editor *editor)
 {
-    HistEvent event;
     if (!editor)
         return;
-    if (editor->history && editor->file)
-        history(editor->history, &event, H_SAVE, editor->file);
     if (editor->history)
         history_end(editor->history);
     if (editor->el)

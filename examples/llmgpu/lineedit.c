@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "args.h"
+
 /* Makes the folders of a path, all that come before its last '/'. */
 static bool make_folders(char *path)
 {
@@ -57,12 +59,18 @@ void lineedit_close(struct lineedit *in)
     *in = (struct lineedit){0};
 }
 
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int signal_number)
+/* There is nothing to lose at the prompt, and an editor has given the terminal back before this is called. */
+static void leave(int signal_number)
 {
     (void)signal_number;
-    interrupted = 1;
+    _exit(CLI_INTERRUPTED);
+}
+
+static void leave_terminal(int signal_number)
+{
+    ssize_t n = write(STDERR_FILENO, "\n", 1); // what comes next begins a line
+    (void)n;
+    leave(signal_number);
 }
 
 /* Both answer the bytes of in->line; 0 at the end of the input, -1 when it failed. */
@@ -88,17 +96,13 @@ static ssize_t read_edited(struct lineedit *in, const char *prompt)
 enum line lineedit_read(struct lineedit *in, const char *prompt, const char **line, size_t *len)
 {
     struct sigaction before;
-    interrupted = 0;
-    sigaction(SIGINT, &(struct sigaction){.sa_handler = interrupt},
-              &before); // it ends the reading: no SA_RESTART
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = in->terminal ? leave_terminal : leave}, &before);
     ssize_t n = in->editor ? read_edited(in, prompt) : read_plain(in, prompt);
     int reason = errno;
     sigaction(SIGINT, &before, NULL);
     if (in->terminal && n <= 0)
-        fputc('\n', stderr); // what comes next begins a line
+        fputc('\n', stderr);
     errno = reason;
-    if (interrupted)
-        return LINE_INTERRUPTED;
     if (n <= 0)
         return n < 0 ? LINE_FAILED : LINE_END;
     n -= in->line[n - 1] == '\n';

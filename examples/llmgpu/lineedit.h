@@ -20,15 +20,14 @@ struct lineedit {
 
 enum line {
     LINE_READ,
-    LINE_END,         // of the input, or Ctrl-D
-    LINE_INTERRUPTED, // Ctrl-C
-    LINE_FAILED,      // errno says why
+    LINE_END,    // of the input, or Ctrl-D
+    LINE_FAILED, // errno says why
 };
 
 /** `history`: whether lines are kept in a file from one time to the next. */
 void lineedit_open(struct lineedit *in, bool history);
 /**
- * Reads a line.
+ * Reads a line. Ctrl-C meanwhile ends the process with CLI_INTERRUPTED, without another word.
  *
  * @param prompt is shown at a terminal
  * @param line   `len` bytes with a NUL behind them and no newline, valid until the next call
@@ -42,7 +41,7 @@ void lineedit_close(struct lineedit *in);
 struct line_editor *line_editor_open(const char *history);
 /** The next line with its newline, `len` bytes; NULL at the end, or with *len < 0 when it failed. */
 const char *line_editor_read(struct line_editor *editor, const char *prompt, int *len);
-/** Adds to the history. */
+/** Adds to the history, and to its file. */
 void line_editor_remember(struct line_editor *editor, const char *line);
 void line_editor_close(struct line_editor *editor);
 

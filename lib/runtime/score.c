@@ -196,7 +196,7 @@ int lg_session_embed(struct lg_session *s, const int32_t *tokens, size_t n, enum
                      float *out)
 {
     struct embedding m = {.pooling = pooling, .out = out};
-    uint32_t C = s->engine->model->hp.n_embd;
+    uint32_t C = s->model->hp.n_embd;
     int rc = embed(s, tokens, n, &m);
     lg_free(s->env, m.sum);
     lg_free(s->env, m.rows);

@@ -38,7 +38,7 @@ static int unlock(struct lg_session *s, int rc)
 static void set_end_tokens(struct lg_session *s)
 {
     struct lg_sampler *sampler = &s->params.sampler;
-    const struct lg_vocab *vocab = s->engine->model->vocab;
+    const struct lg_vocab *vocab = s->model->vocab;
     sampler->n_end = 0;
     for (uint32_t i = 0; i < s->n_stop_tokens; i++)
         sampler->end[sampler->n_end++] = (uint32_t)s->stop_tokens[i];
@@ -50,7 +50,7 @@ static void set_end_tokens(struct lg_session *s)
 static int begin(struct lg_session *s, struct lg_env *env, struct lg_scheduler *sched, struct lg_engine *engine,
                  const struct lg_session_params *params)
 {
-    *s = (struct lg_session){.env = env, .sched = sched, .engine = engine, .params = *params};
+    *s = (struct lg_session){.env = env, .sched = sched, .engine = engine, .model = engine->model, .params = *params};
     s->remaining = UINT32_MAX;
     s->deadline_ns = UINT64_MAX;
     s->fd = -1;
@@ -614,7 +614,7 @@ static bool ends_answer(const struct lg_session *s, int32_t token)
     for (uint32_t i = 0; i < s->n_stop_tokens; i++)
         if (s->stop_tokens[i] == token)
             return true;
-    return !s->params.ignore_end && lg_vocab_is_end(s->engine->model->vocab, token);
+    return !s->params.ignore_end && lg_vocab_is_end(s->model->vocab, token);
 }
 
 /** What the pass that sampled a token has told of it. */

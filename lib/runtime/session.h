@@ -50,6 +50,7 @@ struct lg_session {
     struct lg_env *env; // of the caller's thread
     struct lg_scheduler *sched;
     struct lg_engine *engine;
+    const struct lg_model *model; // the engine's, for who has not the turn that the engine is read with
     struct lg_session_params params;
     struct lg_session *next, **link; // in the scheduler's list
     uint32_t slot;                   // of the engine; changed with the turn only

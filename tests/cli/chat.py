@@ -9,10 +9,12 @@ import signal
 import subprocess
 import tempfile
 import termios
+import time
 import unittest
 
 from command import MODEL, PROGRAM, SYSTEM, CommandTest, chatml
 
+LINEEDIT = os.environ.get("LLMGPU_LINEEDIT") == "1"
 LONG = ("-n", "-1", "--ctx", "4096", "--temp", "100", "--seed", "1")  # an answer that takes seconds
 
 
@@ -332,12 +334,12 @@ class Templates(ChatTest):
 
     def test_template_of_ones_own(self):
         template = self.file("template", "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
-                                         "{% endfor %}<|im_start|>assistant\n")
+                                         "{% endfor %}<|im_start|>assistant{{ '\n' }}")
         self.assertEqual(self.answers("Who are you?", args=("--template", template), model=self.bare),
                          self.answers("Who are you?"))
         template = self.file("template", "Once upon a time")
-        self.assertEqual(self.answers("Who are you?", args=("--template", template)),
-                         self.run_json("-p", "Once upon a time")["text"].splitlines())
+        self.assertEqual(self.answers("Who are you?", args=("--template", template, "-n", "20")),
+                         self.run_json("-p", "Once upon a time", "-n", "20")["text"].splitlines())
 
     def test_template_that_cannot_be_used(self):
         for text in ("{% for %}", "{{ raise_exception('not like this') }}", "{{ messages"):
@@ -417,6 +419,10 @@ class Terminal:
             os.environ.update(env, TERM="vt100", LC_ALL="C")
             os.execv(PROGRAM, [PROGRAM, "chat", "-m", MODEL, "--device", "cpu", *args])
 
+    def canonical(self):
+        """Whether the terminal collects lines by itself, as it does for programs that do not edit them."""
+        return bool(termios.tcgetattr(self.fd)[3] & termios.ICANON)
+
     def type(self, text):
         os.write(self.fd, text.encode())
 
@@ -438,6 +444,13 @@ class Terminal:
                 raise AssertionError(f"it ended without {pattern!r} in {self.shown[after:]!r}")
         return match.end()
 
+    def prompted(self, before="", after=0):
+        """Waits for a prompt behind `before`, and until what is typed goes to the program."""
+        at = self.wait(before + r"\r\n> ", after)
+        while LINEEDIT and self.canonical():
+            time.sleep(0.001)
+        return at
+
     def end(self):
         """The exit status, negative for a signal."""
         while self.read():
@@ -449,12 +462,12 @@ class Terminal:
 class TerminalTest(ChatTest):
     def terminal(self, *args, system=SYSTEM):
         terminal = Terminal(*(("-s", system) if system else ()), *args, env=self.state)
-        self.at = terminal.wait(r"\n> ")
+        self.at = terminal.prompted()
         return terminal
 
     def ask(self, terminal, text, answer):
         terminal.type(text + "\n")
-        self.at = terminal.wait(re.escape(answer) + r"\r\n> ", self.at)
+        self.at = terminal.prompted(re.escape(answer), self.at)
 
 
 class Interactive(TerminalTest):
@@ -465,7 +478,7 @@ class Interactive(TerminalTest):
         self.ask(terminal, "Who are you?", first)
         self.ask(terminal, "What do you sell?", self.continuation("Who are you?", first, "What do you sell?"))
         terminal.type("/sats\n")
-        self.at = terminal.wait(r"the nearest is '/stats'.*\r\n> ", self.at)
+        self.at = terminal.prompted(r"the nearest is '/stats'.*", self.at)
         terminal.type("\x04")
         self.assertEqual(terminal.end(), 0)  # what failed was seen
         self.assertTrue(terminal.shown.endswith("\r\n"))
@@ -490,9 +503,9 @@ class Interactive(TerminalTest):
             self.at = terminal.wait(r"Hello\.\r\n", self.at)
             self.at = terminal.wait(r"\S", self.at)
             terminal.type("\x03")
-            self.at = terminal.wait(r"llmgpu: interrupted\r\n> ", self.at)
+            self.at = terminal.prompted("llmgpu: interrupted", self.at)
             terminal.type("/stats\n")
-            self.at = terminal.wait(rf"messages +{1 + 2 * turn}\r\n[^>]*> ", self.at)
+            self.at = terminal.prompted(rf"messages +{1 + 2 * turn}\r\n[^>]*", self.at)
         terminal.type("\x03")
         self.assertEqual(terminal.end(), 130, terminal.shown)
 
@@ -503,7 +516,7 @@ class Interactive(TerminalTest):
         self.assertEqual(terminal.end(), 0)
 
 
-@unittest.skipUnless(os.environ.get("LLMGPU_LINEEDIT") == "1", "lines are not edited in this build")
+@unittest.skipUnless(LINEEDIT, "lines are not edited in this build")
 class Editing(TerminalTest):
     UP, LEFT, HOME = "\x1b[A", "\x1b[D", "\x01"
 
@@ -530,7 +543,7 @@ class Editing(TerminalTest):
         terminal = self.terminal()
         self.ask(terminal, "Who are you?", expected)
         terminal.type("/reset\n")
-        self.at = terminal.wait(r"/reset\r\n> ", self.at)
+        self.at = terminal.prompted("/reset", self.at)
         self.ask(terminal, 2 * self.UP, expected)
         self.leave(terminal)
         self.assertEqual(os.stat(self.history()).st_mode & 0o777, 0o600)
@@ -551,14 +564,13 @@ class Editing(TerminalTest):
         self.leave(terminal)
 
     def test_the_terminal_is_left_as_it_was(self):
-        canonical = lambda terminal: bool(termios.tcgetattr(terminal.fd)[3] & termios.ICANON)
         terminal = self.terminal(*LONG)
-        self.assertFalse(canonical(terminal))
+        self.assertFalse(terminal.canonical())
         terminal.type("Hello.\n")
         terminal.wait(r"Hello\.\r\n\S", self.at)
-        self.assertTrue(canonical(terminal))
+        self.assertTrue(terminal.canonical())
         terminal.type("\x03")
-        terminal.wait(r"llmgpu: interrupted\r\n> ", self.at)
+        terminal.prompted("llmgpu: interrupted", self.at)
         held = os.dup(terminal.fd)
         terminal.type("\x03")
         self.assertEqual(terminal.end(), 130)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Holds the ABI of a library with debug information against that of the last release.
 
-    abi.py dump LIBRARY       writes its ABI to standard output
-    abi.py compare LIBRARY    fails when a program that was built with tests/abi/*.abi would not run with it
+    abi.py dump LIBRARY NAME    writes its ABI to NAME.abi, and the enumerators of the headers to NAME.enums
+    abi.py compare LIBRARY      fails when a program that was built with those of tests/abi would not run with it
 
 Functions and enumerators may be added, and members at the end of the structs that tell their size. What is marked
 experimental may change. libabigail's abidiff compares functions; struct by struct, member by member, this file does, as
@@ -11,6 +11,7 @@ abidiff leaves alone what only a reader of names would notice.
 """
 import glob
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,9 +45,23 @@ SUPPRESSIONS = f"""
 
 def dump(library):
     """The ABI that the public headers give to a library, as text in which no path of this machine is."""
-    command = ["abidw", "--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--no-elf-needed", "--load-all-types",
-               "--drop-private-types", "--headers-dir", os.path.join(source.ROOT, "include"), "--type-id-style", "hash"]
+    command = ["abidw", "--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--no-elf-needed",
+               "--exported-interfaces-only", "--drop-private-types", "--headers-dir", os.path.join(source.ROOT, "include"),
+               "--type-id-style", "hash"]
     return subprocess.run([*command, library], check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+
+
+def enumerators():
+    """{name: value} of the headers. The values are in the programs, not in the library, so all must be written out."""
+    found = {}
+    for path in source.files("include", suffixes=(".h",)):
+        if "EXPERIMENTAL_API" in source.read(path) and not path.endswith("version.h"):
+            continue
+        for body in re.findall(r"\benum\s+\w+\s*{(.*?)}", source.strip(source.read(path)), re.S):
+            for item in filter(None, map(str.strip, body.split(","))):
+                name, _, value = map(str.strip, item.partition("="))
+                found[name] = value
+    return found
 
 
 class Types:
@@ -106,6 +121,18 @@ def compare_structs(old, new):
             yield f"struct {name}: was {size // 8} bytes, is now {size_now // 8}, and does not tell its size"
 
 
+def compare_enumerators(path):
+    """Sentences about values that are no longer what they were, or are left to be counted."""
+    now = enumerators()
+    for name, value in now.items():
+        if not re.fullmatch(r"-?\d+|0x[0-9a-fA-F]+", value):
+            yield f"the value of {name} is not written out"
+    with open(path, encoding="utf-8") as file:
+        for name, value in map(str.split, file):
+            if now.get(name) != value:
+                yield f"{name}: was {value}, is now {now.get(name, 'gone')}"
+
+
 def compare(library):
     releases = glob.glob(os.path.join(source.ROOT, "tests", "abi", "*.abi"))
     if len(releases) != 1:
@@ -124,13 +151,14 @@ def compare(library):
         for path, text in ((allowed, SUPPRESSIONS), (current, new_text)):
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
-        result = subprocess.run(["abidiff", "--suppressions", allowed, "--no-added-syms", "--non-reachable-types",
-                                 releases[0], current], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
+        result = subprocess.run(["abidiff", "--suppressions", allowed, "--no-added-syms", releases[0], current],
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
     if result.returncode:
         problems.append(f"abidiff: exit {result.returncode}\n{result.stdout}")
     problems += compare_structs(old.structs(), new.structs())
-    print(f"{len(new.functions())} functions and {len(new.structs())} structs held against "
-          f"{os.path.basename(releases[0])}")
+    problems += compare_enumerators(releases[0].removesuffix(".abi") + ".enums")
+    print(f"{len(new.functions())} functions, {len(new.structs())} structs and {len(enumerators())} enumerators held "
+          f"against {os.path.basename(releases[0])}")
     return problems
 
 
@@ -140,7 +168,10 @@ def main():
         return SKIP
     action, library = sys.argv[1:3]
     if action == "dump":
-        sys.stdout.write(dump(library))
+        for suffix, text in ((".abi", dump(library)),
+                             (".enums", "".join(f"{name} {value}\n" for name, value in enumerators().items()))):
+            with open(sys.argv[3] + suffix, "w", encoding="utf-8") as file:
+                file.write(text)
         return 0
     return source.report(compare(library))
 
