@@ -9,6 +9,9 @@
 #include <pthread.h>
 #include <time.h>
 
+#ifndef LLMGPU_EXPERIMENTAL
+#define LLMGPU_EXPERIMENTAL
+#endif
 #include "llmgpu/llmgpu.h"
 #include "model_build.h"
 #include "test.h"
@@ -72,20 +75,27 @@ static inline void api_open(struct api *a, const char *device, const llmgpu_cont
                                 &a->n), ==, 0);
 }
 
-/** A model of some thousand weights, quick on every device. Its tokens are its own; a->ids are some of them. */
-static inline void api_open_tiny(struct api *a, const char *device, const llmgpu_context_params *params)
+/** A model of some thousand weights, quick on every device. Made by the first call. */
+static inline struct model_build *api_tiny(void)
 {
     static struct model_build m; // the CPU device reads its weights in place
     struct model_shape shape = model_tiny("qwen2");
-    llmgpu_model_info info;
     shape.n_ctx = 512;
     if (m.file.size == 0) {
         model_init(&m, &shape);
         model_write(&m);
     }
+    return &m;
+}
+
+/** A context with that model. Its tokens are its own; a->ids are some of them. */
+static inline void api_open_tiny(struct api *a, const char *device, const llmgpu_context_params *params)
+{
+    const struct model_build *m = api_tiny();
+    llmgpu_model_info info;
     *a = (struct api){.device = device, .on_cpu = strcmp(device, "cpu") == 0};
     a->ctx = api_context(device, params);
-    REQUIRE_INT(llmgpu_model_load_memory(&a->model, a->ctx, m.file.data, m.file.size, NULL), ==, 0);
+    REQUIRE_INT(llmgpu_model_load_memory(&a->model, a->ctx, m->file.data, m->file.size, NULL), ==, 0);
     REQUIRE_INT(llmgpu_model_get_info(a->model, &info, sizeof(info)), ==, 0);
     a->n_vocab = info.n_vocab;
     a->n = 40;

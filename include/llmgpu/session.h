@@ -228,7 +228,7 @@ LLMGPU_API int llmgpu_session_prefill(llmgpu_session *session);
  * screen; it takes as long as a few tokens, and where a driver compiles for the first time some seconds.
  *
  * @param session whose conversation stays as it is
- * @return 0; LLMGPU_E_CONTEXT_FULL; LLMGPU_E_NOMEM; LLMGPU_E_BUSY; a device failure
+ * @return 0; LLMGPU_E_CONTEXT_FULL; LLMGPU_E_CANCELLED; LLMGPU_E_NOMEM; LLMGPU_E_BUSY; a device failure
  */
 LLMGPU_API int llmgpu_session_warm_up(llmgpu_session *session);
 

@@ -306,6 +306,6 @@ int llmgpu_session_warm_up(llmgpu_session *s)
 {
     if (!s)
         return LLMGPU_E_INVALID;
-    LG_TRY(lg_api_enter(s->model->ctx, &s->env));
+    LG_TRY(lg_api_enter_session(s));
     return lg_api_leave(s->model->ctx, &s->env, lg_scheduler_warm_up(&s->model->ctx->sched, &s->session));
 }

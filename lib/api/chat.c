@@ -430,9 +430,12 @@ static int render_values(llmgpu_chat *chat, const struct lg_value *vars, uint32_
 
 static int render(llmgpu_chat *chat, uint32_t flags, struct lg_rendering *out)
 {
+    const uint32_t all = LLMGPU_CHAT_ANSWER | LLMGPU_CHAT_FALLBACK;
     struct lg_arena arena;
     struct lg_value vars;
     *out = (struct lg_rendering){0};
+    if (flags & ~all)
+        return lg_fail(&chat->env, LLMGPU_E_INVALID, "flags 0x%x that there are not", flags & ~all);
     lg_arena_init(&arena, &chat->env, MAX_VALUES);
     int rc = make_variables(chat, &arena, flags, &vars);
     if (rc == 0)

@@ -7,6 +7,7 @@
 
 #include "api/params.h"
 #include "runtime/bandwidth.h"
+#include "util/clock.h"
 
 #define PARAMS_LEAST LG_SIZE_TO(llmgpu_context_params, error_size)
 
@@ -211,11 +212,25 @@ const char *llmgpu_context_error(const llmgpu_context *ctx)
     return ctx ? ctx->env.error : "";
 }
 
-int lg_api_enter(llmgpu_context *ctx, struct lg_env *env)
+/** A request to stop may come from a signal handler, which cannot wake anybody. */
+#define LOOK_NS UINT64_C(20000000)
+
+/** Waits for the turn, which may be long in coming: who waits may be told meanwhile that it need not. */
+static int wait_for_turn(llmgpu_context *ctx, struct lg_env *env, const _Atomic int *cancelled)
+{
+    int rc;
+    while ((rc = lg_turn_take(&ctx->sched.turn, lg_now_ns() + LOOK_NS)) == LLMGPU_E_TIMEOUT) {
+        if (cancelled && atomic_load(cancelled))
+            return LLMGPU_E_CANCELLED;
+        LG_TRY(lg_poll(env));
+    }
+    return rc == 0 ? 0 : lg_fail(env, LLMGPU_E_BUSY, "called from within a callback");
+}
+
+static int enter(llmgpu_context *ctx, struct lg_env *env, const _Atomic int *cancelled)
 {
     env->error[0] = '\0';
-    if (lg_turn_take(&ctx->sched.turn, UINT64_MAX) < 0)
-        return lg_fail(env, LLMGPU_E_BUSY, "called from within a callback");
+    LG_TRY(wait_for_turn(ctx, env, cancelled));
     ctx->dev_env.error[0] = '\0';
     if (ctx->dev->lost) {
         lg_scheduler_give(&ctx->sched);
@@ -223,6 +238,20 @@ int lg_api_enter(llmgpu_context *ctx, struct lg_env *env)
                        ctx->dev->info.id);
     }
     return 0;
+}
+
+int lg_api_enter(llmgpu_context *ctx, struct lg_env *env)
+{
+    return enter(ctx, env, NULL);
+}
+
+int lg_api_enter_session(llmgpu_session *session)
+{
+    int rc;
+    do {
+        rc = enter(session->model->ctx, &session->env, &session->session.cancelled);
+    } while (rc == LLMGPU_E_CANCELLED && lg_session_take_cancel(&session->session) == 0);
+    return rc;
 }
 
 int lg_api_leave(llmgpu_context *ctx, struct lg_env *env, int rc)

@@ -126,6 +126,8 @@ int lg_api_device_open(llmgpu_context *ctx, const llmgpu_vulkan_device *vulkan, 
 /** Takes the turn to work on the context's device. LLMGPU_E_BUSY from within a callback, LLMGPU_E_DEVICE_LOST when there is
  * none to work on; the sentence is in `env`. */
 int lg_api_enter(llmgpu_context *ctx, struct lg_env *env);
+/** The same for a session's call that can be cancelled. */
+int lg_api_enter_session(llmgpu_session *session);
 /** Gives it back. When `rc` is a failure without a sentence in `env`, the device's is taken over. Returns rc. */
 int lg_api_leave(llmgpu_context *ctx, struct lg_env *env, int rc);
 

@@ -47,12 +47,13 @@ static int choose_part(struct lg_env *env, uint64_t size, const llmgpu_model_par
 static int open_io(struct lg_env *env, struct source *source, const llmgpu_model_params *p,
                    struct lg_gguf **out)
 {
-    const llmgpu_io *io = source->io;
-    struct lg_gguf_io file = {
-        .read = io->read, .close = io->close, .user = io->user, .offset = p->file_offset};
-    if (!io->read)
+    llmgpu_io io = {0};
+    LG_TRY(lg_api_params_in(env, &io, sizeof(io), IO_LEAST, source->io));
+    LG_TRY(lg_api_check_reserved(env, io.reserved));
+    struct lg_gguf_io file = {.read = io.read, .close = io.close, .user = io.user, .offset = p->file_offset};
+    if (!io.read)
         return lg_fail(env, LLMGPU_E_INVALID, "an llmgpu_io without a callback to read with");
-    LG_TRY(choose_part(env, io->file_size, p, &file.size));
+    LG_TRY(choose_part(env, io.file_size, p, &file.size));
     source->taken = true;
     return lg_gguf_open_io(env, "the stream", &file, out);
 }

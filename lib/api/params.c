@@ -36,6 +36,13 @@ int lg_api_params_in(struct lg_env *env, void *to, size_t own, size_t least, con
     return 0;
 }
 
+int lg_api_check_reserved(struct lg_env *env, uint32_t reserved)
+{
+    return reserved == 0 ? 0
+                         : lg_fail(env, LLMGPU_E_UNSUPPORTED,
+                                   "a reserved member is %u, which means nothing to this version of the library", reserved);
+}
+
 int lg_api_info_out(void *out, size_t size, const void *info, size_t own, size_t least)
 {
     if (!out || !is_size(size, least))

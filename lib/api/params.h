@@ -32,6 +32,9 @@ int lg_api_params_in(struct lg_env *env, void *to, size_t own, size_t least, con
 /** The host's device as the device layer takes it; what is pointed to is not copied. Fails as lg_api_params_in(). */
 int lg_api_vulkan_in(struct lg_env *env, struct lg_vk_host *to, const llmgpu_vulkan_device *from);
 
+/** 0 when a member that newer versions may give a meaning is 0, or LLMGPU_E_UNSUPPORTED. */
+int lg_api_check_reserved(struct lg_env *env, uint32_t reserved);
+
 /** Gives facts, `own` bytes, to a caller who has room for `size`; what it has beyond is zeroed. */
 int lg_api_info_out(void *out, size_t size, const void *info, size_t own, size_t least);
 

@@ -32,7 +32,7 @@ int llmgpu_session_get_candidates(const llmgpu_session *s, llmgpu_candidate *cho
 
 static int score(llmgpu_session *s, const int32_t *tokens, size_t n, const struct lg_scores *out)
 {
-    LG_TRY(lg_api_enter(s->model->ctx, &s->env));
+    LG_TRY(lg_api_enter_session(s));
     int rc = lg_api_check_tokens(s, tokens, n);
     if (rc == 0) {
         lg_api_answer_begin(s); // the text takes the conversation's place
@@ -73,6 +73,6 @@ int llmgpu_session_embed(llmgpu_session *s, const int32_t *tokens, size_t n, int
 {
     if (!s || !tokens || n == 0 || !out)
         return LLMGPU_E_INVALID;
-    LG_TRY(lg_api_enter(s->model->ctx, &s->env));
+    LG_TRY(lg_api_enter_session(s));
     return lg_api_leave(s->model->ctx, &s->env, embed(s, tokens, n, pooling, normalize, out));
 }

@@ -49,6 +49,7 @@ static int make_sampler(struct lg_env *env, const llmgpu_sampler_params *from, s
     llmgpu_sampler_params p = greedy;
     if (from)
         LG_TRY(lg_api_params_in(env, &p, sizeof(p), SAMPLER_LEAST, from));
+    LG_TRY(lg_api_check_reserved(env, p.reserved));
     *to = (struct lg_sampler){
         .temperature = p.temperature,
         .top_p = p.top_p,
@@ -77,6 +78,7 @@ int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const s
     llmgpu_session_params p = defaults;
     if (from)
         LG_TRY(lg_api_params_in(env, &p, sizeof(p), PARAMS_LEAST, from));
+    LG_TRY(lg_api_check_reserved(env, p.reserved));
     const struct lg_hparams *hp = &model->hp;
     uint32_t n_ctx = p.n_ctx ? p.n_ctx : lg_min_u32(hp->n_ctx_train, DEFAULT_CTX);
     LG_TRY(check(env, n_ctx <= 1u << 24, "a context", n_ctx, "1 .. 2^24 tokens"));

@@ -670,6 +670,12 @@ int lg_session_go_on(struct lg_session *s, uint64_t ns)
     return unlock(s, rc);
 }
 
+int lg_session_take_cancel(struct lg_session *s)
+{
+    lock(s);
+    return unlock(s, take_cancel(s));
+}
+
 int lg_session_end_work(struct lg_session *s, int rc)
 {
     s->sched->dev->stop = NULL;

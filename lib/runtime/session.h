@@ -147,6 +147,8 @@ int lg_session_embed(struct lg_session *s, const int32_t *tokens, size_t n, enum
 int lg_session_begin_text(struct lg_session *s, size_t n);
 /** Counts nanoseconds of its work. 0 when there may be more of it, or why not. */
 int lg_session_go_on(struct lg_session *s, uint64_t ns);
+/** LLMGPU_E_CANCELLED when it was asked for: the request is answered with that. */
+int lg_session_take_cancel(struct lg_session *s);
 /** Ends work that is not the scheduler's: a request to stop that ended it is answered. Returns rc. */
 int lg_session_end_work(struct lg_session *s, int rc);
 

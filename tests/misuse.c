@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Calls that are wrong, on the device that the first argument names: each answers a code, and none does harm. NULL for
+ * every pointer of every public function in turn (tests/repo/misuse.py holds the list against the headers), calls in a
+ * wrong order, and states that were never saved. Numbers and sizes are tests/ranges.c's.
+ */
+#include "things.h"
+
+/* ---- NULL for each pointer in turn */
+
+/** Pointer number i of a call, or NULL when it is that one's turn. */
+#define P(i, pointer) (null == (i) ? NULL : (pointer))
+
+#define CALL(name, call)                                    \
+    static int call_##name(struct things *t, int null)      \
+    {                                                       \
+        (void)t;                                            \
+        (void)null;                                         \
+        return call;                                        \
+    }
+
+/** What a creating call made is freed; what failed made nothing. */
+#define CREATE(name, type, destroy, call)                   \
+    static int call_##name(struct things *t, int null)      \
+    {                                                       \
+        (void)t;                                            \
+        type *made = NULL;                                  \
+        int rc = call;                                      \
+        REQUIRE(rc == 0 || !made);                          \
+        destroy(made);                                      \
+        return rc;                                          \
+    }
+
+static void do_nothing(void *user)
+{
+    (void)user;
+}
+
+CALL(llmgpu_version, is_text(llmgpu_version()))
+CALL(llmgpu_status_name, is_text(llmgpu_status_name(12345)))
+CALL(llmgpu_context_params_init, llmgpu_context_params_init(P(0, &t->context_params), sizeof(t->context_params)))
+CREATE(llmgpu_context_create, llmgpu_context, llmgpu_context_free,
+       llmgpu_context_create(P(0, &made), P(1, &t->context_params)))
+CALL(llmgpu_context_free, (llmgpu_context_free(NULL), 0))
+CALL(llmgpu_context_error, is_text(llmgpu_context_error(P(0, t->f.ctx))))
+CALL(llmgpu_context_step, llmgpu_context_step(P(0, t->f.ctx), 1))
+CALL(llmgpu_context_start, llmgpu_context_start(P(0, t->f.ctx)))
+CALL(llmgpu_context_stop, llmgpu_context_stop(P(0, t->f.ctx)))
+CALL(llmgpu_context_cancel, (llmgpu_context_cancel(P(0, t->f.ctx)), 0))
+CALL(llmgpu_context_recover, llmgpu_context_recover(P(0, t->f.ctx), P(1, (llmgpu_vulkan_device *)NULL)))
+CREATE(llmgpu_device_list_create, llmgpu_device_list, llmgpu_device_list_free,
+       llmgpu_device_list_create(P(0, &made)))
+CALL(llmgpu_device_list_count, (int)llmgpu_device_list_count(P(0, t->list)))
+CALL(llmgpu_device_list_get, llmgpu_device_list_get(P(0, t->list), 0, P(1, &t->info.device), sizeof(t->info.device)))
+CALL(llmgpu_device_list_free, (llmgpu_device_list_free(NULL), 0))
+CALL(llmgpu_context_get_device, llmgpu_context_get_device(P(0, t->f.ctx), P(1, &t->info.device), sizeof(t->info.device)))
+CALL(llmgpu_context_get_stats,
+     llmgpu_context_get_stats(P(0, t->f.ctx), P(1, &t->info.context_stats), sizeof(t->info.context_stats)))
+CALL(llmgpu_context_measure_bandwidth,
+     null < 0 ? 0 : llmgpu_context_measure_bandwidth(P(0, t->f.ctx), P(1, &t->number))) // it takes long
+CREATE(llmgpu_file_open, llmgpu_file, llmgpu_file_close,
+       llmgpu_file_open(P(0, &made), P(1, t->model_path), P(2, t->text), ROOM))
+CALL(llmgpu_file_close, (llmgpu_file_close(NULL), 0))
+CALL(llmgpu_file_get_info, llmgpu_file_get_info(P(0, t->file), P(1, &t->info.file), sizeof(t->info.file)))
+CALL(llmgpu_file_get_metadata,
+     llmgpu_file_get_metadata(P(0, t->file), 0, P(1, &t->info.metadata), sizeof(t->info.metadata)))
+CALL(llmgpu_file_get_value, llmgpu_file_get_value(P(0, t->file), 0, 0, P(1, &t->info.value), sizeof(t->info.value)))
+CALL(llmgpu_file_get_tensor, llmgpu_file_get_tensor(P(0, t->file), 0, P(1, &t->info.tensor), sizeof(t->info.tensor)))
+CALL(llmgpu_model_params_init, llmgpu_model_params_init(P(0, &t->model_params), sizeof(t->model_params)))
+CREATE(llmgpu_model_load, llmgpu_model, llmgpu_model_free,
+       llmgpu_model_load(P(0, &made), P(1, t->f.ctx), P(2, t->model_path), P(3, &t->model_params)))
+CREATE(llmgpu_model_load_memory, llmgpu_model, llmgpu_model_free,
+       llmgpu_model_load_memory(P(0, &made), P(1, t->f.ctx), P(2, api_tiny()->file.data), api_tiny()->file.size,
+                                P(3, &t->model_params)))
+CREATE(llmgpu_model_load_io, llmgpu_model, llmgpu_model_free,
+       llmgpu_model_load_io(P(0, &made), P(1, t->f.ctx), P(2, &t->io), P(3, &t->model_params)))
+CALL(llmgpu_model_free, (llmgpu_model_free(NULL), 0))
+CALL(llmgpu_model_error, is_text(llmgpu_model_error(P(0, t->f.model))))
+CALL(llmgpu_model_estimate,
+     llmgpu_model_estimate(P(0, &t->info.estimate), sizeof(t->info.estimate), P(1, t->f.ctx), P(2, t->model_path),
+                           P(3, &t->model_params), P(4, &t->session_params), 1))
+CALL(llmgpu_model_get_info, llmgpu_model_get_info(P(0, t->f.model), P(1, &t->info.model), sizeof(t->info.model)))
+CALL(llmgpu_tokenize, llmgpu_tokenize(P(0, t->f.model), P(1, "abc"), 3, 0, P(2, t->tokens), 256, P(3, &t->n)))
+CALL(llmgpu_detokenize, llmgpu_detokenize(P(0, t->f.model), P(1, t->f.ids), 3, 0, P(2, t->text), ROOM, P(3, &t->n)))
+CALL(llmgpu_model_is_end, llmgpu_model_is_end(P(0, t->f.model), 1))
+CREATE(llmgpu_decoder_create, llmgpu_decoder, llmgpu_decoder_free,
+       llmgpu_decoder_create(P(0, &made), P(1, t->f.model), 0))
+CALL(llmgpu_decoder_push, llmgpu_decoder_push(P(0, t->decoder), 5, P(1, &t->piece), P(2, &t->n)))
+CALL(llmgpu_decoder_finish, llmgpu_decoder_finish(P(0, t->decoder), P(1, &t->piece), P(2, &t->n)))
+CALL(llmgpu_decoder_free, (llmgpu_decoder_free(NULL), 0))
+CALL(llmgpu_sampler_params_init, llmgpu_sampler_params_init(P(0, &t->sampler_params), sizeof(t->sampler_params)))
+CALL(llmgpu_session_params_init, llmgpu_session_params_init(P(0, &t->session_params), sizeof(t->session_params)))
+CREATE(llmgpu_session_create, llmgpu_session, llmgpu_session_free,
+       llmgpu_session_create(P(0, &made), P(1, t->f.model), P(2, &t->session_params)))
+CREATE(llmgpu_session_fork, llmgpu_session, llmgpu_session_free, llmgpu_session_fork(P(0, &made), P(1, t->s)))
+CALL(llmgpu_session_free, (llmgpu_session_free(NULL), 0))
+CALL(llmgpu_session_error, is_text(llmgpu_session_error(P(0, t->s))))
+CALL(llmgpu_session_set_sampler, llmgpu_session_set_sampler(P(0, t->s), P(1, &t->sampler_params)))
+CALL(llmgpu_session_feed, llmgpu_session_feed(P(0, t->s), P(1, t->f.ids), 3))
+CALL(llmgpu_session_feed_text, llmgpu_session_feed_text(P(0, t->s), P(1, "abc"), 3, 0))
+CALL(llmgpu_session_next, llmgpu_session_next(P(0, t->s), P(1, &t->token)))
+CALL(llmgpu_session_next_text, llmgpu_session_next_text(P(0, t->s), P(1, &t->piece), P(2, &t->n)))
+CALL(llmgpu_session_wait, llmgpu_session_wait(P(0, t->s), UINT64_MAX))
+CALL(llmgpu_session_prefill, llmgpu_session_prefill(P(0, t->s)))
+CALL(llmgpu_session_warm_up, llmgpu_session_warm_up(P(0, t->s)))
+CALL(llmgpu_session_generate, llmgpu_session_generate(P(0, t->s), 3, NULL, P(1, t)))
+CALL(llmgpu_session_set_remaining, llmgpu_session_set_remaining(P(0, t->s), 3))
+CALL(llmgpu_session_add_stop, llmgpu_session_add_stop(P(0, t->s), P(1, "abc"), 3))
+CALL(llmgpu_session_add_stop_token, llmgpu_session_add_stop_token(P(0, t->s), 3))
+CALL(llmgpu_session_clear_stops, llmgpu_session_clear_stops(P(0, t->s)))
+CALL(llmgpu_session_cancel, (llmgpu_session_cancel(P(0, t->s)), 0))
+CALL(llmgpu_session_set_deadline, llmgpu_session_set_deadline(P(0, t->s), 1000))
+CALL(llmgpu_session_fd, llmgpu_session_fd(P(0, t->s)))
+CALL(llmgpu_session_set_notify, llmgpu_session_set_notify(P(0, t->s), P(1, do_nothing), P(2, t)))
+CALL(llmgpu_session_reset, llmgpu_session_reset(P(0, t->s)))
+CALL(llmgpu_session_rewind, llmgpu_session_rewind(P(0, t->s), 1))
+CALL(llmgpu_session_get_tokens, llmgpu_session_get_tokens(P(0, t->s), P(1, t->tokens), 256, P(2, &t->n)))
+CALL(llmgpu_session_save, llmgpu_session_save(P(0, t->s), LLMGPU_STATE_FULL, P(1, t->other), P(2, t->state),
+                                              sizeof(t->state), P(3, &t->state_size)))
+CALL(llmgpu_session_save_file, llmgpu_session_save_file(P(0, t->other), LLMGPU_STATE_FULL, P(1, t->s),
+                                                        P(2, t->state_path)))
+CALL(llmgpu_session_restore, llmgpu_session_restore(P(0, t->s), P(1, t->state), t->state_size))
+CALL(llmgpu_session_restore_file, llmgpu_session_restore_file(P(0, t->s), P(1, t->state_path)))
+CALL(llmgpu_session_get_candidates,
+     llmgpu_session_get_candidates(P(0, t->s), P(1, t->candidates), P(2, t->candidates), 4, P(3, &t->n)))
+CALL(llmgpu_session_score, llmgpu_session_score(P(0, t->s), P(1, t->f.ids), 4, P(2, t->floats), P(3, t->floats)))
+CALL(llmgpu_session_score_top,
+     llmgpu_session_score_top(P(0, t->s), P(1, t->f.ids), 4, P(2, t->floats), 4, P(3, t->candidates)))
+CALL(llmgpu_session_embed, llmgpu_session_embed(P(0, t->s), P(1, t->f.ids), 4, LLMGPU_POOLING_MEAN, 1, P(2, t->floats)))
+CALL(llmgpu_session_get_stats,
+     llmgpu_session_get_stats(P(0, t->s), P(1, &t->info.session_stats), sizeof(t->info.session_stats)))
+CREATE(llmgpu_chat_create, llmgpu_chat, llmgpu_chat_free,
+       llmgpu_chat_create(P(0, &made), P(1, t->f.model), P(2, "{{ 1 }}"), 7))
+CALL(llmgpu_chat_free, (llmgpu_chat_free(NULL), 0))
+CALL(llmgpu_chat_error, is_text(llmgpu_chat_error(P(0, t->chat))))
+CALL(llmgpu_chat_add, llmgpu_chat_add(P(0, t->chat), P(1, "user"), P(2, "abc")))
+CALL(llmgpu_chat_add_json, llmgpu_chat_add_json(P(0, t->chat), P(1, "{\"role\": \"user\", \"content\": \"\"}")))
+CALL(llmgpu_chat_truncate, llmgpu_chat_truncate(P(0, t->chat), 0))
+CALL(llmgpu_chat_count, (int)llmgpu_chat_count(P(0, t->chat)))
+CALL(llmgpu_chat_set_tools, llmgpu_chat_set_tools(P(0, t->chat), P(1, "[]")))
+CALL(llmgpu_chat_set_variable, llmgpu_chat_set_variable(P(0, t->chat), P(1, "a"), P(2, "1")))
+CALL(llmgpu_chat_render, llmgpu_chat_render(P(0, t->chat), LLMGPU_CHAT_FALLBACK, P(1, t->text), ROOM, P(2, &t->n)))
+CALL(llmgpu_chat_feed, llmgpu_chat_feed(P(0, t->chat), P(1, t->s), LLMGPU_CHAT_FALLBACK))
+CREATE(llmgpu_lora_load, llmgpu_lora, llmgpu_lora_free,
+       llmgpu_lora_load(P(0, &made), P(1, t->f.model), P(2, t->lora_path)))
+CALL(llmgpu_lora_free, (llmgpu_lora_free(NULL), 0))
+CALL(llmgpu_lora_get_info, llmgpu_lora_get_info(P(0, t->lora), P(1, &t->info.lora), sizeof(t->info.lora)))
+CALL(llmgpu_session_set_lora, llmgpu_session_set_lora(P(0, t->s), P(1, t->lora), 1))
+
+/**
+ * All public functions. A letter for each pointer, what the call answers when it is NULL: I LLMGPU_E_INVALID, - as
+ * with one.
+ */
+#define ROW(name, letters) {#name, letters, call_##name}
+static const struct row {
+    const char *name, *letters;
+    int (*call)(struct things *t, int null);
+} rows[] = {
+    ROW(llmgpu_version, ""),
+    ROW(llmgpu_status_name, ""),
+    ROW(llmgpu_context_params_init, "I"),
+    ROW(llmgpu_context_create, "I-"),
+    ROW(llmgpu_context_free, "-"),
+    ROW(llmgpu_context_error, "-"),
+    ROW(llmgpu_context_step, "I"),
+    ROW(llmgpu_context_start, "I"),
+    ROW(llmgpu_context_stop, "I"),
+    ROW(llmgpu_context_cancel, "-"),
+    ROW(llmgpu_context_recover, "I-"),
+    ROW(llmgpu_device_list_create, "I"),
+    ROW(llmgpu_device_list_count, "-"),
+    ROW(llmgpu_device_list_get, "II"),
+    ROW(llmgpu_device_list_free, "-"),
+    ROW(llmgpu_context_get_device, "II"),
+    ROW(llmgpu_context_get_stats, "II"),
+    ROW(llmgpu_context_measure_bandwidth, "II"),
+    ROW(llmgpu_file_open, "II-"),
+    ROW(llmgpu_file_close, "-"),
+    ROW(llmgpu_file_get_info, "II"),
+    ROW(llmgpu_file_get_metadata, "II"),
+    ROW(llmgpu_file_get_value, "II"),
+    ROW(llmgpu_file_get_tensor, "II"),
+    ROW(llmgpu_model_params_init, "I"),
+    ROW(llmgpu_model_load, "III-"),
+    ROW(llmgpu_model_load_memory, "III-"),
+    ROW(llmgpu_model_load_io, "III-"),
+    ROW(llmgpu_model_free, "-"),
+    ROW(llmgpu_model_error, "-"),
+    ROW(llmgpu_model_estimate, "III--"),
+    ROW(llmgpu_model_get_info, "II"),
+    ROW(llmgpu_tokenize, "IIII"),
+    ROW(llmgpu_detokenize, "IIII"),
+    ROW(llmgpu_model_is_end, "-"),
+    ROW(llmgpu_decoder_create, "II"),
+    ROW(llmgpu_decoder_push, "II-"),
+    ROW(llmgpu_decoder_finish, "II-"),
+    ROW(llmgpu_decoder_free, "-"),
+    ROW(llmgpu_sampler_params_init, "I"),
+    ROW(llmgpu_session_params_init, "I"),
+    ROW(llmgpu_session_create, "II-"),
+    ROW(llmgpu_session_fork, "II"),
+    ROW(llmgpu_session_free, "-"),
+    ROW(llmgpu_session_error, "-"),
+    ROW(llmgpu_session_set_sampler, "I-"),
+    ROW(llmgpu_session_feed, "II"),
+    ROW(llmgpu_session_feed_text, "II"),
+    ROW(llmgpu_session_next, "II"),
+    ROW(llmgpu_session_next_text, "II-"),
+    ROW(llmgpu_session_wait, "I"),
+    ROW(llmgpu_session_prefill, "I"),
+    ROW(llmgpu_session_warm_up, "I"),
+    ROW(llmgpu_session_generate, "I-"),
+    ROW(llmgpu_session_set_remaining, "I"),
+    ROW(llmgpu_session_add_stop, "II"),
+    ROW(llmgpu_session_add_stop_token, "I"),
+    ROW(llmgpu_session_clear_stops, "I"),
+    ROW(llmgpu_session_cancel, "-"),
+    ROW(llmgpu_session_set_deadline, "I"),
+    ROW(llmgpu_session_fd, "I"),
+    ROW(llmgpu_session_set_notify, "I--"),
+    ROW(llmgpu_session_reset, "I"),
+    ROW(llmgpu_session_rewind, "I"),
+    ROW(llmgpu_session_get_tokens, "III"),
+    ROW(llmgpu_session_save, "I-II"),
+    ROW(llmgpu_session_save_file, "I-I"),
+    ROW(llmgpu_session_restore, "II"),
+    ROW(llmgpu_session_restore_file, "II"),
+    ROW(llmgpu_session_get_candidates, "I-II"),
+    ROW(llmgpu_session_score, "II--"),
+    ROW(llmgpu_session_score_top, "II-I"),
+    ROW(llmgpu_session_embed, "III"),
+    ROW(llmgpu_session_get_stats, "II"),
+    ROW(llmgpu_chat_create, "II-"),
+    ROW(llmgpu_chat_free, "-"),
+    ROW(llmgpu_chat_error, "-"),
+    ROW(llmgpu_chat_add, "III"),
+    ROW(llmgpu_chat_add_json, "II"),
+    ROW(llmgpu_chat_truncate, "I"),
+    ROW(llmgpu_chat_count, "-"),
+    ROW(llmgpu_chat_set_tools, "I-"),
+    ROW(llmgpu_chat_set_variable, "II-"),
+    ROW(llmgpu_chat_render, "III"),
+    ROW(llmgpu_chat_feed, "II"),
+    ROW(llmgpu_lora_load, "III"),
+    ROW(llmgpu_lora_free, "-"),
+    ROW(llmgpu_lora_get_info, "II"),
+    ROW(llmgpu_session_set_lora, "I-"),
+};
+
+static void test_null(struct things *t)
+{
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct row *row = &rows[i];
+        begin_call(t);
+        int rc = row->call(t, -1);
+        if (rc < 0)
+            fprintf(stderr, "%s: %s, %s\n", row->name, llmgpu_context_error(t->f.ctx), llmgpu_session_error(t->s));
+        REQUIRE_INT(rc, >=, 0); // it is accepted with all of them
+        for (int null = 0; row->letters[null]; null++) {
+            begin_call(t);
+            rc = row->call(t, null);
+            bool refused = rc == LLMGPU_E_INVALID;
+            if (refused != (row->letters[null] == 'I') || (!refused && rc < 0)) {
+                fprintf(stderr, "%s with NULL for pointer %d: %d\n", row->name, null, rc);
+                exit(1);
+            }
+        }
+    }
+    begin_call(t);
+}
+
+/* ---- a wrong order */
+
+static void test_order(struct things *t)
+{
+    llmgpu_session *s = api_session(&t->f, 64, GREEDY), *fork;
+    llmgpu_model_params p;
+    llmgpu_model *words, *second;
+    // Of a conversation that has not begun.
+    REQUIRE_INT(llmgpu_session_next(s, &t->token), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_session_next_text(s, &t->piece, &t->n), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_session_generate(s, 3, NULL, NULL), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_session_wait(s, UINT64_MAX), ==, 0); // next() has something to say
+    REQUIRE_INT(llmgpu_session_prefill(s), ==, 0);
+    REQUIRE_INT(llmgpu_session_rewind(s, 1), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_session_rewind(s, 0), ==, 0);
+    REQUIRE_INT(llmgpu_session_get_candidates(s, NULL, t->candidates, 4, &t->n), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_session_warm_up(s), ==, 0);
+    REQUIRE_INT(llmgpu_session_fork(&fork, s), ==, 0);
+    llmgpu_session_free(fork);
+    REQUIRE_INT(llmgpu_session_save(s, LLMGPU_STATE_FULL, NULL, t->state, sizeof(t->state), &t->state_size), ==, 0);
+    REQUIRE_INT(llmgpu_session_restore(s, t->state, t->state_size), ==, 0);
+    REQUIRE_INT(llmgpu_decoder_finish(t->decoder, &t->piece, &t->n), ==, 0);
+    REQUIRE_INT(llmgpu_decoder_finish(t->decoder, &t->piece, &t->n), ==, 0);
+
+    // Threads that run, or do not.
+    REQUIRE_INT(llmgpu_context_stop(t->f.ctx), ==, 0);
+    REQUIRE_INT(llmgpu_context_start(t->f.ctx), ==, 0);
+    REQUIRE_INT(llmgpu_context_start(t->f.ctx), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_context_stop(t->f.ctx), ==, 0);
+
+    // Of another model, and of one without weights.
+    llmgpu_model_params_init(&p, sizeof(p));
+    p.vocab_only = 1;
+    REQUIRE_INT(llmgpu_model_load(&words, t->f.ctx, t->model_path, &p), ==, 0);
+    REQUIRE_INT(llmgpu_session_create(&fork, words, NULL), ==, LLMGPU_E_INVALID);
+    llmgpu_lora *lora;
+    REQUIRE_INT(llmgpu_lora_load(&lora, words, t->lora_path), <, 0);
+    REQUIRE(!lora);
+    REQUIRE_INT(llmgpu_model_load(&second, t->f.ctx, api_bundled(), NULL), ==, 0);
+    struct api f = t->f;
+    f.model = second;
+    llmgpu_session *stranger = api_session(&f, 64, GREEDY);
+    REQUIRE_INT(llmgpu_session_restore(stranger, t->state, t->state_size), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_session_save(s, LLMGPU_STATE_FULL, stranger, t->state, sizeof(t->state), &t->n), ==,
+                LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_chat_feed(t->chat, stranger, LLMGPU_CHAT_FALLBACK), ==, LLMGPU_E_INVALID);
+    llmgpu_session_free(stranger);
+    llmgpu_model_free(second);
+    llmgpu_model_free(words);
+    llmgpu_session_free(s);
+}
+
+/** Saved states that are cut off or were never one leave the session as it was. */
+static void test_garbage(struct things *t)
+{
+    struct test_rng rng = {1};
+    static char state[sizeof(t->state)];
+    int32_t expected[4], found[4];
+    size_t size;
+    begin_call(t);
+    REQUIRE_INT(llmgpu_session_save(t->other, LLMGPU_STATE_FULL, NULL, t->state, sizeof(t->state), &size), ==, 0);
+    api_take(t->s, expected, 4);
+    begin_call(t);
+    for (size_t n = 0; n < size; n += 1 + n / 16)
+        REQUIRE_INT(llmgpu_session_restore(t->s, t->state, n), <, 0);
+    for (int i = 0; i < 300; i++) {
+        memcpy(state, t->state, size);
+        for (uint32_t k = test_randu(&rng, 1, 8); k > 0; k--)
+            state[test_randu(&rng, 0, (uint32_t)size - 1)] ^= (char)test_randu(&rng, 1, 255);
+        if (i % 3 == 0)
+            for (size_t k = 0; k < size; k++)
+                state[k] = (char)test_rand(&rng);
+        REQUIRE_INT(llmgpu_session_restore(t->s, state, size), <, 0);
+    }
+    api_take(t->s, found, 4);
+    require_same(found, expected, 4);
+}
+
+int main(int argc, char **argv)
+{
+    static struct things t;
+    open_things(&t, argc > 1 ? argv[1] : "cpu");
+    test_null(&t);
+    test_order(&t);
+    test_garbage(&t);
+    close_things(&t);
+    return 0;
+}

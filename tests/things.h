@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One of each thing that the public API makes, for tests of calls that are wrong.
+ */
+#ifndef LG_TESTS_THINGS_H
+#define LG_TESTS_THINGS_H
+
+#include <unistd.h>
+
+#include "api.h"
+#include "lora_build.h"
+
+enum { ROOM = 4096 };
+
+/** One of each thing, and places for results. */
+struct things {
+    struct api f;
+    llmgpu_session *s, *other;
+    llmgpu_chat *chat;
+    llmgpu_decoder *decoder;
+    llmgpu_lora *lora;
+    llmgpu_file *file;
+    llmgpu_device_list *list;
+    char model_path[64], lora_path[64], state_path[64];
+    char state[1 << 16];
+    size_t state_size;
+    llmgpu_context_params context_params;
+    llmgpu_model_params model_params;
+    llmgpu_session_params session_params;
+    llmgpu_sampler_params sampler_params;
+    llmgpu_io io;
+    int32_t token, tokens[256];
+    float floats[ROOM];
+    llmgpu_candidate candidates[64];
+    char text[ROOM];
+    const char *piece;
+    size_t n;
+    double number;
+    union {
+        llmgpu_device_info device;
+        llmgpu_context_stats context_stats;
+        llmgpu_model_info model;
+        llmgpu_lora_info lora;
+        llmgpu_file_info file;
+        llmgpu_file_metadata metadata;
+        llmgpu_file_value value;
+        llmgpu_file_tensor tensor;
+        llmgpu_estimate estimate;
+        llmgpu_session_stats session_stats;
+    } info;
+};
+
+static inline void write_file(const char *path, const void *data, size_t size)
+{
+    FILE *file = fopen(path, "wb");
+    REQUIRE(file);
+    REQUIRE_INT(fwrite(data, 1, size, file), ==, size);
+    REQUIRE_INT(fclose(file), ==, 0);
+}
+
+static inline int read_tiny(void *user, uint64_t offset, void *to, size_t n)
+{
+    (void)user;
+    memcpy(to, api_tiny()->file.data + offset, n);
+    return 0;
+}
+
+/** A session that could go on, as every call finds it. */
+static inline void begin_call(struct things *t)
+{
+    REQUIRE_INT(llmgpu_context_stop(t->f.ctx), ==, 0);
+    REQUIRE_INT(llmgpu_session_reset(t->s), ==, 0);
+    REQUIRE_INT(llmgpu_session_set_deadline(t->s, 0), ==, 0);
+    REQUIRE_INT(llmgpu_session_set_notify(t->s, NULL, NULL), ==, 0);
+    REQUIRE_INT(llmgpu_session_clear_stops(t->s), ==, 0);
+    REQUIRE_INT(llmgpu_session_set_remaining(t->s, UINT32_MAX), ==, 0);
+    REQUIRE_INT(llmgpu_session_set_sampler(t->s, NULL), ==, 0);
+    int rc = llmgpu_session_feed(t->s, t->f.ids, 5);
+    if (rc == LLMGPU_E_CANCELLED)
+        rc = llmgpu_session_feed(t->s, t->f.ids, 5);
+    REQUIRE_INT(rc, ==, 0);
+    api_take(t->s, &t->token, 1);
+    REQUIRE_INT(llmgpu_chat_truncate(t->chat, 0), ==, 0);
+    REQUIRE_INT(llmgpu_chat_add(t->chat, "user", "Who are you?"), ==, 0);
+}
+
+static inline void open_things(struct things *t, const char *device)
+{
+    static struct model_build adapter;
+    const struct lora_shape shape = {.rank = 2, .alpha = 4, .a_type = LG_TYPE_F32, .b_type = LG_TYPE_F32};
+    memset(t, 0, sizeof(*t));
+    api_open_tiny(&t->f, device, NULL);
+    snprintf(t->model_path, sizeof(t->model_path), "/tmp/llmgpu-misuse-%d.gguf", (int)getpid());
+    snprintf(t->lora_path, sizeof(t->lora_path), "/tmp/llmgpu-misuse-%d.lora.gguf", (int)getpid());
+    snprintf(t->state_path, sizeof(t->state_path), "/tmp/llmgpu-misuse-%d.state", (int)getpid());
+    write_file(t->model_path, api_tiny()->file.data, api_tiny()->file.size);
+    lora_write(&adapter, api_tiny(), &shape, 1);
+    write_file(t->lora_path, adapter.file.data, adapter.file.size);
+
+    llmgpu_context_params_init(&t->context_params, sizeof(t->context_params));
+    t->context_params.device = device;
+    llmgpu_model_params_init(&t->model_params, sizeof(t->model_params));
+    t->session_params = api_params(64);
+    t->session_params.n_candidates = 4;
+    llmgpu_sampler_params_init(&t->sampler_params, sizeof(t->sampler_params));
+    t->io = (llmgpu_io){.size = sizeof(t->io), .file_size = api_tiny()->file.size, .read = read_tiny};
+    t->s = api_session_with(&t->f, &t->session_params, GREEDY);
+    t->other = api_asked(&t->f, 64, GREEDY);
+    REQUIRE_INT(llmgpu_chat_create(&t->chat, t->f.model, NULL, 0), ==, 0);
+    REQUIRE_INT(llmgpu_decoder_create(&t->decoder, t->f.model, 0), ==, 0);
+    REQUIRE_INT(llmgpu_lora_load(&t->lora, t->f.model, t->lora_path), ==, 0);
+    REQUIRE_INT(llmgpu_file_open(&t->file, t->model_path, NULL, 0), ==, 0);
+    REQUIRE_INT(llmgpu_device_list_create(&t->list), ==, 0);
+    REQUIRE_INT(llmgpu_session_save(t->other, LLMGPU_STATE_COMPACT, NULL, t->state, sizeof(t->state), &t->state_size),
+                ==, 0);
+    REQUIRE_INT(llmgpu_session_save_file(t->other, LLMGPU_STATE_FULL, NULL, t->state_path), ==, 0);
+}
+
+static inline void close_things(struct things *t)
+{
+    unlink(t->model_path);
+    unlink(t->lora_path);
+    unlink(t->state_path);
+    llmgpu_device_list_free(t->list);
+    llmgpu_file_close(t->file);
+    llmgpu_session_free(t->s);
+    llmgpu_session_free(t->other);
+    llmgpu_lora_free(t->lora);
+    llmgpu_decoder_free(t->decoder);
+    llmgpu_chat_free(t->chat);
+    api_close(&t->f);
+}
+
+/** 0 when it is a string. */
+static inline int is_text(const char *text)
+{
+    return text && strlen(text) < 600 ? 0 : -1000;
+}
+
+#endif
