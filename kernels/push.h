@@ -28,6 +28,7 @@ struct lg_row {
 #define LG_DIM_OUT 1    /* rows whose logits are wanted */
 #define LG_DIM_SAMPLE 2 /* of these, how many are sampled: 0 or LG_DIM_OUT */
 #define LG_DIM_SCORE 3  /* of these, how many are scored against a target: 0 or LG_DIM_OUT */
+#define LG_DIM_TOP 4    /* of these, how many are told with candidates after a score: 0 or LG_DIM_OUT */
 #define LG_N_DIMS 8
 
 /* How a dispatch's grid depends on a dim: grid[axis] = ceil(dims[dim] / per_group). Read by the kernel `plan`. */
@@ -62,6 +63,23 @@ struct lg_sampler {
     lg_uint n_end;
     lg_uint unused;
     lg_uint end[LG_MAX_END];
+};
+
+/* The adapter of one slot. */
+struct lg_slot_lora {
+    lg_uint seat; /* 0: none; adapter number seat - 1 */
+    float scale;  /* of its owner */
+};
+
+/*
+ * What an adapter adds to one matrix: scale * factor * B (A x). Both are stored with a row of numbers for each rank,
+ * A as it is and B transposed; rows are padded to four numbers.
+ */
+struct lg_lora_pair {
+    lg_uint a_at, b_at; /* where they begin in the weights of their layer, in units of 8 bytes; even */
+    lg_uint rank;       /* 0: nothing is added */
+    lg_uint half_size;  /* 1: float16; 0: float32 */
+    float factor;       /* alpha / rank */
 };
 
 struct lg_plan_push {
@@ -115,6 +133,13 @@ struct lg_matmul_push {
     lg_uint dim;       /* LG_DIM_* that holds the number of rows of x, T */
 };
 
+struct lg_lora_push {
+    lg_uint n_cols;    /* of x (lora_down) or y (lora_up) */
+    lg_uint target;    /* which matrix of the model */
+    lg_uint n_targets; /* pairs of an adapter */
+    lg_uint t_stride;  /* elements of a row of t: the largest rank */
+};
+
 struct lg_add_push {
     lg_uint n_cols;
     lg_uint b_stride; /* n_cols: b has a row for each of x; 0: one row for all (a bias) */
@@ -131,6 +156,21 @@ struct lg_read_sum_push {
 
 struct lg_sample_push {
     lg_uint n_vocab;
+};
+
+#define LG_MAX_CANDIDATES 32 /* most probable tokens of a row that are told */
+
+/* A token of a row of logits and how probable it is. */
+struct lg_candidate {
+    lg_uint token;
+    float log_prob; /* of the softmax of the row; -infinity for a NaN */
+};
+
+struct lg_candidates_push {
+    lg_uint n_cols;
+    lg_uint n;         /* 1 .. LG_MAX_CANDIDATES */
+    lg_uint id_stride; /* the token that is asked for of row r is ids[r * id_stride + id_offset] */
+    lg_uint id_offset;
 };
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The random numbers of sampling, for C and GLSL alike: a hash of (seed, number of the draw, token), so that a draw
+ * The random numbers of sampling, for C and GLSL alike: a hash of (seed, position, token), so that a draw
  * depends on nothing else, whatever order or device computes it.
  */
 #ifndef LG_KERNELS_RANDOM_H
@@ -25,10 +25,10 @@ LG_SHARED_FN lg_uint lg_random_mix(lg_uint x)
     return (word >> 22u) ^ word;
 }
 
-/* What the tokens of one draw have in common. */
-LG_SHARED_FN lg_uint lg_random_draw(lg_uint seed_lo, lg_uint seed_hi, lg_uint n_sampled)
+/* What the tokens of one draw have in common; `pos` is that of the row whose logits are drawn from. */
+LG_SHARED_FN lg_uint lg_random_draw(lg_uint seed_lo, lg_uint seed_hi, lg_uint pos)
 {
-    return lg_random_mix(lg_random_mix(lg_random_mix(seed_lo) ^ seed_hi) + n_sampled);
+    return lg_random_mix(lg_random_mix(lg_random_mix(seed_lo) ^ seed_hi) + pos);
 }
 
 /*

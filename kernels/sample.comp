@@ -20,8 +20,8 @@
 // token, so it does not depend on the order of addition.
 //
 // The draw is a race: each candidate scores (logit - max) / temperature + Gumbel noise of its own, and the largest
-// score wins, with the probabilities of the softmax. The noise depends on nothing but seed, number of the draw and
-// token.
+// score wins, with the probabilities of the softmax. The noise depends on nothing but seed, the row's position and
+// the token.
 #version 450
 #define USE_REDUCTIONS
 #include "common.glsl"
@@ -138,7 +138,7 @@ uint select(uint row, uint lowest, float top, bool by_mass, uint k, float share)
     return max(prefix, lowest);
 }
 
-uint draw(uint o, uint slot)
+uint draw(uint o, uint slot, uint pos)
 {
     uint row = o * p.n_vocab, greedy = best[2 * o];
     float top = uintBitsToFloat(best[2 * o + 1]);
@@ -154,7 +154,7 @@ uint draw(uint o, uint slot)
     float min_p = samplers[slot].min_p;
     float min_logit = min_p > 0 ? top + log(min_p) : -INFINITY;
 
-    uint random = lg_random_draw(samplers[slot].seed_lo, samplers[slot].seed_hi, samplers[slot].n_sampled);
+    uint random = lg_random_draw(samplers[slot].seed_lo, samplers[slot].seed_hi, pos);
     uint token = NO_INDEX;
     float score = -INFINITY;
     for (uint i = gl_LocalInvocationIndex; i < p.n_vocab; i += WG) {
@@ -185,7 +185,7 @@ void main()
 {
     uint o = gl_WorkGroupID.x, r = out_ids[o];
     uvec4 old = rows[r];
-    uint slot = old.z, token = draw(o, slot);
+    uint slot = old.z, token = draw(o, slot, old.y);
     barrier(); // all have read the state
     if (gl_LocalInvocationIndex != 0)
         return;

@@ -174,6 +174,42 @@ static void check_attention(enum lg_cpu_isa isa)
     free(y);
 }
 
+/* Rows of three slots: none, float32 and float16. */
+static void check_lora(enum lg_cpu_isa isa)
+{
+    uint32_t n_cols = test_randu(&rng, 1, 900), max_rank = test_randu(&rng, 1, 40),
+             n_rows = test_randu(&rng, 1, 6);
+    struct lg_lora_push push = {.n_cols = n_cols, .n_targets = 1, .t_stride = max_rank};
+    struct lg_slot_lora slots[3] = {{0, 1}, {1, 0.5f}, {2, -2}};
+    struct lg_lora_pair pairs[2] = {
+        {.rank = test_randu(&rng, 1, max_rank), .factor = 1.5f},
+        {.rank = test_randu(&rng, 1, max_rank), .half_size = 1, .factor = 0.3f},
+    };
+    size_t units = (n_cols + 3) / 4, f32_size = units * 16 * pairs[0].rank,
+           f16_size = units * 8 * pairs[1].rank;
+    uint8_t *weights = malloc(f32_size + f16_size);
+    fill_weights(LG_TYPE_F32, weights, f32_size);
+    fill_weights(LG_TYPE_F16, weights + f32_size, f16_size);
+    pairs[1].a_at = pairs[1].b_at = (uint32_t)(f32_size / 8);
+    struct lg_row rows[6] = {0};
+    for (uint32_t i = 0; i < n_rows; i++)
+        rows[i].slot = test_randu(&rng, 0, 2);
+    float *x = random_floats((size_t)n_rows * n_cols), *t = random_floats((size_t)n_rows * max_rank);
+    uint32_t spec[LG_MAX_SPEC] = {test_randu(&rng, 1, 200), test_randu(&rng, 1, 3)};
+
+    struct lg_cpu_args args = {.view = {rows, slots, pairs, weights, x, t}, .push = &push, .spec = spec};
+    memcpy(args.grid, (uint32_t[3]){(max_rank + spec[0] * spec[1] - 1) / (spec[0] * spec[1]), n_rows, 1},
+           sizeof(args.grid));
+    compare(isa, LG_K_LORA_DOWN, args, 5, (size_t)n_rows * max_rank * sizeof(float));
+    args.view[4] = t;
+    args.view[5] = x;
+    args.grid[0] = ((uint32_t)units + spec[0] - 1) / spec[0];
+    compare(isa, LG_K_LORA_UP, args, 5, (size_t)n_rows * n_cols * sizeof(float));
+    free(weights);
+    free(x);
+    free(t);
+}
+
 int main(void)
 {
     int n_isas = 0;
@@ -185,6 +221,7 @@ int main(void)
             for (int t = 0; t < N_TYPES; t++)
                 check_type(isa, &types[t]);
             check_attention(isa);
+            check_lora(isa);
         }
         printf("%s: the same bits as the reference\n", lg_cpu_isa_name(isa));
     }

@@ -314,10 +314,10 @@ static float smallest_kept(const struct scene *s, const struct lg_sampler *p, ui
     return p->min_p > 0 ? fmaxf(least, max + logf(p->min_p)) : least;
 }
 
-static uint32_t expected_token(const struct scene *s, const struct lg_sampler *p, uint32_t n)
+static uint32_t expected_token(const struct scene *s, const struct lg_sampler *p, uint32_t pos, uint32_t n)
 {
     float least = smallest_kept(s, p, n), max = -INFINITY, most = -INFINITY;
-    uint32_t draw = lg_random_draw(p->seed_lo, p->seed_hi, p->n_sampled), token = 0;
+    uint32_t draw = lg_random_draw(p->seed_lo, p->seed_hi, pos), token = 0;
     for (uint32_t i = 0; i < n; i++)
         max = fmaxf(max, s->logits[i]);
     for (uint32_t i = 0; i < n; i++) {
@@ -349,9 +349,10 @@ static void test_filters(void)
             .n_remaining = 9,
         };
         s->samplers[1] = p;
-        s->rows[2] = (struct lg_row){.token = 1, .pos = 41, .slot = 1};
+        uint32_t pos = test_randu(&rng, 0, 5000);
+        s->rows[2] = (struct lg_row){.token = 1, .pos = pos, .slot = 1};
         s->out_id = 2;
-        REQUIRE_INT(sample(s, n), ==, expected_token(s, &p, n));
+        REQUIRE_INT(sample(s, n), ==, expected_token(s, &p, pos, n));
     }
     free(s);
 }

@@ -72,6 +72,23 @@ static void test_info(void)
     lg_device_close(NULL);
 }
 
+static void test_options(void)
+{
+    struct lg_device *dev;
+    struct lg_device_options options = {.name = "cpu", .priority = LG_PRIORITY_REALTIME};
+    REQUIRE_INT(lg_device_open(&env, &options, &dev), ==, 0);
+    lg_device_close(dev);
+    options.priority = LG_PRIORITY_REALTIME + 1;
+    REQUIRE_INT(lg_device_open(&env, &options, &dev), ==, LLMGPU_E_INVALID);
+    REQUIRE(!dev && strstr(env.error, "no priority 5"));
+
+    struct lg_vk_host host = {0}; // incomplete, or of no use in a build without Vulkan; never the CPU
+    options = (struct lg_device_options){.name = "cpu", .host = &host};
+    int rc = lg_device_open(&env, &options, &dev);
+    REQUIRE(rc == LLMGPU_E_INVALID || rc == LLMGPU_E_UNSUPPORTED);
+    REQUIRE(!dev && strstr(env.error, "the host's"));
+}
+
 static void test_buffers(void)
 {
     struct lg_device *dev = open_device(1, false);
@@ -106,6 +123,35 @@ static void test_buffers(void)
     REQUIRE_INT(lg_buffer_create(dev, (uint64_t)1 << 46, LG_MEM_DEVICE, &buf), ==, LLMGPU_E_NOMEM);
     REQUIRE(strstr(env.error, "70368744177664"));
     REQUIRE(!buf);
+    lg_device_close(dev);
+}
+
+static void test_copy(void)
+{
+    struct lg_device *dev = open_device(1, false);
+    struct lg_buffer *a = new_buffer(dev, 1000), *b = new_buffer(dev, 1000), *imported = NULL;
+    uint8_t host[100], out[100];
+    for (int i = 0; i < 100; i++)
+        host[i] = (uint8_t)i;
+    REQUIRE_INT(lg_upload(dev, (struct lg_view){a, 64, 100}, host), ==, 0);
+    REQUIRE_INT(lg_buffer_copy(dev, (struct lg_view){b, 900, 100}, (struct lg_view){a, 64, 1}), ==, 0);
+    REQUIRE_INT(lg_buffer_copy(dev, (struct lg_view){b, 800, 100}, (struct lg_view){b, 900, 100}), ==, 0);
+    REQUIRE_INT(lg_download(dev, (struct lg_view){b, 800, 100}, out), ==, 0);
+    REQUIRE(memcmp(out, host, 100) == 0);
+    REQUIRE_INT(lg_buffer_copy(dev, (struct lg_view){b, 801, 100}, (struct lg_view){b, 900, 100}), ==,
+                LLMGPU_E_INVALID);
+    REQUIRE(strstr(env.error, "overlap"));
+    REQUIRE_INT(lg_buffer_copy(dev, (struct lg_view){b, 901, 100}, (struct lg_view){a, 0, 100}), ==,
+                LLMGPU_E_INVALID);
+    REQUIRE_INT(lg_buffer_copy(dev, (struct lg_view){b, 0, 100}, (struct lg_view){a, UINT64_MAX - 9, 100}),
+                ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(lg_buffer_import(dev, host, sizeof(host), &imported), ==, 0);
+    REQUIRE_INT(lg_buffer_copy(dev, lg_view_all(imported), lg_view_all(a)), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(lg_buffer_copy(dev, (struct lg_view){a, 0, 100}, lg_view_all(imported)), ==, 0);
+    REQUIRE(memcmp(a->map, host, 100) == 0);
+    lg_buffer_destroy(imported);
+    lg_buffer_destroy(a);
+    lg_buffer_destroy(b);
     lg_device_close(dev);
 }
 
@@ -268,10 +314,10 @@ static void test_indirect(bool check)
     lg_device_close(dev);
 }
 
-static void *cancel_soon(void *dev)
+static void *stop_soon(void *stop)
 {
     usleep(30000);
-    lg_device_cancel(dev);
+    *(_Atomic int *)stop = 1;
     return NULL;
 }
 
@@ -284,11 +330,15 @@ static void test_cancel(uint32_t n_threads)
     struct lg_dispatch op = add_op(lg_view_all(x), lg_view_all(b), N, 64);
     struct lg_program *prog = new_program(dev, &op, 1);
     pthread_t thread;
-    REQUIRE_INT(pthread_create(&thread, NULL, cancel_soon, dev), ==, 0);
+    _Atomic int stop = 0;
+    dev->stop = &stop;
+    REQUIRE_INT(pthread_create(&thread, NULL, stop_soon, &stop), ==, 0);
     uint64_t start = lg_now_ns();
     REQUIRE_INT(submit(prog, 50000000), ==, LLMGPU_E_CANCELLED);
     REQUIRE(lg_now_ns() - start < 5000000000u);
     pthread_join(thread, NULL);
+    REQUIRE_INT(submit(prog, 1), ==, LLMGPU_E_CANCELLED);
+    stop = 0;
     REQUIRE_INT(submit(prog, 1), ==, 0);
     lg_program_destroy(prog);
     lg_buffer_destroy(x);
@@ -412,7 +462,9 @@ int main(void)
 {
     lg_env_init(&env);
     test_info();
+    test_options();
     test_buffers();
+    test_copy();
     test_import();
     test_bad_programs();
     test_submit(false);

@@ -4,6 +4,7 @@
  * LLMGPU_TEST_DEVICE chooses the device.
  */
 #include <dirent.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -182,6 +183,54 @@ static void check_copies(struct lg_device *dev, enum lg_mem mem)
     free(bytes);
 }
 
+/* Uploads and copies in random order, within a buffer and between kinds of memory, against a shadow. */
+static void check_device_copies(struct lg_device *dev)
+{
+    enum { N = 3, SIZE = 3000 };
+    static const enum lg_mem mems[N] = {LG_MEM_DEVICE, LG_MEM_DEVICE, LG_MEM_READBACK};
+    struct lg_buffer *bufs[N];
+    uint8_t shadow[N][SIZE] = {{0}}, bytes[SIZE];
+    struct test_rng rng = {3};
+    for (uint32_t i = 0; i < N; i++)
+        bufs[i] = new_buffer(dev, SIZE, mems[i]);
+    uint64_t allocs = env.stats->n_allocs, submits = dev->stats.submits;
+    for (uint32_t i = 0; i < 400; i++) {
+        uint32_t a = test_rand(&rng) % N, b = test_rand(&rng) % N, n = test_randu(&rng, 0, 300);
+        uint32_t to = test_rand(&rng) % (SIZE - n), from = test_rand(&rng) % (SIZE - n);
+        struct lg_view dst = {bufs[a], to, n}, src = {bufs[b], from, n};
+        memset(bytes, (int)i, n);
+        if (i % 4 == 0) {
+            REQUIRE_INT(lg_upload(dev, dst, bytes), ==, 0);
+            memcpy(shadow[a] + to, bytes, n);
+        } else if (a == b && to < from + n && from < to + n && n) {
+            REQUIRE_INT(lg_buffer_copy(dev, dst, src), ==, LLMGPU_E_INTERNAL);
+        } else {
+            REQUIRE_INT(lg_buffer_copy(dev, dst, src), ==, 0);
+            memcpy(shadow[a] + to, shadow[b] + from, n);
+        }
+        if (i == 20) { // what is read and then written, in copies that nothing else keeps apart
+            REQUIRE_INT(lg_device_flush(dev), ==, 0);
+            REQUIRE_INT(lg_buffer_copy(dev, lg_view_all(bufs[1]), lg_view_all(bufs[0])), ==, 0);
+            REQUIRE_INT(lg_buffer_copy(dev, lg_view_all(bufs[0]), lg_view_all(bufs[2])), ==, 0);
+            memcpy(shadow[1], shadow[0], SIZE);
+            memcpy(shadow[0], shadow[2], SIZE);
+        }
+    }
+    REQUIRE_INT(env.stats->n_allocs, ==, allocs);
+    REQUIRE_INT(dev->stats.submits, ==, submits);
+    REQUIRE_INT(lg_device_flush(dev), ==, 0);
+    REQUIRE(memcmp(bufs[2]->map, shadow[2], SIZE) == 0);
+    for (uint32_t i = 0; i < N; i++) {
+        REQUIRE_INT(lg_download(dev, lg_view_all(bufs[i]), bytes), ==, 0);
+        REQUIRE(memcmp(bytes, shadow[i], SIZE) == 0);
+    }
+    struct lg_view whole = lg_view_all(bufs[0]), beyond = {bufs[1], 1, SIZE};
+    REQUIRE_INT(lg_buffer_copy(dev, whole, beyond), ==, LLMGPU_E_INTERNAL);
+    REQUIRE_INT(lg_buffer_copy(dev, beyond, whole), ==, LLMGPU_E_INTERNAL);
+    for (uint32_t i = 0; i < N; i++)
+        lg_buffer_destroy(bufs[i]);
+}
+
 /* Small buffers share allocations, holes are filled again, and all goes back to the driver in the end. */
 static void check_memory(struct lg_device *dev)
 {
@@ -349,8 +398,10 @@ static void check_replay(struct lg_device *dev)
     require_rounds(&w, 0, 3, 209 + 39);
     REQUIRE_INT(lg_device_wait(dev, ticket + 1, 0), ==, LLMGPU_E_INTERNAL);
 
-    lg_device_cancel(dev);
+    _Atomic int stop = 1;
+    dev->stop = &stop;
     REQUIRE_INT(lg_program_submit(prog, 0, 1, 1, &ticket), ==, LLMGPU_E_CANCELLED);
+    dev->stop = NULL;
     run(prog, 0, 1, 1);
     require_rounds(&w, 0, 3, 249);
     lg_program_destroy(prog);
@@ -400,7 +451,8 @@ static void check_slices(struct lg_device *dev)
     world_finish(&w);
 }
 
-/* Uploads, programs and downloads follow one another as they were called, with no wait between them. */
+/* Uploads, programs, copies and downloads follow one another as they were called, with no wait between them.
+ */
 static void check_order(struct lg_device *dev)
 {
     struct world w;
@@ -413,11 +465,14 @@ static void check_order(struct lg_device *dev)
     for (uint32_t round = 0; round < 10; round++) {
         uint64_t ticket;
         struct lg_view first_row = {w.x, 0, sizeof(row)};
+        struct lg_view second_row = {w.x, sizeof(row), sizeof(row)};
         REQUIRE_INT(lg_upload(dev, first_row, row), ==, 0);
         REQUIRE_INT(lg_program_submit(prog, 0, 1, 3, &ticket), ==, 0);
-        REQUIRE_INT(lg_download(dev, first_row, got), ==, 0);
+        REQUIRE_INT(lg_buffer_copy(dev, second_row, first_row), ==, 0);
+        REQUIRE_INT(lg_program_submit(prog, 0, 1, 2, &ticket), ==, 0);
+        REQUIRE_INT(lg_download(dev, second_row, got), ==, 0);
         for (uint32_t i = 0; i < COLS; i++)
-            REQUIRE(got[i] == (float)(i + 3));
+            REQUIRE(got[i] == (float)(i + 5));
     }
     lg_program_destroy(prog);
     world_finish(&w);
@@ -477,6 +532,55 @@ static void check_refusals(struct lg_device *dev)
         lg_buffer_destroy(large);
     }
     world_finish(&w);
+}
+
+/* A priority is granted or logged; the device computes. */
+static void check_priorities(void)
+{
+    for (int p = LG_PRIORITY_DEFAULT; p <= LG_PRIORITY_REALTIME; p++) {
+        struct lg_device_options options = {.name = device_name, .priority = p, .check = validate};
+        struct lg_device *dev;
+        REQUIRE_INT(lg_device_open(&env, &options, &dev), ==, 0);
+        check_order(dev);
+        REQUIRE_INT(dev->check_messages, ==, 0);
+        lg_device_close(dev);
+    }
+}
+
+/* ---- several at once
+ * -------------------------------------------------------------------------------------------- */
+
+/* Opens and closes devices of its own; each adds one to a buffer as often as it was asked. */
+static void *use_own_devices(void *arg)
+{
+    struct lg_env own;
+    lg_env_init(&own);
+    for (uint32_t round = 0; round < 3; round++) {
+        struct lg_device_options options = {.name = device_name};
+        struct lg_device *dev;
+        REQUIRE_INT(lg_device_open(&own, &options, &dev), ==, 0);
+        struct world w;
+        world_init(&w, dev);
+        struct lg_program *prog = new_program(dev, &(struct lg_program_desc){.ops = w.ops, .n_ops = N_OPS});
+        set_rows(&w, ROWS);
+        run(prog, 0, 1, *(const uint32_t *)arg);
+        require_rounds(&w, 0, ROWS, *(const uint32_t *)arg);
+        lg_program_destroy(prog);
+        world_finish(&w);
+        lg_device_close(dev);
+    }
+    return NULL;
+}
+
+static void check_threads(void)
+{
+    enum { N = 3 };
+    pthread_t threads[N];
+    uint32_t repeats[N] = {1, 2, 3};
+    for (uint32_t i = 0; i < N; i++)
+        REQUIRE_INT(pthread_create(&threads[i], NULL, use_own_devices, &repeats[i]), ==, 0);
+    for (uint32_t i = 0; i < N; i++)
+        REQUIRE_INT(pthread_join(threads[i], NULL), ==, 0);
 }
 
 /* ---- the pipeline cache
@@ -591,6 +695,7 @@ int main(void)
     check_zeroed(dev, LG_MEM_READBACK);
     check_copies(dev, LG_MEM_DEVICE);
     check_copies(dev, LG_MEM_READBACK);
+    check_device_copies(dev);
     check_replay(dev);
     REQUIRE_INT(dev->check_messages, ==, 0);
     lg_device_close(dev);
@@ -602,6 +707,8 @@ int main(void)
     REQUIRE_INT(dev->stats.memory_used, ==, 0);
     REQUIRE_INT(dev->check_messages, ==, 0);
     lg_device_close(dev);
+    check_priorities();
+    check_threads();
     check_cache();
     return 0;
 }

@@ -48,7 +48,8 @@ static int run(struct use *u, int32_t out[N_OUT])
     LG_TRY(use_load(u, m.file.data, m.file.size));
     LG_TRY(use_start(u, 32, true));
     LG_TRY(use_generate(&u->session, 3, 6, out, N_OUT));
-    return lg_session_score(&u->session, (const int32_t[]){7, 8, 9, 10, 11}, 5, log_probs, logits);
+    return lg_session_score(&u->session, (const int32_t[]){7, 8, 9, 10, 11}, 5,
+                            &(struct lg_scores){.log_probs = log_probs, .logits = logits});
 }
 
 /** From nothing to a score; the device is opened each time, or once. Returns how many requests could fail. */
@@ -102,7 +103,7 @@ static uint64_t sweep_growth(void)
     REQUIRE_INT(open_device(&env, &u.dev), ==, 0);
     REQUIRE_INT(use_load(&u, m.file.data, m.file.size), ==, 0);
     REQUIRE_INT(use_start(&u, 32, true), ==, 0);
-    REQUIRE_INT(lg_session_init(&second, &env, &u.engine, &params), ==, 0);
+    REQUIRE_INT(lg_session_init(&second, &env, &u.sched, &u.engine, &params), ==, 0);
     REQUIRE_INT(use_generate(&u.session, 3, 6, a, 1), ==, 0);
     REQUIRE_INT(use_generate(&second, 50, 6, b, 2), ==, 0);
 
@@ -114,7 +115,7 @@ static uint64_t sweep_growth(void)
         uint64_t used = atomic_load(&u.dev->stats.memory_used);
         fail_after(&heap, ++n);
         env.error[0] = '\0';
-        rc = lg_session_init(&third, &env, &u.engine, &large);
+        rc = lg_session_init(&third, &env, &u.sched, &u.engine, &large);
         fail_after(&heap, 0);
         if (rc < 0) {
             require_failed(&env, rc, n);
@@ -159,11 +160,11 @@ static void check_pages_after_growth(void)
     REQUIRE_INT(open_device(&env, &u.dev), ==, 0);
     REQUIRE_INT(use_load(&u, m.file.data, m.file.size), ==, 0);
     REQUIRE_INT(use_start(&u, 32, true), ==, 0);
-    REQUIRE_INT(lg_session_init(&second, &env, &u.engine, &params), ==, 0);
+    REQUIRE_INT(lg_session_init(&second, &env, &u.sched, &u.engine, &params), ==, 0);
     REQUIRE_INT(use_generate(&u.session, 3, 6, a, 2), ==, 0);
-    REQUIRE_INT(lg_session_init(&third, &env, &u.engine, &large), ==, 0);
+    REQUIRE_INT(lg_session_init(&third, &env, &u.sched, &u.engine, &large), ==, 0);
     lg_session_finish(&second);
-    REQUIRE_INT(lg_session_init(&fourth, &env, &u.engine, &params), ==, 0);
+    REQUIRE_INT(lg_session_init(&fourth, &env, &u.sched, &u.engine, &params), ==, 0);
     REQUIRE_INT(use_generate(&fourth, 50, 12, other, N_OUT), ==, 0);
     REQUIRE_INT(use_generate(&u.session, 0, 0, &a[2], N_OUT - 2), ==, 0);
     REQUIRE(memcmp(a, expected[0], sizeof(a)) == 0);

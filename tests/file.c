@@ -22,7 +22,7 @@ static void require_metadata(const llmgpu_file *file, uint64_t index, const char
                              const char *item_type, uint64_t n_items)
 {
     llmgpu_file_metadata m;
-    REQUIRE_INT(llmgpu_file_get_metadata(file, index, &m), ==, 0);
+    REQUIRE_INT(llmgpu_file_get_metadata(file, index, &m, sizeof(m)), ==, 0);
     REQUIRE(m.key_len == strlen(key) && memcmp(m.key, key, m.key_len) == 0);
     REQUIRE_STR(m.type, type);
     REQUIRE_STR(m.item_type, item_type);
@@ -32,7 +32,7 @@ static void require_metadata(const llmgpu_file *file, uint64_t index, const char
 static llmgpu_file_value value_of(const llmgpu_file *file, uint64_t index, uint64_t item, int32_t kind)
 {
     llmgpu_file_value v;
-    REQUIRE_INT(llmgpu_file_get_value(file, index, item, &v), ==, 0);
+    REQUIRE_INT(llmgpu_file_get_value(file, index, item, &v, sizeof(v)), ==, 0);
     REQUIRE_INT(v.kind, ==, kind);
     return v;
 }
@@ -61,22 +61,22 @@ static void check_values(const llmgpu_file *file)
     require_metadata(file, 26, "array.empty", "array", "u16", 0);
 
     llmgpu_file_metadata m;
-    REQUIRE_INT(llmgpu_file_get_metadata(file, 27, &m), ==, LLMGPU_E_INVALID);
-    REQUIRE_INT(llmgpu_file_get_value(file, 26, 0, &v), ==, LLMGPU_E_INVALID);
-    REQUIRE_INT(llmgpu_file_get_value(file, 1, 1, &v), ==, LLMGPU_E_INVALID);
-    REQUIRE_INT(llmgpu_file_get_value(file, 27, 0, &v), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_file_get_metadata(file, 27, &m, sizeof(m)), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_file_get_value(file, 26, 0, &v, sizeof(v)), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_file_get_value(file, 1, 1, &v, sizeof(v)), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_file_get_value(file, 27, 0, &v, sizeof(v)), ==, LLMGPU_E_INVALID);
 }
 
 static void check_tensors(const llmgpu_file *file)
 {
     llmgpu_file_tensor t;
-    REQUIRE_INT(llmgpu_file_get_tensor(file, 1, &t), ==, 0);
+    REQUIRE_INT(llmgpu_file_get_tensor(file, 1, &t, sizeof(t)), ==, 0);
     REQUIRE(t.name_len == 6 && memcmp(t.name, "blocks", 6) == 0);
     REQUIRE_STR(t.type, "Q8_0");
     REQUIRE(t.n_dims == 2 && t.dims[0] == 64 && t.dims[1] == 2 && t.dims[2] == 1 && t.dims[3] == 1);
     REQUIRE_INT(t.size, ==, 136);
     REQUIRE_INT(t.offset, ==, build.size - 326 + 128);
-    REQUIRE_INT(llmgpu_file_get_tensor(file, 4, &t), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_file_get_tensor(file, 4, &t, sizeof(t)), ==, LLMGPU_E_INVALID);
 }
 
 static void check_file(void)
@@ -88,7 +88,7 @@ static void check_file(void)
     REQUIRE_INT(llmgpu_file_open(&file, path, error, sizeof(error)), ==, 0);
     REQUIRE_STR(error, "");
     llmgpu_file_info info;
-    REQUIRE_INT(llmgpu_file_get_info(file, &info), ==, 0);
+    REQUIRE_INT(llmgpu_file_get_info(file, &info, sizeof(info)), ==, 0);
     REQUIRE(info.version == 3 && info.n_metadata == 27 && info.n_tensors == 4 && info.alignment == 64);
     REQUIRE_INT(info.n_params, ==, 12 + 128 + 5 + 6);
     REQUIRE_INT(info.tensor_bytes, ==, 48 + 136 + 10 + 6);
@@ -96,10 +96,10 @@ static void check_file(void)
     check_values(file);
     check_tensors(file);
 
-    REQUIRE_INT(llmgpu_file_get_info(file, NULL), ==, LLMGPU_E_INVALID);
-    REQUIRE_INT(llmgpu_file_get_metadata(file, 0, NULL), ==, LLMGPU_E_INVALID);
-    REQUIRE_INT(llmgpu_file_get_value(file, 0, 0, NULL), ==, LLMGPU_E_INVALID);
-    REQUIRE_INT(llmgpu_file_get_tensor(file, 0, NULL), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_file_get_info(file, NULL, 0), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_file_get_metadata(file, 0, NULL, 0), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_file_get_value(file, 0, 0, NULL, 0), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_file_get_tensor(file, 0, NULL, 0), ==, LLMGPU_E_INVALID);
     llmgpu_file_close(file);
     unlink(path);
 }
@@ -117,10 +117,10 @@ static void check_misuse(void)
     REQUIRE_INT(llmgpu_file_open(&file, NULL, error, sizeof(error)), ==, LLMGPU_E_INVALID);
     REQUIRE(!file && strlen(error) > 10);
     llmgpu_file_close(NULL);
-    REQUIRE_INT(llmgpu_file_get_info(NULL, &info), ==, LLMGPU_E_INVALID);
-    REQUIRE_INT(llmgpu_file_get_metadata(NULL, 0, &m), ==, LLMGPU_E_INVALID);
-    REQUIRE_INT(llmgpu_file_get_value(NULL, 0, 0, &v), ==, LLMGPU_E_INVALID);
-    REQUIRE_INT(llmgpu_file_get_tensor(NULL, 0, &t), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_file_get_info(NULL, &info, sizeof(info)), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_file_get_metadata(NULL, 0, &m, sizeof(m)), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_file_get_value(NULL, 0, 0, &v, sizeof(v)), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_file_get_tensor(NULL, 0, &t, sizeof(t)), ==, LLMGPU_E_INVALID);
 }
 
 static void check_failures(void)
@@ -154,7 +154,7 @@ static void check_names(void)
     REQUIRE_STR(llmgpu_status_name(LLMGPU_E_FORMAT), "LLMGPU_E_FORMAT");
     REQUIRE_STR(llmgpu_status_name(LLMGPU_E_RANGE), "LLMGPU_E_RANGE");
     REQUIRE_STR(llmgpu_status_name(LLMGPU_E_INTERNAL), "LLMGPU_E_INTERNAL");
-    static const int unknown[] = {1, -13, -98, -100, INT32_MAX, INT32_MIN};
+    static const int unknown[] = {1, -16, -98, -100, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)
         REQUIRE_STR(llmgpu_status_name(unknown[i]), "unknown error");
 }

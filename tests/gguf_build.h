@@ -204,10 +204,12 @@ static inline void walk_gguf(const struct lg_gguf *gguf, struct lg_env *env)
     }
     for (uint64_t i = 0; i < gguf->n_tensors; i++) {
         const struct lg_gguf_tensor *t = &gguf->tensors[i];
+        uint8_t first, last;
         REQUIRE(t->offset <= gguf->file_size && t->size <= gguf->file_size - t->offset);
-        REQUIRE(t->data == gguf->file + t->offset && lg_type_info(t->type));
-        sum += t->data[0];
-        sum += t->data[t->size - 1];
+        REQUIRE(t->data == (gguf->file ? gguf->file + t->offset : NULL) && lg_type_info(t->type));
+        REQUIRE_INT(lg_gguf_fetch(gguf, env, t->offset, 1, &first), ==, 0);
+        REQUIRE_INT(lg_gguf_fetch(gguf, env, t->offset + t->size - 1, 1, &last), ==, 0);
+        sum += first + last;
         if (t->name.len >= sizeof(name) || memchr(t->name.ptr, 0, t->name.len))
             continue;
         memcpy(name, t->name.ptr, t->name.len);

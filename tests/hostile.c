@@ -6,6 +6,7 @@
  */
 #include "gguf_build.h"
 #include "heap.h"
+#include "stream.h"
 
 static struct build b;
 
@@ -523,6 +524,41 @@ static int parse(uint8_t *file, size_t size, struct lg_env *env, const struct te
     return rc;
 }
 
+/** The same through callbacks, with a window that has to grow: the code and the sentence are the same. */
+static int parse_stream(uint8_t *file, size_t size, uint64_t window, struct lg_env *env,
+                        const struct test_heap *heap)
+{
+    struct lg_gguf *gguf;
+    struct stream stream = {.data = file, .size = size};
+    struct lg_gguf_io io = stream_io(&stream, window);
+    int rc = lg_gguf_open_io(env, "hostile", &io, &gguf);
+    REQUIRE_INT(stream.n_bytes, <=, size); // each byte once, as far as the header goes
+    if (rc == 0)
+        walk_gguf(gguf, env);
+    REQUIRE((rc == 0) == (gguf != NULL));
+    lg_gguf_close(gguf);
+    REQUIRE_INT(stream.n_closed, ==, 1);
+    REQUIRE_INT(heap->live, ==, 0);
+    REQUIRE_INT(heap->peak, <=, size * 9 + 8192);
+    return rc;
+}
+
+static void check_stream(uint8_t *file, size_t size, int code, const char *sentence)
+{
+    static const uint64_t windows[] = {1, 7, 24, 100, 0};
+    for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]); i++) {
+        struct test_heap heap;
+        struct lg_env env;
+        test_heap_env(&env, &heap, 0);
+        REQUIRE_INT(parse_stream(file, size, windows[i], &env, &heap), ==, code);
+        REQUIRE_STR(env.error, sentence);
+        for (uint64_t n = i % 2 ? heap.n : 0; n > 0; n--) {
+            test_heap_env(&env, &heap, n);
+            REQUIRE_INT(parse_stream(file, size, windows[i], &env, &heap), ==, LLMGPU_E_NOMEM);
+        }
+    }
+}
+
 /** One case, then again with each of its allocations failing (CVE-2024-32878: what to free after half a
  * parse). */
 static bool check(size_t i)
@@ -541,12 +577,47 @@ static bool check(size_t i)
                 env.error, cases[i].code, cases[i].sentence);
     for (const char *c = env.error; *c; c++)
         REQUIRE(*c >= 0x20 && *c < 0x7f);
+    check_stream(file + 1, b.size, rc, env.error);
     for (uint64_t n = heap.n; n > 0; n--) {
         test_heap_env(&env, &heap, n);
         REQUIRE_INT(parse(file + 1, b.size, &env, &heap), ==, LLMGPU_E_NOMEM);
     }
     free(file);
     return ok;
+}
+
+static int read_vast(void *user, uint64_t offset, void *to, size_t n)
+{
+    *(uint64_t *)user += n;
+    memset(to, 0, n);
+    for (; offset < b.size && n > 0; n--, to = (char *)to + 1)
+        *(uint8_t *)to = b.data[offset++];
+    return 0;
+}
+
+/** In a file of a TiB a string may have half of it; that is no reason to ask for it. */
+static void check_vast(void)
+{
+    struct test_heap heap;
+    struct lg_env env;
+    struct lg_gguf *gguf;
+    uint64_t n_read = 0;
+    struct lg_gguf_io io = {.read = read_vast, .user = &n_read, .size = UINT64_C(1) << 40};
+    build_header(&b, 3, 0, 1);
+    build_key(&b, "general.name", LG_GGUF_STRING);
+    build_u64(&b, UINT64_C(1) << 39);
+    test_heap_env(&env, &heap, 0);
+    REQUIRE_INT(lg_gguf_open_io(&env, "vast", &io, &gguf), ==, LLMGPU_E_UNSUPPORTED);
+    REQUIRE_STR(env.error, "vast: a header of 549755813944 bytes or more");
+    REQUIRE_INT(n_read, <=, 1 << 16);
+    REQUIRE_INT(heap.peak, <=, 1 << 17);
+    build_header(&b, 3, 0, UINT64_C(1) << 29); // keys that are not there
+    n_read = 0;
+    REQUIRE_INT(lg_gguf_open_io(&env, "vast", &io, &gguf), ==, LLMGPU_E_FORMAT);
+    REQUIRE_STR(env.error, "vast: key 1 of 536870912: its name is empty");
+    REQUIRE_INT(n_read, <=, 1 << 16);
+    REQUIRE_INT(heap.peak, <=, 1 << 17);
+    REQUIRE_INT(heap.live, ==, 0);
 }
 
 /** A file name and a tensor name as long as they come leave the sentence whole. */
@@ -599,5 +670,6 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         failures += !check(i);
     check_long_names();
+    check_vast();
     return failures ? 1 : 0;
 }

@@ -101,7 +101,8 @@ static void require_works(const char *what, bool finite)
         if (rc == 0)
             rc = use_generate(&use.session, 40, 6, tokens, 6);
         if (rc == 0)
-            rc = lg_session_score(&use.session, (const int32_t[]){7, 8, 9, 10, 11}, 5, log_probs, NULL);
+            rc = lg_session_score(&use.session, (const int32_t[]){7, 8, 9, 10, 11}, 5,
+                                  &(struct lg_scores){.log_probs = log_probs});
         if (rc < 0)
             fprintf(stderr, "%s: %s\n", what, env.error);
         REQUIRE_INT(rc, ==, 0);
@@ -491,8 +492,8 @@ static void check_narrow(void)
         // A table of 544 KiB, and 3 KiB of activations a row.
         use.dev->info.max_view_size = narrow ? 1 << 18 : all;
         REQUIRE_INT(lg_model_load(&env, use.dev, path, false, &use.model), ==, 0);
-        lg_engine_init(&use.engine, &env, use.model);
-        REQUIRE_INT(lg_session_init(&use.session, &env, &use.engine, &params), ==, 0);
+        REQUIRE_INT(use_engine(&use), ==, 0);
+        REQUIRE_INT(lg_session_init(&use.session, &env, &use.sched, &use.engine, &params), ==, 0);
         REQUIRE_INT(use.engine.batch.max_rows, ==, narrow ? 85 : 128);
         REQUIRE_INT(lg_session_feed(&use.session, tokens, 101), ==, 0);
         REQUIRE_INT(use_generate(&use.session, 0, 0, out[narrow], 8), ==, 0);
@@ -514,7 +515,7 @@ static void check_context(void)
     REQUIRE_INT(lg_session_feed(&use.session, tokens, 17), ==, LLMGPU_E_CONTEXT_FULL);
     REQUIRE(strstr(env.error, "17 tokens do not fit: 0 of the context's 16 are taken"));
     REQUIRE_INT(lg_session_feed(&use.session, tokens, SIZE_MAX / 8), ==, LLMGPU_E_CONTEXT_FULL);
-    REQUIRE_INT(lg_session_score(&use.session, tokens, 17, NULL, NULL), ==, LLMGPU_E_CONTEXT_FULL);
+    REQUIRE_INT(lg_session_score(&use.session, tokens, 17, &(struct lg_scores){0}), ==, LLMGPU_E_CONTEXT_FULL);
     REQUIRE_INT(use_generate(&use.session, 3, 8, again, 8), ==, 0); // nothing was added
     REQUIRE(memcmp(out, again, sizeof(out)) == 0);
     require_nothing_left();
@@ -547,8 +548,9 @@ static void check_cancelled(void)
     stopped.wait = wait_cancelled;
     use.session.params.tokens_per_submit = 4;
     REQUIRE_INT(use_generate(&use.session, 3, 4, found, 0), ==, 0);
+    REQUIRE_INT(lg_scheduler_wait(&use.sched, &use.session, LG_WAIT_PREFILL, UINT64_MAX), ==, 0);
     use.dev->ops = &stopped;
-    REQUIRE_INT(lg_session_next(&use.session, found), ==, LLMGPU_E_CANCELLED);
+    REQUIRE_INT(use_next(&use.session, found), ==, LLMGPU_E_CANCELLED);
     use.dev->ops = ops;
     REQUIRE_INT(use_generate(&use.session, 7, 2, found, 6), ==, 0);
     REQUIRE(memcmp(found, expected, sizeof(found)) == 0);
@@ -561,7 +563,7 @@ static llmgpu_context *open_context(const char *device)
 {
     llmgpu_context *ctx;
     llmgpu_context_params p;
-    llmgpu_context_params_init(&p, LLMGPU_CONTEXT_PARAMS_VERSION);
+    llmgpu_context_params_init(&p, sizeof(p));
     p.device = device;
     p.n_threads = 1;
     REQUIRE_INT(llmgpu_context_create(&ctx, &p), ==, 0);
@@ -659,7 +661,7 @@ static void use_little_memory(void)
     rlim_t limit = pages * (rlim_t)sysconf(_SC_PAGESIZE) + (32 << 20);
     REQUIRE_INT(setrlimit(RLIMIT_AS, &(struct rlimit){limit, limit}), ==, 0);
 
-    llmgpu_session_params_init(&p, LLMGPU_SESSION_PARAMS_VERSION);
+    llmgpu_session_params_init(&p, sizeof(p));
     p.n_ctx = 1 << 16;
     REQUIRE_INT(llmgpu_session_create(&s, model, &p), ==, LLMGPU_E_NOMEM);
     REQUIRE(!s && strstr(llmgpu_context_error(ctx), "out of memory"));
@@ -667,7 +669,8 @@ static void use_little_memory(void)
     REQUIRE_INT(llmgpu_session_create(&s, model, &p), ==, 0);
     int32_t token = 5;
     REQUIRE_INT(llmgpu_session_feed(s, &token, 1), ==, 0);
-    REQUIRE_INT(llmgpu_session_next(s, &token), ==, 1);
+    REQUIRE_INT(llmgpu_session_wait(s, UINT64_MAX), ==, 0);
+    REQUIRE_INT(llmgpu_session_next(s, &token), ==, LLMGPU_TOKEN);
     llmgpu_session_free(s);
     llmgpu_model_free(model);
     llmgpu_context_free(ctx);

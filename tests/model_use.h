@@ -6,24 +6,44 @@
 #define LG_TESTS_MODEL_USE_H
 
 #include "model_build.h"
-#include "runtime/session.h"
+#include "llmgpu/session.h"
+#include "runtime/scheduler.h"
+#include "stream.h"
 
 /** A model and one session on a device. Zeroed but for env and dev to begin with. */
 struct use {
     struct lg_env *env;
     struct lg_device *dev;
     struct lg_model *model;
+    struct lg_scheduler sched;
     struct lg_engine engine;
     struct lg_session session;
 };
+
+/** What runs the model that is loaded. */
+static inline int use_engine(struct use *u)
+{
+    LG_TRY(lg_scheduler_init(&u->sched, u->env, u->dev));
+    lg_engine_init(&u->engine, u->env, u->model);
+    return 0;
+}
 
 static inline int use_load(struct use *u, const void *file, size_t size)
 {
     struct lg_gguf *gguf;
     LG_TRY(lg_gguf_parse(u->env, "model.gguf", file, size, &gguf));
     LG_TRY(lg_model_load_gguf(u->env, u->dev, gguf, false, &u->model));
-    lg_engine_init(&u->engine, u->env, u->model);
-    return 0;
+    return use_engine(u);
+}
+
+/** The same through callbacks, `window` bytes at first. */
+static inline int use_load_stream(struct use *u, struct stream *stream, uint64_t window)
+{
+    struct lg_gguf *gguf;
+    struct lg_gguf_io io = stream_io(stream, window);
+    LG_TRY(lg_gguf_open_io(u->env, "model.gguf", &io, &gguf));
+    LG_TRY(lg_model_load_gguf(u->env, u->dev, gguf, false, &u->model));
+    return use_engine(u);
 }
 
 static inline struct lg_session_params use_params(uint32_t n_ctx, bool sampled)
@@ -49,7 +69,16 @@ static inline struct lg_session_params use_params(uint32_t n_ctx, bool sampled)
 static inline int use_start(struct use *u, uint32_t n_ctx, bool sampled)
 {
     struct lg_session_params params = use_params(n_ctx, sampled);
-    return lg_session_init(&u->session, u->env, &u->engine, &params);
+    return lg_session_init(&u->session, u->env, &u->sched, &u->engine, &params);
+}
+
+/** The next token, once it is there. */
+static inline int use_next(struct lg_session *s, int32_t *token)
+{
+    int rc;
+    while ((rc = lg_session_next(s, token)) == LLMGPU_AGAIN)
+        LG_TRY(lg_scheduler_wait(s->sched, s, LG_WAIT_NEXT, UINT64_MAX));
+    return rc;
 }
 
 /** Feeds `n` tokens that `first` begins and takes `n_out`; each is inside the vocabulary. */
@@ -61,7 +90,7 @@ static inline int use_generate(struct lg_session *s, int32_t first, uint32_t n, 
         LG_TRY(lg_session_feed(s, &token, 1));
     }
     for (uint32_t i = 0; i < n_out; i++) {
-        int rc = lg_session_next(s, &out[i]);
+        int rc = use_next(s, &out[i]);
         LG_TRY(rc);
         REQUIRE_INT(rc, ==, 1);
         REQUIRE(out[i] >= 0 && (uint32_t)out[i] < n_vocab);
@@ -74,6 +103,9 @@ static inline void use_end(struct use *u)
 {
     lg_session_finish(&u->session);
     lg_engine_finish(&u->engine);
+    if (u->sched.env)
+        lg_scheduler_finish(&u->sched);
+    u->sched.env = NULL;
     lg_model_destroy(u->model);
     u->model = NULL;
 }

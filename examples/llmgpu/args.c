@@ -79,7 +79,7 @@ static int unknown_option(const struct cli_command *command, const char *word, s
                      nearest.best);
 }
 
-/* Numbers are the whole word, in digits: no spaces, no hexadecimal, no nan, no inf. */
+/* The whole word, in digits. */
 static bool parse_integer(const char *text, bool *negative, uint64_t *out)
 {
     *negative = *text == '-';
@@ -91,7 +91,7 @@ static bool parse_integer(const char *text, bool *negative, uint64_t *out)
     return errno == 0;
 }
 
-static bool parse_number(const char *text, double *out)
+bool cli_parse_number(const char *text, double *out)
 {
     if (!*text || strspn(text, "+-.0123456789eE") != strlen(text))
         return false;
@@ -119,7 +119,7 @@ static bool set_value(const struct cli_option *o, const char *text, void *values
         if (!parse_integer(text, &negative, &magnitude))
             return false;
         number = negative ? -(double)magnitude : (double)magnitude;
-    } else if (!parse_number(text, &number)) {
+    } else if (!cli_parse_number(text, &number)) {
         return false;
     }
     if (o->kind == CLI_U64) {

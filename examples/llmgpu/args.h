@@ -61,8 +61,8 @@ struct cli_command {
     int (*run)(void *values, const struct cli_args *args, FILE *out);
 };
 
-extern const struct cli_command cli_command_run, cli_command_score, cli_command_bench, cli_command_tokenize,
-    cli_command_detokenize, cli_command_inspect, cli_command_devices;
+extern const struct cli_command cli_command_chat, cli_command_run, cli_command_score, cli_command_bench,
+    cli_command_tokenize, cli_command_detokenize, cli_command_inspect, cli_command_devices;
 
 /**
  * Takes the options of `argv` into `values`; `argv` is rearranged. `--` ends options, and `-` alone is none.
@@ -70,6 +70,9 @@ extern const struct cli_command cli_command_run, cli_command_score, cli_command_
  * @return 0; 1 when help was asked for; -1 for a mistake, which is reported
  */
 int cli_parse(const struct cli_command *command, int argc, char **argv, void *values, struct cli_args *args);
+
+/** A number that is the whole word, in decimal digits: no spaces, no hexadecimal, no nan, no inf. */
+bool cli_parse_number(const char *text, double *out);
 
 /** Writes the help of a command. */
 void cli_help(const struct cli_command *command, FILE *out);

@@ -36,7 +36,7 @@ static void init(void *values)
 {
     struct bench_values *v = values;
     llmgpu_session_params params;
-    llmgpu_session_params_init(&params, LLMGPU_SESSION_PARAMS_VERSION);
+    llmgpu_session_params_init(&params, sizeof(params));
     v->engine.device = "auto";
     v->n_prompt = 512;
     v->n_decode = 128;
@@ -76,7 +76,8 @@ static int32_t random_token(struct bench *b)
 /* A session leaves the last token fed to the decode pass that follows, so one more is fed than is computed. */
 static int prefill(struct bench *b, uint32_t n)
 {
-    return llmgpu_session_feed(b->session, b->prompt, n + 1);
+    int rc = llmgpu_session_feed(b->session, b->prompt, n + 1);
+    return rc < 0 ? rc : llmgpu_session_prefill(b->session);
 }
 
 static int decode(struct bench *b, uint32_t n)
@@ -86,7 +87,7 @@ static int decode(struct bench *b, uint32_t n)
     if (rc >= 0)
         rc = llmgpu_session_feed(b->session, b->prompt, 1);
     for (uint32_t done = 0; rc >= 0 && done < n; done++)
-        rc = llmgpu_session_next(b->session, &token);
+        rc = cli_next(b->session, &token);
     return rc;
 }
 
@@ -116,14 +117,14 @@ static int measure(struct bench *b, int (*test)(struct bench *, uint32_t), uint3
     double cpu = 0;
     for (uint32_t i = 0; i <= b->repeats; i++) {
         int rc = llmgpu_session_reset(b->session);
-        llmgpu_context_get_stats(b->engine.ctx, &stats_begin);
+        llmgpu_context_get_stats(b->engine.ctx, &stats_begin, sizeof(stats_begin));
         getrusage(RUSAGE_SELF, &usage_begin);
         double begin = cli_seconds();
         if (rc >= 0)
             rc = test(b, n);
         double seconds = cli_seconds() - begin;
         getrusage(RUSAGE_SELF, &usage_end);
-        llmgpu_context_get_stats(b->engine.ctx, &stats_end);
+        llmgpu_context_get_stats(b->engine.ctx, &stats_end, sizeof(stats_end));
         if (rc < 0)
             return cli_fail_library(rc, llmgpu_session_error(b->session));
         if (i == 0)
@@ -146,7 +147,7 @@ static int measure(struct bench *b, int (*test)(struct bench *, uint32_t), uint3
 static int prepare(struct bench *b, const struct bench_values *v)
 {
     llmgpu_session_params params;
-    llmgpu_session_params_init(&params, LLMGPU_SESSION_PARAMS_VERSION);
+    llmgpu_session_params_init(&params, sizeof(params));
     params.n_ctx = 1 + (v->n_prompt > v->n_decode ? v->n_prompt : v->n_decode);
     params.ignore_end = 1;
     params.n_batch = v->n_batch;

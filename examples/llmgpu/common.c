@@ -2,6 +2,7 @@
 #include "common.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,11 @@ double cli_seconds(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+double cli_per_second(uint64_t n, uint64_t ns)
+{
+    return ns ? 1e9 * (double)n / (double)ns : 0;
 }
 
 static int check_utf8(const struct cli_text *text, const char *name)
@@ -151,7 +157,7 @@ static int open_context(struct cli_engine *engine, const struct cli_engine_optio
 {
     char error[1024] = "", cache[4096] = "";
     llmgpu_context_params params;
-    llmgpu_context_params_init(&params, LLMGPU_CONTEXT_PARAMS_VERSION);
+    llmgpu_context_params_init(&params, sizeof(params));
     params.device = options->vocab_only ? "cpu" : options->device;
     params.n_threads = options->vocab_only ? 1 : options->n_threads;
     params.check = options->check;
@@ -168,18 +174,18 @@ static int open_context(struct cli_engine *engine, const struct cli_engine_optio
     int rc = llmgpu_context_create(&engine->ctx, &params);
     if (rc < 0)
         return cli_fail_library(rc, error);
-    rc = llmgpu_context_device(engine->ctx, &engine->device);
+    rc = llmgpu_context_get_device(engine->ctx, &engine->device, sizeof(engine->device));
     return rc < 0 ? cli_fail_library(rc, llmgpu_context_error(engine->ctx)) : CLI_OK;
 }
 
 static int open_model(struct cli_engine *engine, const struct cli_engine_options *options)
 {
     llmgpu_model_params params;
-    llmgpu_model_params_init(&params, LLMGPU_MODEL_PARAMS_VERSION);
+    llmgpu_model_params_init(&params, sizeof(params));
     params.vocab_only = options->vocab_only;
     int rc = llmgpu_model_load(&engine->model, engine->ctx, options->model, &params);
     if (rc >= 0)
-        rc = llmgpu_model_get_info(engine->model, &engine->info);
+        rc = llmgpu_model_get_info(engine->model, &engine->info, sizeof(engine->info));
     return rc < 0 ? cli_fail_library(rc, llmgpu_context_error(engine->ctx)) : CLI_OK;
 }
 
@@ -204,7 +210,7 @@ void cli_engine_close(struct cli_engine *engine)
 int cli_engine_check(const struct cli_engine *engine)
 {
     llmgpu_context_stats stats;
-    int rc = llmgpu_context_get_stats(engine->ctx, &stats);
+    int rc = llmgpu_context_get_stats(engine->ctx, &stats, sizeof(stats));
     if (rc < 0)
         return cli_fail_library(rc, llmgpu_context_error(engine->ctx));
     if (stats.check_messages > 0)
@@ -218,6 +224,64 @@ int cli_session_open(llmgpu_session **out, const struct cli_engine *engine,
 {
     int rc = llmgpu_session_create(out, engine->model, params);
     return rc < 0 ? cli_fail_library(rc, llmgpu_context_error(engine->ctx)) : CLI_OK;
+}
+
+int cli_session_adapt(llmgpu_session *session, const struct cli_engine *engine, const char *word)
+{
+    double scale = 1;
+    if (!word)
+        return CLI_OK;
+    char *path = strdup(word), *mark = path ? strrchr(path, '=') : NULL;
+    if (!path)
+        return cli_fail(LLMGPU_E_NOMEM, "no memory for a file name");
+    if (mark && cli_parse_number(mark + 1, &scale)) // otherwise it is a part of the name
+        *mark = '\0';
+    llmgpu_lora *lora;
+    int rc = CLI_OK, status = llmgpu_lora_load(&lora, engine->model, path);
+    if (status < 0)
+        rc = cli_fail_library(status, llmgpu_context_error(engine->ctx));
+    else if ((status = llmgpu_session_set_lora(session, lora, (float)scale)) < 0)
+        rc = cli_fail_library(status, llmgpu_session_error(session));
+    llmgpu_lora_free(lora); // the session keeps it
+    free(path);
+    return rc;
+}
+
+int cli_next(llmgpu_session *session, int32_t *token)
+{
+    int rc;
+    while ((rc = llmgpu_session_next(session, token)) == LLMGPU_AGAIN) {
+        rc = llmgpu_session_wait(session, UINT64_MAX);
+        if (rc < 0)
+            break;
+    }
+    return rc;
+}
+
+/* A signal handler has no other way to know its session. */
+static llmgpu_session *volatile interruptible;
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal_number)
+{
+    (void)signal_number;
+    interrupted = 1;
+    llmgpu_session_cancel(interruptible);
+}
+
+void cli_catch_interrupts(llmgpu_session *session)
+{
+    interrupted = 0;
+    interruptible = session;
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = interrupt, .sa_flags = SA_RESETHAND | SA_RESTART},
+              NULL);
+}
+
+bool cli_release_interrupts(void)
+{
+    signal(SIGINT, SIG_DFL);
+    interruptible = NULL;
+    return interrupted;
 }
 
 int cli_tokenize(const struct cli_engine *engine, const struct cli_text *text, uint32_t flags,

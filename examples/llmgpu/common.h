@@ -20,6 +20,9 @@ int cli_fail_library(int status, const char *sentence);
 /** Seconds since some moment. */
 double cli_seconds(void);
 
+/** How many a second; 0 when no time has passed. */
+double cli_per_second(uint64_t n, uint64_t ns);
+
 /** A text in memory. */
 struct cli_text {
     char *bytes;
@@ -53,12 +56,16 @@ struct cli_engine_options {
 };
 
 // clang-format off
-/** Rows of an option table whose values, of `type`, have a member `engine`, or `json`. */
+/** Rows of an option table whose values, of `type`, have a member `engine`, `json` or `lora`. */
 #define CLI_MODEL_OPTION(type)                                                                               \
     {CLI_TEXT, 'm', "model", "FILE", offsetof(type, engine.model), 0, 0, "the model, a GGUF file",           \
      .required = true}
 #define CLI_JSON_OPTION(type)                                                                                \
     {CLI_FLAG, 0, "json", NULL, offsetof(type, json), 0, 0, "print the result as JSON, and nothing else"}
+#define CLI_LORA_OPTION(type)                                                                                \
+    {CLI_TEXT, 0, "lora", "FILE[=SCALE]", offsetof(type, lora), 0, 0,                                        \
+     "add an adapter (LoRA), a GGUF file, to the model; SCALE is a factor on what was trained (-100 .. 100, " \
+     "default 1)"}
 #define CLI_ENGINE_OPTIONS(type)                                                                             \
     {CLI_HEADING, .help = "Device"},                                                                         \
     {CLI_TEXT, 'd', "device", "NAME", offsetof(type, engine.device), 0, 0,                                   \
@@ -92,6 +99,17 @@ int cli_engine_check(const struct cli_engine *engine);
 /** Opens a session. CLI_OK, or CLI_FAILED when reported. */
 int cli_session_open(llmgpu_session **out, const struct cli_engine *engine,
                      const llmgpu_session_params *params);
+
+/** Gives a session the adapter that "FILE" or "FILE=SCALE" names; NULL: none. CLI_OK, or CLI_FAILED when reported. */
+int cli_session_adapt(llmgpu_session *session, const struct cli_engine *engine, const char *word);
+
+/** As llmgpu_session_next(), but waits for what comes: never LLMGPU_AGAIN. */
+int cli_next(llmgpu_session *session, int32_t *token);
+
+/** From here on the first Ctrl-C cancels the session; the second does what it always does. */
+void cli_catch_interrupts(llmgpu_session *session);
+/** Ends that. Whether there was a Ctrl-C: the session may not have told it yet. */
+bool cli_release_interrupts(void);
 
 /** Text to ids; `flags` are llmgpu_tokenize_flags. CLI_OK, or CLI_FAILED when reported. */
 int cli_tokenize(const struct cli_engine *engine, const struct cli_text *text, uint32_t flags,

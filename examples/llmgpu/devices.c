@@ -67,7 +67,7 @@ static int devices(void *values, const struct cli_args *args, FILE *out)
     if (v->json)
         json_begin(&j, '[');
     for (uint32_t i = 0; i < llmgpu_device_list_count(list); i++) {
-        llmgpu_device_list_get(list, i, &info);
+        llmgpu_device_list_get(list, i, &info, sizeof(info));
         if (v->json)
             print_json(&j, &info);
         else

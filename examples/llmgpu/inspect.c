@@ -82,7 +82,7 @@ static int print_entry(const llmgpu_file *file, uint64_t index, FILE *out)
 {
     llmgpu_file_metadata entry;
     llmgpu_file_value value;
-    int rc = llmgpu_file_get_metadata(file, index, &entry);
+    int rc = llmgpu_file_get_metadata(file, index, &entry, sizeof(entry));
     if (rc < 0)
         return fail_entry(rc, "metadata entry", index);
     const char *type = is_array(&entry) ? entry.item_type : entry.type;
@@ -93,7 +93,7 @@ static int print_entry(const llmgpu_file *file, uint64_t index, FILE *out)
         fprintf(out, "[%llu]", (unsigned long long)entry.n_items);
     fputs(") =", out);
     for (uint64_t i = 0; i < entry.n_items && i < TEXT_ITEMS; i++) {
-        if ((rc = llmgpu_file_get_value(file, index, i, &value)) < 0)
+        if ((rc = llmgpu_file_get_value(file, index, i, &value, sizeof(value))) < 0)
             return fail_entry(rc, "metadata entry", index);
         fputc(' ', out);
         print_value(&value, type, out);
@@ -105,7 +105,7 @@ static int print_entry(const llmgpu_file *file, uint64_t index, FILE *out)
 static int print_tensor(const llmgpu_file *file, uint64_t index, FILE *out)
 {
     llmgpu_file_tensor tensor;
-    int rc = llmgpu_file_get_tensor(file, index, &tensor);
+    int rc = llmgpu_file_get_tensor(file, index, &tensor, sizeof(tensor));
     if (rc < 0)
         return fail_entry(rc, "tensor", index);
     fputs("  ", out);
@@ -139,7 +139,7 @@ static int json_entry(struct json *j, const llmgpu_file *file, uint64_t index)
 {
     llmgpu_file_metadata entry;
     llmgpu_file_value value;
-    int rc = llmgpu_file_get_metadata(file, index, &entry);
+    int rc = llmgpu_file_get_metadata(file, index, &entry, sizeof(entry));
     if (rc < 0)
         return fail_entry(rc, "metadata entry", index);
     const char *type = is_array(&entry) ? entry.item_type : entry.type;
@@ -156,7 +156,7 @@ static int json_entry(struct json *j, const llmgpu_file *file, uint64_t index)
     if (is_array(&entry))
         json_begin(j, '[');
     for (uint64_t i = 0; i < entry.n_items && i < JSON_ITEMS; i++) {
-        if ((rc = llmgpu_file_get_value(file, index, i, &value)) < 0)
+        if ((rc = llmgpu_file_get_value(file, index, i, &value, sizeof(value))) < 0)
             return fail_entry(rc, "metadata entry", index);
         json_value(j, &value, type);
     }
@@ -170,7 +170,7 @@ static int json_entry(struct json *j, const llmgpu_file *file, uint64_t index)
 static int json_tensor(struct json *j, const llmgpu_file *file, uint64_t index)
 {
     llmgpu_file_tensor tensor;
-    int rc = llmgpu_file_get_tensor(file, index, &tensor);
+    int rc = llmgpu_file_get_tensor(file, index, &tensor, sizeof(tensor));
     if (rc < 0)
         return fail_entry(rc, "tensor", index);
     json_begin(j, '{');
@@ -243,7 +243,7 @@ static int inspect(void *values, const struct cli_args *args, FILE *out)
     if (status < 0)
         return cli_fail_library(status, error);
     int rc;
-    if ((status = llmgpu_file_get_info(file, &info)) < 0)
+    if ((status = llmgpu_file_get_info(file, &info, sizeof(info))) < 0)
         rc = cli_fail(status, "%s: its figures cannot be read", args->words[0]);
     else
         rc = v->json ? print_json(file, &info, v->tensors, out) : print_text(file, &info, v->tensors, out);

@@ -4,7 +4,7 @@
  *
  * A command writes its result into memory and answers an exit status; the result is shown only when the
  * status is good, so that a command that fails prints nothing which could be taken for one. (The text that
- * `run` streams is the one exception.)
+ * `chat` and `run` stream is the one exception.)
  */
 #include <errno.h>
 #include <signal.h>
@@ -14,8 +14,8 @@
 #include "common.h"
 
 static const struct cli_command *const commands[] = {
-    &cli_command_run,        &cli_command_score,   &cli_command_bench,   &cli_command_tokenize,
-    &cli_command_detokenize, &cli_command_inspect, &cli_command_devices,
+    &cli_command_run,      &cli_command_chat,       &cli_command_score,   &cli_command_bench,
+    &cli_command_tokenize, &cli_command_detokenize, &cli_command_inspect, &cli_command_devices,
 };
 
 enum { N_COMMANDS = sizeof(commands) / sizeof(*commands) };

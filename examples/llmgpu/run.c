@@ -3,7 +3,6 @@
  * llmgpu run: continues a prompt.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +13,8 @@
 struct run_values {
     struct cli_engine_options engine;
     llmgpu_session_params session;
-    const char *prompt, *file, *ids;
+    llmgpu_sampler_params sampler;
+    const char *prompt, *file, *ids, *lora;
     int32_t n_predict;
     bool ignore_end, json;
 };
@@ -37,6 +37,7 @@ static const struct cli_option options[] = {
      "tokens generated in one submission to the device; 1 shows each at once"},
     {CLI_FLAG, 0, "ignore-eos", NULL, offsetof(struct run_values, ignore_end), 0, 0,
      "go on after end tokens"},
+    CLI_LORA_OPTION(struct run_values),
     CLI_JSON_OPTION(struct run_values),
     CLI_SAMPLER_OPTIONS(struct run_values),
     CLI_ENGINE_OPTIONS(struct run_values),
@@ -48,7 +49,8 @@ static void init(void *values)
     struct run_values *v = values;
     v->engine.device = "auto";
     v->n_predict = 128;
-    llmgpu_session_params_init(&v->session, LLMGPU_SESSION_PARAMS_VERSION);
+    llmgpu_session_params_init(&v->session, sizeof(v->session));
+    llmgpu_sampler_params_init(&v->sampler, sizeof(v->sampler));
 }
 
 /* What a run makes. */
@@ -62,29 +64,6 @@ struct run {
     bool streaming, newline, interrupted, full;
     double load_s;
 };
-
-/* A signal handler has no other way to know its session. */
-static llmgpu_session *volatile interruptible;
-
-static void interrupt(int signal_number)
-{
-    (void)signal_number;
-    llmgpu_session_cancel(interruptible);
-}
-
-/* From here on the first Ctrl-C stops the session; the second does what it always does. */
-static void catch_interrupts(llmgpu_session *session)
-{
-    interruptible = session;
-    sigaction(SIGINT, &(struct sigaction){.sa_handler = interrupt, .sa_flags = SA_RESETHAND | SA_RESTART},
-              NULL);
-}
-
-static void release_interrupts(void)
-{
-    signal(SIGINT, SIG_DFL);
-    interruptible = NULL;
-}
 
 /* The prompt as text or ids, from whichever one source is named. */
 static int read_prompt(struct run *run, const struct run_values *v, const struct cli_args *args)
@@ -113,10 +92,15 @@ static int load(struct run *run, const struct run_values *v)
     params.ignore_end = v->ignore_end;
     if (rc == CLI_OK)
         rc = cli_session_open(&run->session, &run->engine, &params);
+    if (rc == CLI_OK)
+        rc = cli_session_adapt(run->session, &run->engine, v->lora);
     if (rc != CLI_OK)
         return rc;
     run->load_s = cli_seconds() - start;
-    int status = llmgpu_decoder_create(&run->decoder, run->engine.model, LLMGPU_DETOKENIZE_CONTINUE);
+    int status = llmgpu_session_set_sampler(run->session, &v->sampler);
+    if (status < 0)
+        return cli_fail_library(status, llmgpu_session_error(run->session));
+    status = llmgpu_decoder_create(&run->decoder, run->engine.model, LLMGPU_DETOKENIZE_CONTINUE);
     if (status < 0)
         return cli_fail_library(status, llmgpu_context_error(run->engine.ctx));
     if (v->ids)
@@ -167,8 +151,8 @@ static int generate(struct run *run, int32_t n_predict)
     if (status < 0 && status != LLMGPU_E_CANCELLED)
         return cli_fail_library(status, llmgpu_session_error(session));
     while (rc == CLI_OK && status >= 0 && run->answer.n < limit) {
-        status = llmgpu_session_next(session, &token);
-        if (status != 1)
+        status = cli_next(session, &token);
+        if (status != LLMGPU_TOKEN)
             break;
         rc = add_token(run, token, &room);
     }
@@ -183,11 +167,6 @@ static int generate(struct run *run, int32_t n_predict)
     status = llmgpu_decoder_finish(run->decoder, &text, &len);
     return status < 0 ? cli_fail_library(status, llmgpu_context_error(run->engine.ctx))
                       : put_text(run, text, len);
-}
-
-static double per_second(uint64_t n, uint64_t ns)
-{
-    return ns ? 1e9 * (double)n / (double)ns : 0;
 }
 
 static void print_json(const struct run *run, const llmgpu_session_stats *stats, const struct cli_text *text,
@@ -212,7 +191,7 @@ static void print_json(const struct run *run, const llmgpu_session_stats *stats,
     json_key(&j, "decode_s");
     json_number(&j, 1e-9 * (double)stats->decode_ns);
     json_key(&j, "tokens_per_second");
-    json_number(&j, per_second(run->answer.n, stats->decode_ns));
+    json_number(&j, cli_per_second(run->answer.n, stats->decode_ns));
     json_end(&j, '}');
     json_key(&j, "device");
     json_string(&j, device);
@@ -226,14 +205,14 @@ static void print_speed(const struct run *run, const llmgpu_session_stats *stats
             run->interrupted ? "interrupted; "
             : run->full      ? "the context is full; "
                              : "",
-            stats->n_prompt, per_second(stats->n_prompt, stats->prompt_ns), run->answer.n,
-            per_second(run->answer.n, stats->decode_ns), run->engine.device.id, run->engine.device.name);
+            stats->n_prompt, cli_per_second(stats->n_prompt, stats->prompt_ns), run->answer.n,
+            cli_per_second(run->answer.n, stats->decode_ns), run->engine.device.id, run->engine.device.name);
 }
 
 static int report(struct run *run, const struct cli_text *text, FILE *out)
 {
     llmgpu_session_stats stats;
-    int status = llmgpu_session_get_stats(run->session, &stats);
+    int status = llmgpu_session_get_stats(run->session, &stats, sizeof(stats));
     if (status < 0)
         return cli_fail_library(status, llmgpu_session_error(run->session));
     if (!run->streaming)
@@ -267,9 +246,9 @@ static int run(void *values, const struct cli_args *args, FILE *out)
     if (rc == CLI_OK)
         rc = load(&r, v);
     if (rc == CLI_OK) {
-        catch_interrupts(r.session);
+        cli_catch_interrupts(r.session);
         rc = generate(&r, v->n_predict);
-        release_interrupts();
+        cli_release_interrupts();
     }
     bool lost = r.text && r.text != stdout && fclose(r.text) != 0;
     if (rc == CLI_OK)

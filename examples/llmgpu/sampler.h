@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Rows of an option table for how tokens are chosen, for values of `type` with a member `session`.
+ * Rows of an option table for how tokens are chosen, for values of `type` with a member `sampler`.
  */
 #ifndef CLI_SAMPLER_H
 #define CLI_SAMPLER_H
@@ -9,7 +9,7 @@
 
 // clang-format off
 #define CLI_SAMPLER_OPTION(type, kind, name, value, member, min, max, help)                                  \
-    {kind, 0, name, value, offsetof(type, session.sampler.member), min, max, help}
+    {kind, 0, name, value, offsetof(type, sampler.member), min, max, help}
 
 #define CLI_SAMPLER_OPTIONS(type)                                                                            \
     {CLI_HEADING, .help = "Sampling, in this order"},                                                        \

@@ -12,7 +12,7 @@
 
 struct score_values {
     struct cli_engine_options engine;
-    const char *file, *ids, *logits;
+    const char *file, *ids, *logits, *lora;
     uint32_t window, n_batch;
     bool json;
 };
@@ -29,6 +29,7 @@ static const struct cli_option options[] = {
     {CLI_TEXT, 0, "logits", "FILE", offsetof(struct score_values, logits), 0, 0,
      "with --ids: write the logits of every position as little-endian float32 [positions, vocabulary]; the "
      "ids are then one window, however many they are"},
+    CLI_LORA_OPTION(struct score_values),
     CLI_JSON_OPTION(struct score_values),
     CLI_ENGINE_OPTIONS(struct score_values),
     {0},
@@ -38,7 +39,7 @@ static void init(void *values)
 {
     struct score_values *v = values;
     llmgpu_session_params params;
-    llmgpu_session_params_init(&params, LLMGPU_SESSION_PARAMS_VERSION);
+    llmgpu_session_params_init(&params, sizeof(params));
     v->engine.device = "auto";
     v->window = 256;
     v->n_batch = params.n_batch;
@@ -83,10 +84,12 @@ static int prepare(struct score *s, const struct score_values *v)
         return cli_fail(LLMGPU_E_INVALID, "%s: its %zu tokens do not fill one window of %zu", v->file,
                         s->tokens.n, s->window);
     llmgpu_session_params params;
-    llmgpu_session_params_init(&params, LLMGPU_SESSION_PARAMS_VERSION);
+    llmgpu_session_params_init(&params, sizeof(params));
     params.n_ctx = (uint32_t)s->window;
     params.n_batch = v->n_batch;
     rc = cli_session_open(&s->session, &s->engine, &params);
+    if (rc == CLI_OK)
+        rc = cli_session_adapt(s->session, &s->engine, v->lora);
     if (rc != CLI_OK)
         return rc;
     s->log_probs = malloc(s->window * sizeof(float));

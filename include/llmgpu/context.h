@@ -135,16 +135,18 @@ LLMGPU_API int llmgpu_context_params_init(llmgpu_context_params *params, size_t 
 LLMGPU_API int llmgpu_context_create(llmgpu_context **out, const llmgpu_context_params *params);
 
 /**
- * Frees a context; a running background thread is stopped. NULL is allowed.
+ * Frees a context; a running background thread is stopped.
  *
+ * @param ctx NULL is allowed
  * @par Thread-safety: nothing else may use the handle; its models and sessions may be in use
  */
 LLMGPU_API void llmgpu_context_free(llmgpu_context *ctx);
 
 /**
- * The sentence of the last failed call on this context (device and model functions), "" when there was none.
+ * The sentence of the last failed call on this context (device and model functions).
  *
- * @return valid until the next call on the context
+ * @param ctx NULL is allowed
+ * @return "" when there was none; valid until the next call on the context
  * @par Thread-safety: only while no other thread calls on the context
  */
 LLMGPU_API const char *llmgpu_context_error(const llmgpu_context *ctx);
@@ -157,9 +159,10 @@ LLMGPU_API const char *llmgpu_context_error(const llmgpu_context *ctx);
  * of the budget, by the times that slices took before; the next step goes on there. At least one slice is done when there
  * is work, so a budget smaller than the smallest slice is overrun.
  *
- * A session has work when it was fed and llmgpu_session_next() would answer LLMGPU_AGAIN; what fails on a session is told
- * by its own next call.
+ * A session has work while tokens that it was fed are not computed, also when no answer is wanted yet, and while
+ * llmgpu_session_next() would answer LLMGPU_AGAIN; what fails on a session is told by its own next call.
  *
+ * @param ctx       whose sessions
  * @param budget_us microseconds; 0 does nothing; UINT32_MAX works until nothing is left to do
  * @return microseconds used, at least 1 when anything was done (INT32_MAX at the most), 0 when there was nothing to do;
  *         LLMGPU_E_DEVICE_LOST or another failure of the device; LLMGPU_E_CANCELLED after llmgpu_context_cancel();
@@ -172,6 +175,7 @@ LLMGPU_API int llmgpu_context_step(llmgpu_context *ctx, uint32_t budget_us);
  * Starts a background thread that works on the context's sessions whenever there is work. Answers are then taken with
  * llmgpu_session_next(); llmgpu_session_fd() and llmgpu_session_set_notify() tell when.
  *
+ * @param ctx whose sessions
  * @return 0; LLMGPU_E_INVALID when it is running; LLMGPU_E_NOMEM when the system gives no thread
  * @par Thread-safety: safe
  */
@@ -180,6 +184,7 @@ LLMGPU_API int llmgpu_context_start(llmgpu_context *ctx);
 /**
  * Stops the background thread and waits for it; sessions stay as they are, between two slices. Without one nothing is done.
  *
+ * @param ctx whose thread
  * @return 0; LLMGPU_E_BUSY from within a callback; LLMGPU_E_INVALID
  * @par Thread-safety: safe
  */
@@ -189,6 +194,7 @@ LLMGPU_API int llmgpu_context_stop(llmgpu_context *ctx);
  * Cancels what runs on the context now: as llmgpu_session_cancel() on each of its sessions, and a model that is being
  * loaded answers LLMGPU_E_CANCELLED.
  *
+ * @param ctx NULL is allowed
  * @par Thread-safety: safe, but not in a signal handler
  */
 LLMGPU_API void llmgpu_context_cancel(llmgpu_context *ctx);
@@ -198,7 +204,9 @@ LLMGPU_API void llmgpu_context_cancel(llmgpu_context *ctx);
  * history again when they are next worked on, so that they go on where they were. Also allowed on a device in good
  * health, which is then left and opened anew in the same way.
  *
- * @param vulkan the host's new device where the context runs on one of the host's; NULL otherwise
+ * @param ctx    whose device; its models and sessions stay
+ * @param vulkan the host's new device where the context runs on one of the host's, whose old one must still be there
+ *               until the call returns; NULL otherwise
  * @return 0; LLMGPU_E_IO and others of llmgpu_model_load(); a device failure: the context is lost as before, and the call
  *         may be made again
  * @par Thread-safety: safe
@@ -243,25 +251,37 @@ typedef struct llmgpu_device_list llmgpu_device_list;
  */
 LLMGPU_API int llmgpu_device_list_create(llmgpu_device_list **out);
 
-/** Number of devices; 0 for NULL. */
+/**
+ * Counts the devices.
+ *
+ * @param list NULL is allowed
+ * @return how many there are
+ */
 LLMGPU_API uint32_t llmgpu_device_list_count(const llmgpu_device_list *list);
 
 /**
- * Copies entry `index`.
+ * Copies a device's description.
  *
- * @param out  receives at most `size` bytes, of the members that the caller's header has
- * @param size sizeof(llmgpu_device_info)
- * @return 0; LLMGPU_E_INVALID beyond the end
+ * @param list  to read
+ * @param index 0 .. llmgpu_device_list_count() - 1
+ * @param out   receives at most `size` bytes, of the members that the caller's header has
+ * @param size  sizeof(llmgpu_device_info)
+ * @return 0; LLMGPU_E_INVALID, also beyond the end
  */
 LLMGPU_API int llmgpu_device_list_get(const llmgpu_device_list *list, uint32_t index, llmgpu_device_info *out,
                                       size_t size);
 
-/** NULL is allowed. */
+/**
+ * Frees a list.
+ *
+ * @param list NULL is allowed
+ */
 LLMGPU_API void llmgpu_device_list_free(llmgpu_device_list *list);
 
 /**
  * The device that a context runs on.
  *
+ * @param ctx  to read
  * @param out  to fill
  * @param size sizeof(llmgpu_device_info)
  * @return 0 or LLMGPU_E_INVALID
@@ -280,6 +300,7 @@ typedef struct llmgpu_context_stats {
     uint64_t check_messages;  /**< findings of the debug mode (llmgpu_context_params::check) */
     uint64_t steps;           /**< calls of llmgpu_context_step() that did something */
     uint64_t step_overrun_max_us; /**< by how many microseconds the worst of them passed its budget */
+    uint64_t slice_us;        /**< microseconds of the longest slice that steps ran last: what a budget may be overrun by */
     uint32_t n_models;        /**< loaded now */
     uint32_t n_sessions;      /**< open now */
     uint32_t lost;            /**< 1: the device is lost until llmgpu_context_recover() */
@@ -289,6 +310,7 @@ typedef struct llmgpu_context_stats {
 /**
  * Reads the counters.
  *
+ * @param ctx  to read
  * @param out  to fill
  * @param size sizeof(llmgpu_context_stats)
  * @return 0 or LLMGPU_E_INVALID
@@ -299,6 +321,7 @@ LLMGPU_API int llmgpu_context_get_stats(const llmgpu_context *ctx, llmgpu_contex
 /**
  * Measures how fast the device reads its memory, by summing a buffer larger than its caches for about 0.3 s.
  *
+ * @param ctx              whose device
  * @param bytes_per_second the best of the passes
  * @return 0, LLMGPU_E_NOMEM, or a device failure
  * @par Thread-safety: safe

@@ -2,7 +2,8 @@
 /**
  * @file
  * Error codes. Every function of the library that can fail returns 0 (or a count) on success and one of these negative
- * values on failure; the sentence that says what and where is on the handle (llmgpu_context_error() and its kin).
+ * values on failure; the sentence that says what and where is on the handle (llmgpu_context_error() and its kin),
+ * but for functions that are given it as const: these leave no sentence.
  * Values are never renumbered.
  */
 #ifndef LLMGPU_ERROR_H

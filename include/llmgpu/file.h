@@ -26,6 +26,7 @@ typedef struct llmgpu_file llmgpu_file;
  * Maps a file and reads its header. Files of architectures that cannot be run can be looked into.
  *
  * @param out        to be freed with llmgpu_file_close(); NULL on failure
+ * @param path       file name
  * @param error      where the sentence of a failure goes; may be NULL
  * @param error_size bytes at `error`
  * @return 0, LLMGPU_E_IO, LLMGPU_E_FORMAT, LLMGPU_E_UNSUPPORTED, LLMGPU_E_NOMEM or LLMGPU_E_INVALID
@@ -33,7 +34,11 @@ typedef struct llmgpu_file llmgpu_file;
  */
 LLMGPU_API int llmgpu_file_open(llmgpu_file **out, const char *path, char *error, size_t error_size);
 
-/** NULL is allowed. */
+/**
+ * Closes a file; what was read from it is gone with it.
+ *
+ * @param file NULL is allowed
+ */
 LLMGPU_API void llmgpu_file_close(llmgpu_file *file);
 
 /** What the file says of itself. */
@@ -47,20 +52,36 @@ typedef struct llmgpu_file_info {
     uint64_t alignment;    /**< bytes */
 } llmgpu_file_info;
 
-/** Reads it; `size` is sizeof(llmgpu_file_info), and alike below. */
+/**
+ * Reads what the file says of itself.
+ *
+ * @param file to read
+ * @param out  to fill
+ * @param size sizeof(llmgpu_file_info)
+ * @return 0 or LLMGPU_E_INVALID
+ */
 LLMGPU_API int llmgpu_file_get_info(const llmgpu_file *file, llmgpu_file_info *out, size_t size);
 
 /** A key/value pair. */
 typedef struct llmgpu_file_metadata {
     const char *key;       /**< `key_len` bytes, no NUL; lives as long as the file is open */
-    size_t key_len;
+    size_t key_len;        /**< bytes */
     const char *type;      /**< "u32", "string", "array", ... */
     const char *item_type; /**< of an array's items; "" otherwise */
     uint64_t n_items;      /**< of an array; 1 otherwise */
 } llmgpu_file_metadata;
 
-/** Entry `index`, in the file's order; LLMGPU_E_INVALID beyond the end. */
-LLMGPU_API int llmgpu_file_get_metadata(const llmgpu_file *file, uint64_t index, llmgpu_file_metadata *out, size_t size);
+/**
+ * A key/value pair, in the file's order.
+ *
+ * @param file  to read
+ * @param index 0 .. n_metadata - 1
+ * @param out   to fill
+ * @param size  sizeof(llmgpu_file_metadata)
+ * @return 0; LLMGPU_E_INVALID, also beyond the end
+ */
+LLMGPU_API int llmgpu_file_get_metadata(const llmgpu_file *file, uint64_t index, llmgpu_file_metadata *out,
+                                        size_t size);
 
 /** Kinds of values that llmgpu_file_get_value() gives. */
 enum llmgpu_value_kind {
@@ -73,19 +94,30 @@ enum llmgpu_value_kind {
 /** One value. */
 typedef struct llmgpu_file_value {
     int32_t kind;       /**< an llmgpu_value_kind */
-    int64_t integer;
-    double number;
-    const char *string; /**< `string_len` bytes as the file has them, no NUL; not necessarily UTF-8 */
-    size_t string_len;
+    int64_t integer;    /**< 0 for other kinds, as below */
+    double number;      /**< floating point numbers, and integers beyond int64_t */
+    const char *string; /**< `string_len` bytes as the file has them, no NUL; not necessarily UTF-8; lives as long as the
+                             file is open */
+    size_t string_len;  /**< bytes */
 } llmgpu_file_value;
 
-/** Item `item` (0 for what is no array) of entry `index`; LLMGPU_E_INVALID beyond the end. */
-LLMGPU_API int llmgpu_file_get_value(const llmgpu_file *file, uint64_t index, uint64_t item, llmgpu_file_value *out, size_t size);
+/**
+ * A value, or one of an array.
+ *
+ * @param file  to read
+ * @param index 0 .. n_metadata - 1
+ * @param item  0 .. n_items - 1
+ * @param out   to fill
+ * @param size  sizeof(llmgpu_file_value)
+ * @return 0; LLMGPU_E_INVALID, also beyond the end
+ */
+LLMGPU_API int llmgpu_file_get_value(const llmgpu_file *file, uint64_t index, uint64_t item, llmgpu_file_value *out,
+                                     size_t size);
 
 /** A tensor. */
 typedef struct llmgpu_file_tensor {
     const char *name;    /**< `name_len` bytes, no NUL; lives as long as the file is open */
-    size_t name_len;
+    size_t name_len;     /**< bytes */
     const char *type;    /**< "Q4_K" */
     uint32_t n_dims;     /**< 1 .. 4 */
     uint64_t dims[4];    /**< elements, fastest first; 1 beyond n_dims */
@@ -93,7 +125,15 @@ typedef struct llmgpu_file_tensor {
     uint64_t size;       /**< bytes */
 } llmgpu_file_tensor;
 
-/** Tensor `index`, in the file's order; LLMGPU_E_INVALID beyond the end. */
+/**
+ * A tensor, in the file's order.
+ *
+ * @param file  to read
+ * @param index 0 .. n_tensors - 1
+ * @param out   to fill
+ * @param size  sizeof(llmgpu_file_tensor)
+ * @return 0; LLMGPU_E_INVALID, also beyond the end
+ */
 LLMGPU_API int llmgpu_file_get_tensor(const llmgpu_file *file, uint64_t index, llmgpu_file_tensor *out, size_t size);
 
 #ifdef __cplusplus

@@ -19,6 +19,8 @@
  * order: what is built on another keeps it alive. The library never prints, exits, aborts, reads the environment for its
  * behaviour, or keeps global state.
  *
+ * Threads. Each handle says how threads may use it; a function that says nothing of its own is as its first handle.
+ *
  * Structs. Parameter structs begin with their size and are filled by an init function that is given it; getters are given
  * the size of what they fill. Members are only ever appended, so programs and libraries of different age work together:
  * what the older side does not know has its default, which is always 0 or NULL for members that were appended.

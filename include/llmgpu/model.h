@@ -55,7 +55,8 @@ LLMGPU_API int llmgpu_model_params_init(llmgpu_model_params *params, size_t size
  *
  * @param out    to be freed with llmgpu_model_free(); NULL on failure
  * @param ctx    where the weights go
- * @param path   file name; on the CPU device the file stays mapped and must not be changed
+ * @param path   file name; the file stays mapped and must not be changed while the model is there: the CPU device reads
+ *               the weights in place, and llmgpu_context_recover() reads them again
  * @param params NULL: defaults
  * @return 0; LLMGPU_E_IO; LLMGPU_E_FORMAT for a damaged or lying file; LLMGPU_E_UNSUPPORTED for an architecture,
  *         weight type or tokenizer this version does not know; LLMGPU_E_NOMEM when the device cannot hold it;
@@ -69,9 +70,13 @@ LLMGPU_API int llmgpu_model_load(llmgpu_model **out, llmgpu_context *ctx, const 
 /**
  * The same of a file that is in memory.
  *
- * @param data the file; it is not copied on devices that read host memory in place (the CPU), and must stay as it is
- *             until the model and its sessions are freed
- * @param size bytes
+ * @param out    to be freed with llmgpu_model_free(); NULL on failure
+ * @param ctx    where the weights go
+ * @param data   the file; it is not copied on devices that read host memory in place (the CPU), and must stay as it is
+ *               until the model and its sessions are freed
+ * @param size   bytes
+ * @param params NULL: defaults
+ * @return as llmgpu_model_load(); LLMGPU_E_INVALID also when the part that `params` choose is not inside
  * @par Thread-safety: safe
  */
 LLMGPU_API int llmgpu_model_load_memory(llmgpu_model **out, llmgpu_context *ctx, const void *data, size_t size,
@@ -87,8 +92,8 @@ typedef struct llmgpu_io {
      * times. Returns 0, or anything else when it failed: the load answers LLMGPU_E_IO.
      */
     int (*read)(void *user, uint64_t offset, void *to, size_t n);
-    void (*close)(void *user); /**< called once, when the model no longer needs the file, also when loading fails; NULL:
-                                    nothing to do */
+    void (*close)(void *user); /**< called once, when the model no longer needs the file, also when loading fails, for
+                                    whatever reason but a wrong `size`; NULL: nothing to do */
     void *user;           /**< passed to both */
 } llmgpu_io;
 
@@ -96,21 +101,41 @@ typedef struct llmgpu_io {
  * The same of a file behind callbacks. No second copy of the file is made in host memory. It is read while loading and
  * by llmgpu_context_recover(); the callbacks must work until the model is freed.
  *
- * @param io copied
+ * @param out    to be freed with llmgpu_model_free(); NULL on failure
+ * @param ctx    where the weights go
+ * @param io     copied
+ * @param params NULL: defaults; its offset and length are counted in what `io` reads
+ * @return as llmgpu_model_load_memory(); LLMGPU_E_IO when a read fails; LLMGPU_E_UNSUPPORTED also for a header beyond
+ *         1 GiB, which would have to be kept in memory
  * @par Thread-safety: safe
  */
 LLMGPU_API int llmgpu_model_load_io(llmgpu_model **out, llmgpu_context *ctx, const llmgpu_io *io,
                                     const llmgpu_model_params *params);
 
-/** Frees a model. NULL is allowed. */
+/**
+ * Lets go of a model; it is freed when its sessions are.
+ *
+ * @param model NULL is allowed
+ * @par Thread-safety: nothing else may use the handle; its sessions may be in use
+ */
 LLMGPU_API void llmgpu_model_free(llmgpu_model *model);
+
+/**
+ * The sentence of the last failed call on the model's context: llmgpu_context_error() for who has the model alone, be the
+ * context's own handle freed or not.
+ *
+ * @param model NULL is allowed
+ * @return "" when there was none; valid until the next call on the context
+ * @par Thread-safety: only while no other thread calls on the context
+ */
+LLMGPU_API const char *llmgpu_model_error(const llmgpu_model *model);
 
 /** What a model and its sessions will take; bytes, exact to 2% of what llmgpu_context_stats then shows. */
 typedef struct llmgpu_estimate {
     uint64_t device_bytes;     /**< of the device's memory, all together */
     uint64_t weight_bytes;     /**< of these: the model itself */
     uint64_t cache_bytes;      /**< keys and values of all sessions */
-    uint64_t work_bytes;       /**< activations, logits, tables, recorded passes */
+    uint64_t work_bytes;       /**< activations, logits, tables, recorded passes: of prompts and answers */
     uint64_t mapped_bytes;     /**< of the file that stay mapped where the device reads them in place; not counted above */
     uint64_t available_bytes;  /**< what the device can still give; 0 when it does not say */
 } llmgpu_estimate;
@@ -149,19 +174,19 @@ typedef struct llmgpu_model_info {
     uint64_t n_params;        /**< weights */
     uint64_t weight_bytes;    /**< bytes of weights on the device */
     uint64_t bytes_per_token; /**< weight bytes that one decoded token reads */
-    int32_t token_bos;        /**< -1 when there is none, as below */
-    int32_t token_eos;
-    int32_t token_eot;
+    int32_t token_bos;        /**< begins a text; -1 when there is none, as below */
+    int32_t token_eos;        /**< ends a text */
+    int32_t token_eot;        /**< ends a turn */
     uint32_t add_bos;         /**< 1: tokenising with LLMGPU_TOKENIZE_ADD_SPECIAL begins with BOS */
 } llmgpu_model_info;
 
 /**
  * Reads the facts.
  *
- * @param out  to fill
- * @param size sizeof(llmgpu_model_info)
+ * @param model to read
+ * @param out   to fill
+ * @param size  sizeof(llmgpu_model_info)
  * @return 0 or LLMGPU_E_INVALID
- * @par Thread-safety: safe
  */
 LLMGPU_API int llmgpu_model_get_info(const llmgpu_model *model, llmgpu_model_info *out, size_t size);
 
@@ -177,11 +202,15 @@ enum llmgpu_tokenize_flags {
 /**
  * Text to token ids, exactly as the model was trained. Invalid UTF-8 is not an error; its bytes are encoded.
  *
- * @param text     `len` bytes; a NUL is a byte like others
+ * @param model    whose tokenizer
+ * @param text     UTF-8; a NUL is a byte like others
+ * @param len      bytes of it
  * @param flags    llmgpu_tokenize_flags
- * @param tokens   room for `capacity` ids; may be NULL when it is 0
+ * @param tokens   receives the ids; may be NULL when `capacity` is 0
+ * @param capacity how many fit
  * @param n_tokens how many the text has, also when the room is too small
- * @return 0; LLMGPU_E_RANGE when the room is too small (nothing useful is written); LLMGPU_E_NOMEM; LLMGPU_E_INVALID
+ * @return 0; LLMGPU_E_RANGE when the room is too small (nothing useful is written); LLMGPU_E_NOMEM; LLMGPU_E_INVALID, also
+ *         for flags that there are not, here and below
  */
 LLMGPU_API int llmgpu_tokenize(const llmgpu_model *model, const char *text, size_t len, uint32_t flags,
                                int32_t *tokens, size_t capacity, size_t *n_tokens);
@@ -189,14 +218,25 @@ LLMGPU_API int llmgpu_tokenize(const llmgpu_model *model, const char *text, size
 /**
  * Token ids to text, without a NUL. Bytes that do not form UTF-8 are given as U+FFFD.
  *
- * @param text room for `capacity` bytes; may be NULL when it is 0
- * @param len  bytes of the text, also when the room is too small
+ * @param model    whose vocabulary
+ * @param tokens   ids
+ * @param n_tokens how many
+ * @param flags    llmgpu_tokenize_flags
+ * @param text     receives the text; may be NULL when `capacity` is 0
+ * @param capacity bytes at `text`
+ * @param len      bytes of the text, also when the room is too small
  * @return 0; LLMGPU_E_RANGE; LLMGPU_E_INVALID for an id outside the vocabulary
  */
 LLMGPU_API int llmgpu_detokenize(const llmgpu_model *model, const int32_t *tokens, size_t n_tokens, uint32_t flags,
                                  char *text, size_t capacity, size_t *len);
 
-/** Whether generation ends at this token (end of text, of turn, ...). 0 or 1. */
+/**
+ * Whether generation ends at a token: end of text, of turn, ...
+ *
+ * @param model whose vocabulary
+ * @param token any id
+ * @return 1 or 0; 0 for NULL
+ */
 LLMGPU_API int llmgpu_model_is_end(const llmgpu_model *model, int32_t token);
 
 /**
@@ -219,17 +259,30 @@ LLMGPU_API int llmgpu_decoder_create(llmgpu_decoder **out, const llmgpu_model *m
 /**
  * Adds a token.
  *
- * @param text the text that is now complete, with a NUL behind it; "" when a character is unfinished. Valid until the
- *             next call on the decoder.
- * @param len  its bytes; may be NULL
+ * @param decoder of which text
+ * @param token   its next id
+ * @param text    what is now complete, with a NUL behind it; "" when a character is unfinished. Valid until the next call
+ *                on the decoder.
+ * @param len     its bytes; may be NULL
  * @return 0, LLMGPU_E_INVALID for an id outside the vocabulary, LLMGPU_E_NOMEM
  */
 LLMGPU_API int llmgpu_decoder_push(llmgpu_decoder *decoder, int32_t token, const char **text, size_t *len);
 
-/** Gives U+FFFD for what is unfinished and begins a new text. */
+/**
+ * Gives U+FFFD for what is unfinished and begins a new text.
+ *
+ * @param decoder of which text
+ * @param text    as of llmgpu_decoder_push()
+ * @param len     its bytes; may be NULL
+ * @return 0 or LLMGPU_E_INVALID
+ */
 LLMGPU_API int llmgpu_decoder_finish(llmgpu_decoder *decoder, const char **text, size_t *len);
 
-/** NULL is allowed. */
+/**
+ * Frees a decoder.
+ *
+ * @param decoder NULL is allowed
+ */
 LLMGPU_API void llmgpu_decoder_free(llmgpu_decoder *decoder);
 
 #ifdef __cplusplus

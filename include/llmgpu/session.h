@@ -51,7 +51,8 @@ typedef struct llmgpu_sampler_params {
     float temperature;       /**< 0 (default): always the most probable token; else 0.0 .. 100 */
     float top_p;             /**< smallest set of tokens with at least this probability; 1 (default): all */
     float min_p;             /**< tokens at least this probable relative to the best; 0 (default): all */
-    float repeat_penalty;    /**< divides positive and multiplies negative logits of recent tokens (Keskar et al. 2019); 1 (default): off */
+    float repeat_penalty;    /**< divides positive and multiplies negative logits of recent tokens (Keskar et al. 2019);
+                                  1 (default): off */
     float frequency_penalty; /**< subtracted once for each recent occurrence; 0 (default): off */
     float presence_penalty;  /**< subtracted once from each recent token; 0 (default): off */
     uint32_t top_k;          /**< the k most probable tokens; 0 (default): all */
@@ -60,7 +61,14 @@ typedef struct llmgpu_sampler_params {
     uint64_t seed;           /**< of the draw; default 0 */
 } llmgpu_sampler_params;
 
-/** Fills the defaults: greedy. `size` is sizeof(llmgpu_sampler_params); see llmgpu_context_params_init(). */
+/**
+ * Fills the defaults: greedy.
+ *
+ * @param params to fill
+ * @param size   sizeof(llmgpu_sampler_params); see llmgpu_context_params_init()
+ * @return 0 or LLMGPU_E_INVALID
+ * @par Thread-safety: safe
+ */
 LLMGPU_API int llmgpu_sampler_params_init(llmgpu_sampler_params *params, size_t size);
 
 /**
@@ -83,7 +91,14 @@ typedef struct llmgpu_session_params {
     uint64_t max_memory;        /**< bytes of device memory that its cache may take */
 } llmgpu_session_params;
 
-/** Fills the defaults. `size` is sizeof(llmgpu_session_params); see llmgpu_context_params_init(). */
+/**
+ * Fills the defaults.
+ *
+ * @param params to fill
+ * @param size   sizeof(llmgpu_session_params); see llmgpu_context_params_init()
+ * @return 0 or LLMGPU_E_INVALID
+ * @par Thread-safety: safe
+ */
 LLMGPU_API int llmgpu_session_params_init(llmgpu_session_params *params, size_t size);
 
 /**
@@ -93,8 +108,8 @@ LLMGPU_API int llmgpu_session_params_init(llmgpu_session_params *params, size_t 
  * @param model  what it talks to
  * @param params NULL: defaults
  * @return 0; LLMGPU_E_INVALID for a parameter out of range or a model without weights; LLMGPU_E_LIMIT; LLMGPU_E_NOMEM;
- *         LLMGPU_E_UNSUPPORTED for a cache beyond the device's limits; a device failure. The sentence is in
- *         llmgpu_context_error() of the model's context.
+ *         LLMGPU_E_UNSUPPORTED for a cache beyond the device's limits; a device failure. The sentence is
+ *         llmgpu_model_error().
  * @par Thread-safety: safe
  */
 LLMGPU_API int llmgpu_session_create(llmgpu_session **out, llmgpu_model *model, const llmgpu_session_params *params);
@@ -110,15 +125,25 @@ LLMGPU_API int llmgpu_session_create(llmgpu_session **out, llmgpu_model *model, 
  */
 LLMGPU_API int llmgpu_session_fork(llmgpu_session **out, llmgpu_session *original);
 
-/** NULL is allowed. */
+/**
+ * Ends a conversation; sessions that share its pages go on.
+ *
+ * @param session NULL is allowed
+ */
 LLMGPU_API void llmgpu_session_free(llmgpu_session *session);
 
-/** The sentence of the last failed call on this session, "" when there was none. Valid until the next call on it. */
+/**
+ * The sentence of the last failed call on this session.
+ *
+ * @param session NULL is allowed
+ * @return "" when there was none; valid until the next call on the session
+ */
 LLMGPU_API const char *llmgpu_session_error(const llmgpu_session *session);
 
 /**
  * Changes how tokens are chosen, from the next one on.
  *
+ * @param session whose tokens
  * @param sampler NULL: greedy
  * @return 0; LLMGPU_E_INVALID for a value out of range
  */
@@ -130,8 +155,9 @@ LLMGPU_API int llmgpu_session_set_sampler(llmgpu_session *session, const llmgpu_
  * Adds tokens to the conversation. Nothing is computed here. Sampled tokens that were not taken yet are forgotten: the
  * new ones come in their place.
  *
- * @param tokens `n` ids, each inside the vocabulary
- * @param n      how many; 0 is no failure
+ * @param session where they are added
+ * @param tokens  ids, each inside the vocabulary
+ * @param n       how many; 0 is no failure
  * @return 0; LLMGPU_E_CONTEXT_FULL when they do not fit, LLMGPU_E_LIMIT (nothing is added); LLMGPU_E_CANCELLED;
  *         LLMGPU_E_TIMEOUT; LLMGPU_E_INVALID
  */
@@ -140,8 +166,11 @@ LLMGPU_API int llmgpu_session_feed(llmgpu_session *session, const int32_t *token
 /**
  * The same of a text, tokenised as by llmgpu_tokenize().
  *
- * @param text  `len` bytes
- * @param flags llmgpu_tokenize_flags
+ * @param session where it is added
+ * @param text    UTF-8; a NUL is a byte like others
+ * @param len     bytes of it
+ * @param flags   llmgpu_tokenize_flags
+ * @return as llmgpu_session_feed(); LLMGPU_E_NOMEM
  */
 LLMGPU_API int llmgpu_session_feed_text(llmgpu_session *session, const char *text, size_t len, uint32_t flags);
 
@@ -157,7 +186,8 @@ enum llmgpu_next {
 /**
  * The next token of the model's answer; an end token is given, then the answer is over. Does no work and does not wait.
  *
- * @param token the id, when the answer is LLMGPU_TOKEN
+ * @param session of which conversation
+ * @param token   the id, when the answer is LLMGPU_TOKEN
  * @return LLMGPU_TOKEN, LLMGPU_DONE, LLMGPU_AGAIN; LLMGPU_E_CONTEXT_FULL; LLMGPU_E_CANCELLED, once; LLMGPU_E_TIMEOUT;
  *         LLMGPU_E_LIMIT; LLMGPU_E_INVALID when nothing was fed; a device failure
  */
@@ -167,8 +197,9 @@ LLMGPU_API int llmgpu_session_next(llmgpu_session *session, int32_t *token);
  * The next piece of the answer's text: whole characters, without end tokens, and without what may still become a stop
  * string. It takes tokens as llmgpu_session_next() does; use one of the two for an answer.
  *
- * @param text `*len` bytes with a NUL behind them, valid until the next call on the session
- * @param len  may be NULL
+ * @param session of which conversation
+ * @param text    `*len` bytes with a NUL behind them, valid until the next call on the session
+ * @param len     bytes of it; may be NULL
  * @return as llmgpu_session_next()
  */
 LLMGPU_API int llmgpu_session_next_text(llmgpu_session *session, const char **text, size_t *len);
@@ -176,7 +207,8 @@ LLMGPU_API int llmgpu_session_next_text(llmgpu_session *session, const char **te
 /**
  * Works, or with a background thread sleeps, until llmgpu_session_next() will not answer LLMGPU_AGAIN.
  *
- * @param timeout_us microseconds; UINT64_MAX: no limit
+ * @param session    of which conversation
+ * @param timeout_us microseconds; 0 only looks; UINT64_MAX: no limit
  * @return 0; LLMGPU_E_TIMEOUT. Other failures are told by llmgpu_session_next().
  */
 LLMGPU_API int llmgpu_session_wait(llmgpu_session *session, uint64_t timeout_us);
@@ -185,14 +217,27 @@ LLMGPU_API int llmgpu_session_wait(llmgpu_session *session, uint64_t timeout_us)
  * Works, or with a background thread sleeps, until all that was fed is computed but for the last token, which is computed
  * with the next one. No tokens are generated by it.
  *
+ * @param session what it was fed to
  * @return 0; LLMGPU_E_CANCELLED: what was not computed yet is forgotten; LLMGPU_E_TIMEOUT; LLMGPU_E_LIMIT; a device failure
  */
 LLMGPU_API int llmgpu_session_prefill(llmgpu_session *session);
 
 /**
+ * Makes everything ready that a first step would otherwise have to do: passes are recorded, the driver compiles their
+ * kernels, and slices are measured, so that llmgpu_context_step() keeps to its budgets from the first on. For a loading
+ * screen; it takes as long as a few tokens, and where a driver compiles for the first time some seconds.
+ *
+ * @param session whose conversation stays as it is
+ * @return 0; LLMGPU_E_CONTEXT_FULL; LLMGPU_E_NOMEM; LLMGPU_E_BUSY; a device failure
+ */
+LLMGPU_API int llmgpu_session_warm_up(llmgpu_session *session);
+
+/**
  * Receives the text of an answer.
  *
- * @param text `len` bytes with a NUL behind them; whole characters
+ * @param user as given to llmgpu_session_generate()
+ * @param text whole characters with a NUL behind them, valid during the call
+ * @param len  bytes of it
  * @return 0 to go on; anything else ends llmgpu_session_generate() with LLMGPU_E_CANCELLED
  */
 typedef int (*llmgpu_text_fn)(void *user, const char *text, size_t len);
@@ -200,6 +245,7 @@ typedef int (*llmgpu_text_fn)(void *user, const char *text, size_t len);
 /**
  * Generates until the answer is over, and returns then.
  *
+ * @param session    of which conversation
  * @param max_tokens at most so many; UINT32_MAX: as many as fit
  * @param on_text    called for each piece of text on this thread; NULL: the text is not wanted
  * @param user       passed to on_text
@@ -212,6 +258,8 @@ LLMGPU_API int llmgpu_session_generate(llmgpu_session *session, uint32_t max_tok
  * Limits how many more tokens llmgpu_session_next() will give, so that no work is done beyond them; UINT32_MAX (the
  * state of a new session) is no limit.
  *
+ * @param session of which conversation
+ * @param n       tokens from now on
  * @return 0 or LLMGPU_E_INVALID
  */
 LLMGPU_API int llmgpu_session_set_remaining(llmgpu_session *session, uint32_t n);
@@ -220,24 +268,38 @@ LLMGPU_API int llmgpu_session_set_remaining(llmgpu_session *session, uint32_t n)
  * Ends answers at a text, which is cut off: wherever it lies in the tokens. The context keeps the tokens up to the one
  * that completed it.
  *
- * @param text 1 .. 256 bytes
- * @param len  its bytes
+ * @param session whose answers
+ * @param text    copied
+ * @param len     its bytes: 1 .. 256
  * @return 0; LLMGPU_E_LIMIT beyond 16 texts; LLMGPU_E_NOMEM; LLMGPU_E_INVALID
  */
 LLMGPU_API int llmgpu_session_add_stop(llmgpu_session *session, const char *text, size_t len);
 
-/** Ends answers at a token, beside the model's own end tokens and also when these are ignored; at most 16 of them. */
+/**
+ * Ends answers at a token, beside the model's own end tokens and also when these are ignored.
+ *
+ * @param session whose answers
+ * @param token   an id of the vocabulary
+ * @return 0; LLMGPU_E_LIMIT beyond 16 tokens; LLMGPU_E_INVALID
+ */
 LLMGPU_API int llmgpu_session_add_stop_token(llmgpu_session *session, int32_t token);
 
-/** Removes all stop texts and stop tokens. */
+/**
+ * Removes all stop texts and stop tokens.
+ *
+ * @param session whose answers
+ * @return 0 or LLMGPU_E_INVALID
+ */
 LLMGPU_API int llmgpu_session_clear_stops(llmgpu_session *session);
 
 /* ---- stopping, waiting ------------------------------------------------------------------------------------------- */
 
 /**
- * Makes the running call, or the next one, answer LLMGPU_E_CANCELLED, within 50 ms on the CPU and after at most the
- * dispatch that runs on a GPU. What was fed and not computed yet is forgotten; the rest stays, and the session can go on.
+ * Makes the running call, or the next one, answer LLMGPU_E_CANCELLED: within 50 ms on the CPU, and on a GPU after the
+ * submission that runs, which is about 25 ms of a prompt, or llmgpu_session_params::tokens_per_submit tokens. What was
+ * fed and not computed yet is forgotten; the rest stays, and the session can go on.
  *
+ * @param session NULL is allowed
  * @par Thread-safety: safe, also in a signal handler
  */
 LLMGPU_API void llmgpu_session_cancel(llmgpu_session *session);
@@ -245,7 +307,8 @@ LLMGPU_API void llmgpu_session_cancel(llmgpu_session *session);
 /**
  * Sets a time after which the session does no more work and its calls answer LLMGPU_E_TIMEOUT, until another is set.
  *
- * @param ms milliseconds from now; 0: none
+ * @param session what it holds for
+ * @param ms      milliseconds from now; 0: none
  * @return 0 or LLMGPU_E_INVALID
  */
 LLMGPU_API int llmgpu_session_set_deadline(llmgpu_session *session, uint32_t ms);
@@ -254,6 +317,7 @@ LLMGPU_API int llmgpu_session_set_deadline(llmgpu_session *session, uint32_t ms)
  * A file descriptor for poll() and its kin: readable while llmgpu_session_next() would not answer LLMGPU_AGAIN. It
  * belongs to the session, which closes it; it must not be read.
  *
+ * @param session of which conversation
  * @return the descriptor; LLMGPU_E_NOMEM when the system gives none; LLMGPU_E_INVALID
  */
 LLMGPU_API int llmgpu_session_fd(llmgpu_session *session);
@@ -261,8 +325,9 @@ LLMGPU_API int llmgpu_session_fd(llmgpu_session *session);
 /**
  * Has a function called when llmgpu_session_next() begins to have something: once until it has answered LLMGPU_AGAIN again.
  *
- * @param notify NULL: none
- * @param user   passed to it
+ * @param session of which conversation
+ * @param notify  NULL: none
+ * @param user    passed to it
  * @return 0 or LLMGPU_E_INVALID
  * @par Thread-safety: `notify` is called on the thread that does the work; it must not call the library
  */
@@ -270,13 +335,19 @@ LLMGPU_API int llmgpu_session_set_notify(llmgpu_session *session, void (*notify)
 
 /* ---- state ------------------------------------------------------------------------------------------------------- */
 
-/** Forgets the conversation but keeps parameters, sampler and stops. */
+/**
+ * Forgets the conversation but keeps parameters, sampler and stops.
+ *
+ * @param session what is emptied
+ * @return 0 or LLMGPU_E_INVALID
+ */
 LLMGPU_API int llmgpu_session_reset(llmgpu_session *session);
 
 /**
  * Goes back to an earlier point: the first n tokens stay, as if the rest had never been.
  *
- * @param n at most llmgpu_session_stats::n_tokens
+ * @param session of which conversation
+ * @param n       at most llmgpu_session_stats::n_tokens
  * @return 0 or LLMGPU_E_INVALID
  */
 LLMGPU_API int llmgpu_session_rewind(llmgpu_session *session, uint32_t n);
@@ -284,7 +355,9 @@ LLMGPU_API int llmgpu_session_rewind(llmgpu_session *session, uint32_t n);
 /**
  * The tokens of the conversation: fed and taken.
  *
- * @param tokens   room for `capacity` ids; may be NULL when it is 0
+ * @param session  to read
+ * @param tokens   receives the ids; may be NULL when `capacity` is 0
+ * @param capacity how many fit
  * @param n_tokens how many there are, also when the room is too small
  * @return 0, LLMGPU_E_RANGE or LLMGPU_E_INVALID
  */
@@ -298,33 +371,55 @@ enum llmgpu_state_kind {
 };
 
 /**
- * Saves a session into memory. What is saved can be restored to any session of the same model, on any device.
+ * Saves a session into memory. What is saved can be restored to any session of the same model, on any device; on the same
+ * device it goes on with the same tokens as the original. A compact state is saved and restored without waiting for the
+ * device.
  *
+ * @param session  what is saved; it goes on as before
  * @param kind     an llmgpu_state_kind
  * @param base     a session that begins with the same tokens (the persona's prompt, say): only what is different from it
  *                 is saved, a delta, to be restored to a session that begins with the same; NULL: everything
- * @param buffer   room for `capacity` bytes; may be NULL when it is 0
+ * @param buffer   receives the state; may be NULL when `capacity` is 0
+ * @param capacity bytes at `buffer`
  * @param size     bytes of the state, also when the room is too small
- * @return 0; LLMGPU_E_RANGE; LLMGPU_E_INVALID for a base of another model; a device failure
+ * @return 0; LLMGPU_E_RANGE; LLMGPU_E_INVALID for a base of another model; LLMGPU_E_IO when the model's file, of which a
+ *         little is read the first time, is gone; LLMGPU_E_BUSY from within a callback; LLMGPU_E_NOMEM; a device failure
  */
 LLMGPU_API int llmgpu_session_save(llmgpu_session *session, int kind, const llmgpu_session *base, void *buffer,
                                    size_t capacity, size_t *size);
 
-/** The same into a file, which is replaced as a whole or not at all. LLMGPU_E_IO when it cannot be written. */
+/**
+ * The same into a file, which is replaced as a whole or not at all.
+ *
+ * @param session what is saved
+ * @param kind    an llmgpu_state_kind
+ * @param base    as of llmgpu_session_save()
+ * @param path    file name
+ * @return as llmgpu_session_save(); LLMGPU_E_IO when it cannot be written
+ */
 LLMGPU_API int llmgpu_session_save_file(llmgpu_session *session, int kind, const llmgpu_session *base, const char *path);
 
 /**
  * Puts a saved state in the place of the session's own; of a delta, behind the tokens that it builds on, which the session
- * must begin with. The sampler is restored; limits, stops and parameters are not.
+ * must begin with. The sampler is restored; limits, stops, parameters and the adapter are not.
  *
- * @param state `size` bytes, checked as any file is: they may come from anywhere
+ * @param session of the same model
+ * @param state   checked as any file is: it may come from anywhere
+ * @param size    bytes of it
  * @return 0; LLMGPU_E_FORMAT for what is damaged; LLMGPU_E_UNSUPPORTED for a newer format; LLMGPU_E_INVALID for another
  *         model's, or for a delta whose beginning the session does not have; LLMGPU_E_CONTEXT_FULL when it does not fit;
- *         a device failure. On failure the session is as before.
+ *         LLMGPU_E_LIMIT when more was fed or generated than this session may; LLMGPU_E_CANCELLED; LLMGPU_E_IO,
+ *         LLMGPU_E_BUSY, LLMGPU_E_NOMEM as of llmgpu_session_save(); a device failure. On failure the session is as before.
  */
 LLMGPU_API int llmgpu_session_restore(llmgpu_session *session, const void *state, size_t size);
 
-/** The same from a file. */
+/**
+ * The same from a file.
+ *
+ * @param session of the same model
+ * @param path    file name
+ * @return as llmgpu_session_restore(); LLMGPU_E_IO when it cannot be read
+ */
 LLMGPU_API int llmgpu_session_restore_file(llmgpu_session *session, const char *path);
 
 /* ---- probabilities and embeddings -------------------------------------------------------------------------------- */
@@ -339,6 +434,7 @@ typedef struct llmgpu_candidate {
  * The probabilities behind the token that llmgpu_session_next() gave last. Only for sessions with n_candidates > 0; they
  * decode token by token.
  *
+ * @param session  of which conversation
  * @param chosen   that token; may be NULL
  * @param top      the most probable ones, descending; may be NULL when capacity is 0
  * @param capacity room in `top`; at most n_candidates are written
@@ -351,7 +447,9 @@ LLMGPU_API int llmgpu_session_get_candidates(const llmgpu_session *session, llmg
 /**
  * Scores a text: forgets the conversation, then computes how probable each token is after those before it. Blocks.
  *
- * @param tokens    `n` ids, 1 <= n <= n_ctx
+ * @param session   whose parameters and model
+ * @param tokens    ids, each inside the vocabulary
+ * @param n         how many: 1 .. n_ctx
  * @param log_probs n - 1 natural logarithms: log_probs[i] is that of tokens[i + 1]; may be NULL
  * @param logits    [n, n_vocab] logits, row i after tokens[0..i]; may be NULL
  * @return 0, LLMGPU_E_CONTEXT_FULL, LLMGPU_E_CANCELLED, LLMGPU_E_TIMEOUT, LLMGPU_E_LIMIT, LLMGPU_E_INVALID, or a device
@@ -363,8 +461,13 @@ LLMGPU_API int llmgpu_session_score(llmgpu_session *session, const int32_t *toke
 /**
  * The same with the most probable tokens at each place.
  *
- * @param n_top how many: 1 .. 32, at most the vocabulary
- * @param top   [n, n_top], row i what may follow tokens[0..i], descending
+ * @param session   whose parameters and model
+ * @param tokens    ids, each inside the vocabulary
+ * @param n         how many: 1 .. n_ctx
+ * @param log_probs as of llmgpu_session_score()
+ * @param n_top     how many: 1 .. 32, at most the vocabulary
+ * @param top       [n, n_top], row i what may follow tokens[0..i], descending
+ * @return as llmgpu_session_score()
  */
 LLMGPU_API int llmgpu_session_score_top(llmgpu_session *session, const int32_t *tokens, size_t n, float *log_probs,
                                         uint32_t n_top, llmgpu_candidate *top);
@@ -380,7 +483,9 @@ enum llmgpu_pooling {
 /**
  * The vector of a text: the model's final hidden states, after its last norm. Forgets the conversation. Blocks.
  *
- * @param tokens    `n` ids, 1 <= n <= n_ctx
+ * @param session   whose parameters and model
+ * @param tokens    ids, each inside the vocabulary
+ * @param n         how many: 1 .. n_ctx
  * @param pooling   an llmgpu_pooling
  * @param normalize 1: vectors are scaled to length 1
  * @param out       n_embd floats; [n, n_embd] for LLMGPU_POOLING_NONE
@@ -405,7 +510,14 @@ typedef struct llmgpu_session_stats {
     uint64_t decode_submits; /**< submissions to the device for generating */
 } llmgpu_session_stats;
 
-/** Reads the counters. `size` is sizeof(llmgpu_session_stats). LLMGPU_E_INVALID for NULL. */
+/**
+ * Reads the counters.
+ *
+ * @param session to read
+ * @param out     to fill
+ * @param size    sizeof(llmgpu_session_stats)
+ * @return 0 or LLMGPU_E_INVALID
+ */
 LLMGPU_API int llmgpu_session_get_stats(const llmgpu_session *session, llmgpu_session_stats *out, size_t size);
 
 #ifdef __cplusplus

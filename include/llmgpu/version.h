@@ -6,13 +6,14 @@
 #ifndef LLMGPU_VERSION_H
 #define LLMGPU_VERSION_H
 
-#define LLMGPU_VERSION_MAJOR 0
-#define LLMGPU_VERSION_MINOR 1
-#define LLMGPU_VERSION_PATCH 0
+#define LLMGPU_VERSION_MAJOR 0 /**< of these headers; llmgpu_version() is that of the library */
+#define LLMGPU_VERSION_MINOR 1 /**< as above */
+#define LLMGPU_VERSION_PATCH 0 /**< as above */
 
 /** The ABI's number, which is the soname's; it moves only when binary compatibility breaks. */
 #define LLMGPU_ABI_VERSION 0
 
+/** Stands before what the shared library exports. */
 #if defined(__GNUC__) || defined(__clang__)
 #define LLMGPU_API __attribute__((visibility("default")))
 #else

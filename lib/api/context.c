@@ -5,74 +5,205 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/params.h"
 #include "runtime/bandwidth.h"
 
-int llmgpu_context_params_init(llmgpu_context_params *params, uint32_t version)
+#define PARAMS_LEAST LG_SIZE_TO(llmgpu_context_params, error_size)
+
+static const llmgpu_context_params defaults = {.size = sizeof(llmgpu_context_params)};
+
+int llmgpu_context_params_init(llmgpu_context_params *params, size_t size)
 {
-    if (!params || version != LLMGPU_CONTEXT_PARAMS_VERSION)
-        return LLMGPU_E_INVALID;
-    *params = (llmgpu_context_params){.version = version};
-    return 0;
+    return lg_api_params_init(params, size, &defaults, sizeof(defaults), PARAMS_LEAST);
 }
+
+/* ---- what the host gave: memory, a log */
 
 static void forward_log(void *user, int level, const char *text)
 {
-    llmgpu_context *ctx = user;
-    ctx->log(ctx->log_user, level, text);
+    const llmgpu_context *ctx = user;
+    ctx->params.log(ctx->params.log_user, level, text);
 }
 
-static int open_device(llmgpu_context *ctx, const llmgpu_context_params *params)
+static void *forward_alloc(void *user, size_t size)
 {
-    struct lg_device_options options = {
-        .name = params->device,
-        .n_threads = params->n_threads,
-        .cache_dir = params->cache_dir,
-        .check = params->check != 0,
-    };
-    return lg_device_open(&ctx->env, &options, &ctx->dev);
+    const llmgpu_context *ctx = user;
+    return ctx->params.alloc(ctx->params.alloc_user, size);
 }
 
-int llmgpu_context_create(llmgpu_context **out, const llmgpu_context_params *params)
+static void *forward_resize(void *user, void *ptr, size_t size)
 {
-    llmgpu_context_params defaults;
-    if (!out)
-        return LLMGPU_E_INVALID;
-    *out = NULL;
-    if (!params) {
-        llmgpu_context_params_init(&defaults, LLMGPU_CONTEXT_PARAMS_VERSION);
-        params = &defaults;
+    const llmgpu_context *ctx = user;
+    return ctx->params.resize(ctx->params.alloc_user, ptr, size);
+}
+
+static void forward_release(void *user, void *ptr)
+{
+    const llmgpu_context *ctx = user;
+    ctx->params.release(ctx->params.alloc_user, ptr);
+}
+
+static void init_env(llmgpu_context *ctx)
+{
+    lg_env_init(&ctx->env);
+    ctx->env.user = ctx;
+    if (ctx->params.log)
+        ctx->env.log = forward_log;
+    if (ctx->params.alloc) {
+        ctx->env.alloc = forward_alloc;
+        ctx->env.resize = forward_resize;
+        ctx->env.release = forward_release;
     }
-    if (params->version != LLMGPU_CONTEXT_PARAMS_VERSION)
-        return LLMGPU_E_INVALID;
-    llmgpu_context *ctx = calloc(1, sizeof(*ctx));
+    lg_env_child(&ctx->dev_env, &ctx->env);
+}
+
+/* ---- creating, freeing */
+
+static int copy_string(struct lg_env *env, const char *from, const char **to)
+{
+    *to = from ? lg_strndup(env, from, strlen(from)) : NULL;
+    return from && !*to ? lg_fail_nomem(env, "a string", strlen(from) + 1) : 0;
+}
+
+int lg_api_device_open(llmgpu_context *ctx, const llmgpu_vulkan_device *vulkan, struct lg_device **out)
+{
+    struct lg_device_options options = ctx->options;
+    struct lg_vk_host host;
+    if (vulkan) {
+        LG_TRY(lg_api_vulkan_in(&ctx->dev_env, &host, vulkan));
+        options.host = &host;
+    }
+    LG_TRY(lg_device_open(&ctx->dev_env, &options, out));
+    (*out)->memory_limit = ctx->params.max_memory;
+    return 0;
+}
+
+static int open_device(llmgpu_context *ctx)
+{
+    struct lg_device_options *options = &ctx->options;
+    const llmgpu_context_params *params = &ctx->params;
+    options->n_threads = params->n_threads;
+    options->check = params->check != 0;
+    options->priority = params->priority;
+    ctx->hosted = params->vulkan != NULL;
+    LG_TRY(copy_string(&ctx->dev_env, params->device, &options->name));
+    LG_TRY(copy_string(&ctx->dev_env, params->cache_dir, &options->cache_dir));
+    LG_TRY(lg_api_device_open(ctx, params->vulkan, &ctx->dev));
+    ctx->sched.dev = ctx->dev;
+    return 0;
+}
+
+static int check_params(struct lg_env *env, const llmgpu_context_params *p)
+{
+    int given = (p->alloc != NULL) + (p->resize != NULL) + (p->release != NULL);
+    if (given != 0 && given != 3)
+        return lg_fail(env, LLMGPU_E_INVALID, "alloc, resize and release are given all three or not at all");
+    if (p->priority < LLMGPU_PRIORITY_DEFAULT || p->priority > LLMGPU_PRIORITY_REALTIME)
+        return lg_fail(env, LLMGPU_E_INVALID, "there is no priority %d", p->priority);
+    return 0;
+}
+
+static void destroy(llmgpu_context *ctx)
+{
+    void (*release)(void *, void *) = ctx->params.release;
+    void *user = ctx->params.alloc_user;
+    lg_device_close(ctx->dev);
+    lg_free(&ctx->env, (void *)ctx->options.name);
+    lg_free(&ctx->env, (void *)ctx->options.cache_dir);
+    lg_scheduler_finish(&ctx->sched);
+    pthread_mutex_destroy(&ctx->lock);
+    release ? release(user, ctx) : free(ctx);
+}
+
+/** A context without a device, from the host's memory. */
+static int allocate(llmgpu_context **out, const llmgpu_context_params *p)
+{
+    llmgpu_context *ctx = p->alloc ? p->alloc(p->alloc_user, sizeof(*ctx)) : malloc(sizeof(*ctx));
     if (!ctx)
         return LLMGPU_E_NOMEM;
-    lg_env_init(&ctx->env);
-    if (params->log) {
-        ctx->log = params->log;
-        ctx->log_user = params->log_user;
-        ctx->env.log = forward_log;
-        ctx->env.user = ctx;
-    }
-    pthread_mutex_init(&ctx->lock, NULL);
-    int rc = open_device(ctx, params);
+    memset(ctx, 0, sizeof(*ctx));
+    ctx->params = *p;
+    ctx->refs = 1;
+    init_env(ctx);
+    int rc = pthread_mutex_init(&ctx->lock, NULL) == 0 ? 0 : LLMGPU_E_NOMEM;
+    if (rc == 0 && (rc = lg_scheduler_init(&ctx->sched, &ctx->dev_env, NULL)) < 0)
+        pthread_mutex_destroy(&ctx->lock);
     if (rc < 0) {
-        if (params->error && params->error_size)
-            snprintf(params->error, params->error_size, "%s", ctx->env.error);
-        llmgpu_context_free(ctx);
+        p->alloc ? p->release(p->alloc_user, ctx) : free(ctx);
         return rc;
     }
     *out = ctx;
     return 0;
 }
 
+static int create(llmgpu_context **out, const llmgpu_context_params *params, struct lg_env *env)
+{
+    llmgpu_context_params p = defaults;
+    if (params)
+        LG_TRY(lg_api_params_in(env, &p, sizeof(p), PARAMS_LEAST, params));
+    LG_TRY(check_params(env, &p));
+    llmgpu_context *ctx;
+    if (allocate(&ctx, &p) < 0)
+        return lg_fail_nomem(env, "a context", sizeof(*ctx));
+    int rc = open_device(ctx);
+    // What the caller's pointers point to need not live longer than this call.
+    ctx->params.device = ctx->params.cache_dir = NULL;
+    ctx->params.vulkan = NULL;
+    ctx->params.error = NULL;
+    if (rc < 0) {
+        memcpy(env->error, ctx->dev_env.error, sizeof(env->error));
+        destroy(ctx);
+        return rc;
+    }
+    *out = ctx;
+    return 0;
+}
+
+int llmgpu_context_create(llmgpu_context **out, const llmgpu_context_params *params)
+{
+    if (!out)
+        return LLMGPU_E_INVALID;
+    *out = NULL;
+    struct lg_env env;
+    lg_env_init(&env);
+    int rc = create(out, params, &env);
+    bool has_error = params && params->size >= PARAMS_LEAST;
+    if (has_error && params->error && params->error_size)
+        snprintf(params->error, params->error_size, "%s", rc < 0 ? env.error : "");
+    return rc;
+}
+
+void lg_api_context_ref(llmgpu_context *ctx)
+{
+    atomic_fetch_add(&ctx->refs, 1);
+}
+
+void lg_api_context_unref(llmgpu_context *ctx)
+{
+    if (atomic_fetch_sub(&ctx->refs, 1) == 1)
+        destroy(ctx);
+}
+
 void llmgpu_context_free(llmgpu_context *ctx)
 {
     if (!ctx)
         return;
-    lg_device_close(ctx->dev);
-    pthread_mutex_destroy(&ctx->lock);
-    free(ctx);
+    // From a callback of its own thread it cannot be stopped; then the context stays, rather than to crash.
+    if (lg_scheduler_stop(&ctx->sched) == 0)
+        lg_api_context_unref(ctx);
+}
+
+/* ---- failures */
+
+int lg_api_report(llmgpu_context *ctx, const struct lg_env *env, int rc)
+{
+    pthread_mutex_lock(&ctx->lock);
+    if (rc < 0)
+        memcpy(ctx->env.error, env->error, sizeof(env->error));
+    else
+        ctx->env.error[0] = '\0';
+    pthread_mutex_unlock(&ctx->lock);
+    return rc;
 }
 
 const char *llmgpu_context_error(const llmgpu_context *ctx)
@@ -80,37 +211,129 @@ const char *llmgpu_context_error(const llmgpu_context *ctx)
     return ctx ? ctx->env.error : "";
 }
 
-int llmgpu_context_device(const llmgpu_context *ctx, llmgpu_device_info *out)
+int lg_api_enter(llmgpu_context *ctx, struct lg_env *env)
 {
-    if (!ctx || !out)
-        return LLMGPU_E_INVALID;
-    lg_api_device_info(&ctx->dev->info, out);
+    env->error[0] = '\0';
+    if (lg_turn_take(&ctx->sched.turn, UINT64_MAX) < 0)
+        return lg_fail(env, LLMGPU_E_BUSY, "called from within a callback");
+    ctx->dev_env.error[0] = '\0';
+    if (ctx->dev->lost) {
+        lg_scheduler_give(&ctx->sched);
+        return lg_fail(env, LLMGPU_E_DEVICE_LOST, "device '%s' is lost until the context is recovered",
+                       ctx->dev->info.id);
+    }
     return 0;
 }
 
-int llmgpu_context_get_stats(const llmgpu_context *ctx, llmgpu_context_stats *out)
+int lg_api_leave(llmgpu_context *ctx, struct lg_env *env, int rc)
 {
-    if (!ctx || !out)
+    if (rc < 0 && !*env->error)
+        memcpy(env->error, ctx->dev_env.error, sizeof(env->error));
+    lg_scheduler_give(&ctx->sched);
+    return rc;
+}
+
+/* ---- running */
+
+static const char *why_not_stepped(int rc)
+{
+    switch (rc) {
+    case LLMGPU_E_BUSY: return "called from within a callback";
+    case LLMGPU_E_CANCELLED: return "cancelled";
+    default: return "the device is lost until the context is recovered";
+    }
+}
+
+int llmgpu_context_step(llmgpu_context *ctx, uint32_t budget_us)
+{
+    if (!ctx)
         return LLMGPU_E_INVALID;
-    const struct lg_device_stats *s = &ctx->dev->stats;
-    *out = (llmgpu_context_stats){
+    if (budget_us == 0)
+        return 0;
+    uint64_t used, budget_ns = budget_us == UINT32_MAX ? UINT64_MAX : budget_us * UINT64_C(1000);
+    lg_api_context_ref(ctx); // which a callback may free
+    int rc = lg_scheduler_step(&ctx->sched, budget_ns, &used);
+    if (rc < 0) {
+        struct lg_env env;
+        lg_env_child(&env, &ctx->env);
+        lg_api_report(ctx, &env, lg_fail(&env, rc, "%s", why_not_stepped(rc)));
+    }
+    lg_api_context_unref(ctx);
+    if (rc < 0)
+        return rc;
+    uint64_t us = (used + 999) / 1000;
+    return us > INT32_MAX ? INT32_MAX : (int)us;
+}
+
+int llmgpu_context_start(llmgpu_context *ctx)
+{
+    return ctx ? lg_scheduler_start(&ctx->sched) : LLMGPU_E_INVALID;
+}
+
+int llmgpu_context_stop(llmgpu_context *ctx)
+{
+    return ctx ? lg_scheduler_stop(&ctx->sched) : LLMGPU_E_INVALID;
+}
+
+void llmgpu_context_cancel(llmgpu_context *ctx)
+{
+    if (!ctx)
+        return;
+    atomic_fetch_add(&ctx->cancel_load, 1);
+    lg_scheduler_cancel(&ctx->sched);
+}
+
+/* ---- facts */
+
+int llmgpu_context_get_device(const llmgpu_context *ctx, llmgpu_device_info *out, size_t size)
+{
+    llmgpu_device_info info;
+    if (!ctx)
+        return LLMGPU_E_INVALID;
+    struct lg_scheduler *sched = (struct lg_scheduler *)&ctx->sched;
+    pthread_mutex_lock(&sched->lock);
+    lg_api_device_info(&sched->dev->info, &info);
+    pthread_mutex_unlock(&sched->lock);
+    return lg_api_info_out(out, size, &info, sizeof(info), LG_SIZE_TO(llmgpu_device_info, memory));
+}
+
+int llmgpu_context_get_stats(const llmgpu_context *ctx, llmgpu_context_stats *out, size_t size)
+{
+    if (!ctx)
+        return LLMGPU_E_INVALID;
+    struct lg_scheduler *sched = (struct lg_scheduler *)&ctx->sched;
+    pthread_mutex_lock((pthread_mutex_t *)&ctx->lock);
+    uint32_t n_models = ctx->n_models;
+    pthread_mutex_unlock((pthread_mutex_t *)&ctx->lock);
+    pthread_mutex_lock(&sched->lock);
+    const struct lg_device_stats *s = &sched->dev->stats;
+    llmgpu_context_stats stats = {
         .submits = s->submits,
         .dispatches = s->dispatches,
         .barriers = s->barriers,
         .device_bytes = s->memory_used,
         .device_peak = s->memory_peak,
         .heap_allocs = ctx->env.stats->n_allocs,
-        .check_messages = ctx->dev->check_messages,
+        .check_messages = __atomic_load_n(&sched->dev->check_messages, __ATOMIC_RELAXED),
+        .steps = sched->n_steps,
+        .step_overrun_max_us = sched->overrun_ns / 1000,
+        .slice_us = (sched->slice_ns + 999) / 1000,
+        .n_models = n_models,
+        .n_sessions = sched->n_sessions,
+        .lost = sched->dev->lost != 0,
     };
-    return 0;
+    pthread_mutex_unlock(&sched->lock);
+    return lg_api_info_out(out, size, &stats, sizeof(stats), LG_SIZE_TO(llmgpu_context_stats, reserved));
 }
 
 int llmgpu_context_measure_bandwidth(llmgpu_context *ctx, double *bytes_per_second)
 {
     if (!ctx || !bytes_per_second)
         return LLMGPU_E_INVALID;
-    pthread_mutex_lock(&ctx->lock);
-    int rc = lg_bandwidth_measure(&ctx->env, ctx->dev, bytes_per_second);
-    pthread_mutex_unlock(&ctx->lock);
-    return rc;
+    struct lg_env env;
+    lg_env_child(&env, &ctx->env);
+    int rc = lg_api_enter(ctx, &env);
+    if (rc == 0)
+        rc = lg_api_leave(ctx, &env, lg_bandwidth_measure(&ctx->dev_env, ctx->dev, bytes_per_second));
+    return lg_api_report(ctx, &env, rc);
 }

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/params.h"
+
 struct llmgpu_device_list {
     struct lg_env env;
     struct lg_device_info *infos;
@@ -54,12 +56,13 @@ uint32_t llmgpu_device_list_count(const llmgpu_device_list *list)
     return list ? list->n : 0;
 }
 
-int llmgpu_device_list_get(const llmgpu_device_list *list, uint32_t index, llmgpu_device_info *out)
+int llmgpu_device_list_get(const llmgpu_device_list *list, uint32_t index, llmgpu_device_info *out, size_t size)
 {
-    if (!list || !out || index >= list->n)
+    llmgpu_device_info info;
+    if (!list || index >= list->n)
         return LLMGPU_E_INVALID;
-    lg_api_device_info(&list->infos[index], out);
-    return 0;
+    lg_api_device_info(&list->infos[index], &info);
+    return lg_api_info_out(out, size, &info, sizeof(info), LG_SIZE_TO(llmgpu_device_info, memory));
 }
 
 void llmgpu_device_list_free(llmgpu_device_list *list)

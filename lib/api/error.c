@@ -26,6 +26,9 @@ const char *llmgpu_status_name(int status)
         ROW(LLMGPU_E_CANCELLED),
         ROW(LLMGPU_E_TIMEOUT),
         ROW(LLMGPU_E_RANGE),
+        ROW(LLMGPU_E_LIMIT),
+        ROW(LLMGPU_E_TEMPLATE),
+        ROW(LLMGPU_E_BUSY),
         ROW(LLMGPU_E_INTERNAL),
     };
 #undef ROW

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "api/params.h"
 #include "gguf/gguf.h"
 
 struct llmgpu_file {
@@ -55,12 +56,12 @@ void llmgpu_file_close(llmgpu_file *file)
     lg_free(&file->env, file);
 }
 
-int llmgpu_file_get_info(const llmgpu_file *file, llmgpu_file_info *out)
+int llmgpu_file_get_info(const llmgpu_file *file, llmgpu_file_info *out, size_t size)
 {
-    if (!file || !out)
+    if (!file)
         return LLMGPU_E_INVALID;
     const struct lg_gguf *gguf = file->gguf;
-    *out = (llmgpu_file_info){
+    llmgpu_file_info found = {
         .version = gguf->version,
         .n_metadata = gguf->n_kv,
         .n_tensors = gguf->n_tensors,
@@ -70,57 +71,57 @@ int llmgpu_file_get_info(const llmgpu_file *file, llmgpu_file_info *out)
     // Neither sum overflows: tensors do not overlap and a byte of the file holds at most a few elements.
     for (uint64_t i = 0; i < gguf->n_tensors; i++) {
         const struct lg_gguf_tensor *t = &gguf->tensors[i];
-        out->n_params += t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3];
-        out->tensor_bytes += t->size;
+        found.n_params += t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3];
+        found.tensor_bytes += t->size;
     }
-    return 0;
+    return lg_api_info_out(out, size, &found, sizeof(found), LG_SIZE_TO(llmgpu_file_info, alignment));
 }
 
-int llmgpu_file_get_metadata(const llmgpu_file *file, uint64_t index, llmgpu_file_metadata *out)
+int llmgpu_file_get_metadata(const llmgpu_file *file, uint64_t index, llmgpu_file_metadata *out, size_t size)
 {
-    if (!file || !out || index >= file->gguf->n_kv)
+    if (!file || index >= file->gguf->n_kv)
         return LLMGPU_E_INVALID;
     const struct lg_gguf_kv *kv = &file->gguf->kv[index];
-    *out = (llmgpu_file_metadata){
+    llmgpu_file_metadata found = {
         .key = kv->key.ptr,
         .key_len = kv->key.len,
         .type = lg_gguf_type_name(kv->type),
         .item_type = kv->type == LG_GGUF_ARRAY ? lg_gguf_type_name(kv->array_type) : "",
         .n_items = kv->n,
     };
-    return 0;
+    return lg_api_info_out(out, size, &found, sizeof(found), LG_SIZE_TO(llmgpu_file_metadata, n_items));
 }
 
-int llmgpu_file_get_value(const llmgpu_file *file, uint64_t index, uint64_t item, llmgpu_file_value *out)
+int llmgpu_file_get_value(const llmgpu_file *file, uint64_t index, uint64_t item, llmgpu_file_value *out, size_t size)
 {
-    if (!file || !out || index >= file->gguf->n_kv || item >= file->gguf->kv[index].n)
+    if (!file || index >= file->gguf->n_kv || item >= file->gguf->kv[index].n)
         return LLMGPU_E_INVALID;
     const struct lg_gguf_kv *kv = &file->gguf->kv[index];
-    *out = (llmgpu_file_value){0};
+    llmgpu_file_value found = {0};
     const enum lg_gguf_type type = kv->type == LG_GGUF_ARRAY ? kv->array_type : kv->type;
     bool beyond_i64 = type == LG_GGUF_U64 && kv->data[item * 8 + 7] >> 7;
     switch (type) {
     case LG_GGUF_STRING:
-        out->kind = LLMGPU_VALUE_STRING;
-        out->string = kv->strings[item].ptr;
-        out->string_len = kv->strings[item].len;
-        return 0;
-    case LG_GGUF_BOOL: out->kind = LLMGPU_VALUE_BOOL; break;
+        found.kind = LLMGPU_VALUE_STRING;
+        found.string = kv->strings[item].ptr;
+        found.string_len = kv->strings[item].len;
+        return lg_api_info_out(out, size, &found, sizeof(found), LG_SIZE_TO(llmgpu_file_value, string_len));
+    case LG_GGUF_BOOL: found.kind = LLMGPU_VALUE_BOOL; break;
     case LG_GGUF_F32:
-    case LG_GGUF_F64: out->kind = LLMGPU_VALUE_NUMBER; break;
-    default: out->kind = beyond_i64 ? LLMGPU_VALUE_NUMBER : LLMGPU_VALUE_INTEGER;
+    case LG_GGUF_F64: found.kind = LLMGPU_VALUE_NUMBER; break;
+    default: found.kind = beyond_i64 ? LLMGPU_VALUE_NUMBER : LLMGPU_VALUE_INTEGER;
     }
-    out->integer = lg_gguf_integer(kv, item);
-    out->number = lg_gguf_number(kv, item);
-    return 0;
+    found.integer = lg_gguf_integer(kv, item);
+    found.number = lg_gguf_number(kv, item);
+    return lg_api_info_out(out, size, &found, sizeof(found), LG_SIZE_TO(llmgpu_file_value, string_len));
 }
 
-int llmgpu_file_get_tensor(const llmgpu_file *file, uint64_t index, llmgpu_file_tensor *out)
+int llmgpu_file_get_tensor(const llmgpu_file *file, uint64_t index, llmgpu_file_tensor *out, size_t size)
 {
-    if (!file || !out || index >= file->gguf->n_tensors)
+    if (!file || index >= file->gguf->n_tensors)
         return LLMGPU_E_INVALID;
     const struct lg_gguf_tensor *t = &file->gguf->tensors[index];
-    *out = (llmgpu_file_tensor){
+    llmgpu_file_tensor found = {
         .name = t->name.ptr,
         .name_len = t->name.len,
         .type = lg_type_info(t->type)->name,
@@ -129,5 +130,5 @@ int llmgpu_file_get_tensor(const llmgpu_file *file, uint64_t index, llmgpu_file_
         .offset = t->offset,
         .size = t->size,
     };
-    return 0;
+    return lg_api_info_out(out, size, &found, sizeof(found), LG_SIZE_TO(llmgpu_file_tensor, size));
 }

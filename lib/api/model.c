@@ -5,67 +5,90 @@
 #include <stdlib.h>
 #include <string.h>
 
-int llmgpu_model_params_init(llmgpu_model_params *params, uint32_t version)
-{
-    if (!params || version != LLMGPU_MODEL_PARAMS_VERSION)
-        return LLMGPU_E_INVALID;
-    *params = (llmgpu_model_params){.version = version};
-    return 0;
-}
+#include "api/params.h"
 
-static int load(llmgpu_model **out, llmgpu_context *ctx, const char *path, bool vocab_only)
+void lg_api_model_join(llmgpu_model *model)
 {
-    struct lg_env *env = &ctx->env;
-    if (!path)
-        return lg_fail(env, LLMGPU_E_INVALID, "no path is given");
-    llmgpu_model *model = lg_alloc(env, sizeof(*model));
-    if (!model)
-        return lg_fail_nomem(env, "a model", sizeof(*model));
-    int rc = lg_model_load(env, ctx->dev, path, vocab_only, &model->model);
-    if (rc < 0) {
-        lg_free(env, model);
-        return rc;
-    }
-    model->ctx = ctx;
-    lg_env_child(&model->engine_env, env);
-    lg_engine_init(&model->engine, &model->engine_env, model->model);
-    *out = model;
-    return 0;
-}
-
-int llmgpu_model_load(llmgpu_model **out, llmgpu_context *ctx, const char *path,
-                      const llmgpu_model_params *params)
-{
-    if (!out)
-        return LLMGPU_E_INVALID;
-    *out = NULL;
-    if (!ctx || (params && params->version != LLMGPU_MODEL_PARAMS_VERSION))
-        return LLMGPU_E_INVALID;
+    llmgpu_context *ctx = model->ctx;
+    lg_api_context_ref(ctx);
     pthread_mutex_lock(&ctx->lock);
-    int rc = load(out, ctx, path, params && params->vocab_only);
+    model->next = ctx->models;
+    model->link = &ctx->models;
+    if (model->next)
+        model->next->link = &model->next;
+    ctx->models = model;
+    ctx->n_models++;
     pthread_mutex_unlock(&ctx->lock);
-    return rc;
+}
+
+static void leave(llmgpu_model *model)
+{
+    llmgpu_context *ctx = model->ctx;
+    pthread_mutex_lock(&ctx->lock);
+    *model->link = model->next;
+    if (model->next)
+        model->next->link = model->link;
+    ctx->n_models--;
+    pthread_mutex_unlock(&ctx->lock);
+}
+
+/** Needs the turn. */
+static void finish(llmgpu_model *model)
+{
+    leave(model);
+    lg_engine_finish(&model->engine);
+    lg_model_destroy(model->model);
+    lg_free(&model->ctx->env, model);
+}
+
+static void finish_later(struct lg_later *later)
+{
+    llmgpu_model *model = (llmgpu_model *)((char *)later - offsetof(llmgpu_model, later));
+    llmgpu_context *ctx = model->ctx;
+    finish(model);
+    lg_api_context_unref(ctx);
+}
+
+static void destroy(llmgpu_model *model)
+{
+    llmgpu_context *ctx = model->ctx;
+    model->later.run = finish_later;
+    if (!lg_scheduler_now_or_later(&ctx->sched, &model->later))
+        return;
+    finish(model);
+    lg_scheduler_give(&ctx->sched);
+    lg_api_context_unref(ctx);
+}
+
+void lg_api_model_ref(llmgpu_model *model)
+{
+    atomic_fetch_add(&model->refs, 1);
+}
+
+void lg_api_model_unref(llmgpu_model *model)
+{
+    if (atomic_fetch_sub(&model->refs, 1) == 1)
+        destroy(model);
 }
 
 void llmgpu_model_free(llmgpu_model *model)
 {
-    if (!model)
-        return;
-    llmgpu_context *ctx = model->ctx;
-    pthread_mutex_lock(&ctx->lock);
-    lg_engine_finish(&model->engine);
-    lg_model_destroy(model->model);
-    lg_free(&ctx->env, model);
-    pthread_mutex_unlock(&ctx->lock);
+    if (model)
+        lg_api_model_unref(model);
 }
 
-int llmgpu_model_get_info(const llmgpu_model *model, llmgpu_model_info *out)
+const char *llmgpu_model_error(const llmgpu_model *model)
 {
-    if (!model || !out)
+    return model ? llmgpu_context_error(model->ctx) : "";
+}
+
+int llmgpu_model_get_info(const llmgpu_model *model, llmgpu_model_info *out, size_t size)
+{
+    if (!model)
         return LLMGPU_E_INVALID;
     const struct lg_model *m = model->model;
     const struct lg_vocab_special *special = lg_vocab_special(m->vocab);
-    *out = (llmgpu_model_info){
+    llmgpu_model_info info = {
         .n_layers = m->hp.n_layers,
         .n_embd = m->hp.n_embd,
         .n_heads = m->hp.n_heads,
@@ -80,13 +103,13 @@ int llmgpu_model_get_info(const llmgpu_model *model, llmgpu_model_info *out)
         .token_eot = special->eot,
         .add_bos = special->add_bos,
     };
-    memcpy(out->architecture, m->arch, sizeof(out->architecture));
+    memcpy(info.architecture, m->arch, sizeof(info.architecture));
     struct lg_env scratch;
     lg_env_child(&scratch, &model->ctx->env);
     struct lg_str name;
     if (lg_gguf_get_str(m->gguf, &scratch, "general.name", &name) == 1)
-        snprintf(out->name, sizeof(out->name), "%.*s", name.len < 127 ? (int)name.len : 127, name.ptr);
-    return 0;
+        snprintf(info.name, sizeof(info.name), "%.*s", name.len < 127 ? (int)name.len : 127, name.ptr);
+    return lg_api_info_out(out, size, &info, sizeof(info), LG_SIZE_TO(llmgpu_model_info, add_bos));
 }
 
 int llmgpu_model_is_end(const llmgpu_model *model, int32_t token)

@@ -1,106 +1,180 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/handles.h"
 
-#include <math.h>
 #include <string.h>
 
+#include "api/params.h"
+#include "runtime/state.h"
 #include "util/checked.h"
+#include "util/clock.h"
 
 enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 256, MAX_BATCH = 4096, MAX_TOKENS_PER_SUBMIT = 64 };
 
-int llmgpu_session_params_init(llmgpu_session_params *params, uint32_t version)
+#define PARAMS_LEAST LG_SIZE_TO(llmgpu_session_params, max_memory)
+#define SAMPLER_LEAST LG_SIZE_TO(llmgpu_sampler_params, seed)
+
+static const llmgpu_session_params defaults = {
+    .size = sizeof(llmgpu_session_params),
+    .n_batch = DEFAULT_BATCH,
+    .tokens_per_submit = 1,
+};
+
+static const llmgpu_sampler_params greedy = {
+    .size = sizeof(llmgpu_sampler_params),
+    .top_p = 1,
+    .repeat_penalty = 1,
+    .penalty_last_n = 64,
+};
+
+int llmgpu_session_params_init(llmgpu_session_params *params, size_t size)
 {
-    if (!params || version != LLMGPU_SESSION_PARAMS_VERSION)
-        return LLMGPU_E_INVALID;
-    *params = (llmgpu_session_params){
-        .version = version,
-        .n_batch = DEFAULT_BATCH,
-        .tokens_per_submit = 1,
-        .sampler = {.top_p = 1, .repeat_penalty = 1, .penalty_last_n = 64},
-    };
-    return 0;
+    return lg_api_params_init(params, size, &defaults, sizeof(defaults), PARAMS_LEAST);
 }
+
+int llmgpu_sampler_params_init(llmgpu_sampler_params *params, size_t size)
+{
+    return lg_api_params_init(params, size, &greedy, sizeof(greedy), SAMPLER_LEAST);
+}
+
+/* ---- parameters */
 
 static int check(struct lg_env *env, bool ok, const char *what, double value, const char *range)
 {
     return ok ? 0 : lg_fail(env, LLMGPU_E_INVALID, "%s of %g is not in %s", what, value, range);
 }
 
-static int check_sampler(struct lg_env *env, const llmgpu_sampler_params *p)
+/** The sampler of public parameters, checked. */
+static int make_sampler(struct lg_env *env, const llmgpu_sampler_params *from, struct lg_sampler *to)
 {
-    LG_TRY(check(env, p->temperature >= 0 && p->temperature <= 100, "a temperature", p->temperature,
-                 "0 .. 100"));
-    LG_TRY(check(env, p->top_p > 0 && p->top_p <= 1, "a top-p", p->top_p, "(0, 1]"));
-    LG_TRY(check(env, p->min_p >= 0 && p->min_p <= 1, "a min-p", p->min_p, "0 .. 1"));
-    LG_TRY(check(env, p->repeat_penalty > 0 && p->repeat_penalty <= 100, "a repeat penalty",
-                 p->repeat_penalty, "(0, 100]"));
-    LG_TRY(check(env, fabsf(p->frequency_penalty) <= 100, "a frequency penalty", p->frequency_penalty,
-                 "-100 .. 100"));
-    LG_TRY(check(env, fabsf(p->presence_penalty) <= 100, "a presence penalty", p->presence_penalty,
-                 "-100 .. 100"));
-    return check(env, p->penalty_last_n <= LG_HISTORY, "a penalty window", p->penalty_last_n, "0 .. 256");
+    llmgpu_sampler_params p = greedy;
+    if (from)
+        LG_TRY(lg_api_params_in(env, &p, sizeof(p), SAMPLER_LEAST, from));
+    *to = (struct lg_sampler){
+        .temperature = p.temperature,
+        .top_p = p.top_p,
+        .min_p = p.min_p,
+        .repeat_penalty = p.repeat_penalty,
+        .frequency_penalty = p.frequency_penalty,
+        .presence_penalty = p.presence_penalty,
+        .top_k = p.top_k,
+        .penalty_last_n = p.penalty_last_n,
+        .seed_lo = (uint32_t)p.seed,
+        .seed_hi = (uint32_t)(p.seed >> 32),
+    };
+    return lg_sampler_check(env, to);
+}
+
+/** The narrower of two limits; 0 is none. */
+static uint32_t narrower(uint32_t a, uint32_t b)
+{
+    return a && b ? lg_min_u32(a, b) : a + b;
 }
 
 /** Public parameters, checked, with the model's defaults in place of zeros. */
-static int make_params(llmgpu_model *model, const llmgpu_session_params *from, struct lg_session_params *to)
+int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const struct lg_model *model,
+                          const llmgpu_session_params *from, struct lg_session_params *to)
 {
-    struct lg_env *env = &model->ctx->env;
-    const struct lg_hparams *hp = &model->model->hp;
-    const llmgpu_sampler_params *p = &from->sampler;
-    uint32_t n_ctx = from->n_ctx ? from->n_ctx : lg_min_u32(hp->n_ctx_train, DEFAULT_CTX);
+    llmgpu_session_params p = defaults;
+    if (from)
+        LG_TRY(lg_api_params_in(env, &p, sizeof(p), PARAMS_LEAST, from));
+    const struct lg_hparams *hp = &model->hp;
+    uint32_t n_ctx = p.n_ctx ? p.n_ctx : lg_min_u32(hp->n_ctx_train, DEFAULT_CTX);
     LG_TRY(check(env, n_ctx <= 1u << 24, "a context", n_ctx, "1 .. 2^24 tokens"));
     if (hp->rope == LG_ROPE_NONE && n_ctx > hp->n_ctx_train)
         return lg_fail(env, LLMGPU_E_INVALID, "a context of %u tokens: the model has %u learned positions",
                        n_ctx, hp->n_ctx_train);
-    LG_TRY(
-        check(env, from->n_batch >= 1 && from->n_batch <= MAX_BATCH, "a batch", from->n_batch, "1 .. 4096"));
-    LG_TRY(check(env, from->tokens_per_submit >= 1 && from->tokens_per_submit <= MAX_TOKENS_PER_SUBMIT,
-                 "tokens per submit", from->tokens_per_submit, "1 .. 64"));
-    LG_TRY(check_sampler(env, p));
+    LG_TRY(check(env, p.n_batch >= 1 && p.n_batch <= MAX_BATCH, "a batch", p.n_batch, "1 .. 4096"));
+    LG_TRY(check(env, p.tokens_per_submit >= 1 && p.tokens_per_submit <= MAX_TOKENS_PER_SUBMIT,
+                 "tokens per submit", p.tokens_per_submit, "1 .. 64"));
+    LG_TRY(check(env, p.n_candidates <= LG_MAX_CANDIDATES, "a number of candidates", p.n_candidates, "0 .. 32"));
+    const llmgpu_context_params *all = &ctx->params;
     *to = (struct lg_session_params){
         .n_ctx = n_ctx,
-        .n_batch = lg_min_u32(from->n_batch, n_ctx),
-        .tokens_per_submit = from->tokens_per_submit,
-        .ignore_end = from->ignore_end != 0,
-        .sampler =
+        .n_batch = lg_min_u32(p.n_batch, n_ctx),
+        .tokens_per_submit = p.n_candidates ? 1 : p.tokens_per_submit,
+        .ignore_end = p.ignore_end != 0,
+        .n_candidates = lg_min_u32(p.n_candidates, hp->n_vocab),
+        .limits =
             {
-                .temperature = p->temperature,
-                .top_p = p->top_p,
-                .min_p = p->min_p,
-                .repeat_penalty = p->repeat_penalty,
-                .frequency_penalty = p->frequency_penalty,
-                .presence_penalty = p->presence_penalty,
-                .top_k = p->top_k,
-                .penalty_last_n = p->penalty_last_n,
-                .seed_lo = (uint32_t)p->seed,
-                .seed_hi = (uint32_t)(p->seed >> 32),
+                .prompt_tokens = narrower(p.max_prompt_tokens, all->max_prompt_tokens),
+                .generated_tokens = narrower(p.max_generated_tokens, all->max_generated_tokens),
+                .time_ms = narrower(p.max_time_ms, all->max_time_ms),
             },
+        .max_memory = p.max_memory,
     };
+    return make_sampler(env, NULL, &to->sampler);
+}
+
+/* ---- creating, freeing */
+
+/** Needs the turn. */
+static int check_limits(struct lg_env *env, const llmgpu_model *model, const struct lg_session_params *p)
+{
+    const llmgpu_context *ctx = model->ctx;
+    uint32_t max_sessions = ctx->params.max_sessions;
+    if (max_sessions && ctx->sched.n_sessions >= max_sessions)
+        return lg_fail(env, LLMGPU_E_LIMIT, "limit max_sessions: %u are open", ctx->sched.n_sessions);
+    uint64_t bytes = lg_engine_cache_bytes(&model->engine, p->n_ctx);
+    if (p->max_memory && bytes > p->max_memory)
+        return lg_fail(env, LLMGPU_E_LIMIT, "limit max_memory: a cache of %llu bytes for %u tokens is more than %llu",
+                       (unsigned long long)bytes, p->n_ctx, (unsigned long long)p->max_memory);
     return 0;
 }
 
-static int create(llmgpu_model *model, const llmgpu_session_params *params, llmgpu_session **out)
+static int init_recursive(pthread_mutex_t *lock)
 {
-    struct lg_env *env = &model->ctx->env;
-    if (model->model->vocab_only)
-        return lg_fail(env, LLMGPU_E_INVALID, "the model was loaded without weights");
-    struct lg_session_params p;
-    LG_TRY(make_params(model, params, &p));
+    pthread_mutexattr_t attr;
+    if (pthread_mutexattr_init(&attr) != 0)
+        return LLMGPU_E_NOMEM;
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+    int error = pthread_mutex_init(lock, &attr);
+    pthread_mutexattr_destroy(&attr);
+    return error ? LLMGPU_E_NOMEM : 0;
+}
+
+/** A handle without its session. */
+static int allocate(struct lg_env *env, llmgpu_model *model, llmgpu_session **out)
+{
     llmgpu_session *s = lg_alloc(env, sizeof(*s));
-    if (!s)
+    if (!s || init_recursive(&s->lock) < 0) {
+        lg_free(env, s);
         return lg_fail_nomem(env, "a session", sizeof(*s));
-    s->model = model;
+    }
     lg_env_child(&s->env, env);
-    model->engine_env.error[0] = '\0';
-    int rc = lg_session_init(&s->session, &s->env, &model->engine, &p);
+    s->refs = 1;
+    s->model = model;
+    lg_api_answer_reset(s);
+    *out = s;
+    return 0;
+}
+
+/** Ends the making of a session. */
+static int finish_create(struct lg_env *env, llmgpu_session *s, int rc, llmgpu_session **out)
+{
     if (rc < 0) {
-        if (*model->engine_env.error) // otherwise the device's, which is there already
-            memcpy(env->error, model->engine_env.error, sizeof(env->error));
+        memcpy(env->error, s->env.error, sizeof(env->error));
+        lg_api_lora_unref(s->lora);
+        pthread_mutex_destroy(&s->lock);
         lg_free(env, s);
         return rc;
     }
+    lg_api_model_ref(s->model);
     *out = s;
     return 0;
+}
+
+/** Needs the turn. */
+static int create(struct lg_env *env, llmgpu_model *model, const llmgpu_session_params *params, llmgpu_session **out)
+{
+    if (model->model->vocab_only)
+        return lg_fail(env, LLMGPU_E_INVALID, "the model was loaded without weights");
+    struct lg_session_params p;
+    LG_TRY(lg_api_session_params(env, model->ctx, model->model, params, &p));
+    LG_TRY(check_limits(env, model, &p));
+    llmgpu_session *s = NULL;
+    LG_TRY(allocate(env, model, &s));
+    int rc = lg_session_init(&s->session, &s->env, &model->ctx->sched, &model->engine, &p);
+    return finish_create(env, s, rc, out);
 }
 
 int llmgpu_session_create(llmgpu_session **out, llmgpu_model *model, const llmgpu_session_params *params)
@@ -108,25 +182,95 @@ int llmgpu_session_create(llmgpu_session **out, llmgpu_model *model, const llmgp
     if (!out)
         return LLMGPU_E_INVALID;
     *out = NULL;
-    llmgpu_session_params defaults;
-    llmgpu_session_params_init(&defaults, LLMGPU_SESSION_PARAMS_VERSION);
-    if (!model || (params && params->version != LLMGPU_SESSION_PARAMS_VERSION))
+    if (!model)
         return LLMGPU_E_INVALID;
-    pthread_mutex_lock(&model->ctx->lock);
-    int rc = create(model, params ? params : &defaults, out);
-    pthread_mutex_unlock(&model->ctx->lock);
-    return rc;
+    struct lg_env env;
+    lg_env_child(&env, &model->ctx->env);
+    int rc = lg_api_enter(model->ctx, &env);
+    if (rc == 0)
+        rc = lg_api_leave(model->ctx, &env, create(&env, model, params, out));
+    return lg_api_report(model->ctx, &env, rc);
+}
+
+/** Needs the turn. */
+static int make_fork(struct lg_env *env, llmgpu_session *original, llmgpu_session **out)
+{
+    LG_TRY(check_limits(env, original->model, &original->session.params));
+    llmgpu_session *s = NULL;
+    LG_TRY(allocate(env, original->model, &s));
+    pthread_mutex_lock(&original->lock);
+    s->answer = original->answer;
+    pthread_mutex_unlock(&original->lock);
+    s->answer.text = NULL;
+    s->answer.cap = 0;
+    lg_api_lora_ref(original->lora);
+    s->lora = original->lora;
+    return finish_create(env, s, lg_session_fork(&s->session, &s->env, &original->session), out);
+}
+
+int llmgpu_session_fork(llmgpu_session **out, llmgpu_session *original)
+{
+    if (!out)
+        return LLMGPU_E_INVALID;
+    *out = NULL;
+    if (!original)
+        return LLMGPU_E_INVALID;
+    llmgpu_context *ctx = original->model->ctx;
+    struct lg_env env;
+    lg_env_child(&env, &ctx->env);
+    int rc = lg_api_enter(ctx, &env);
+    if (rc == 0)
+        rc = lg_api_leave(ctx, &env, make_fork(&env, original, out));
+    return lg_api_report(ctx, &env, rc);
+}
+
+/** Needs the turn. */
+static void finish(llmgpu_session *s)
+{
+    lg_session_finish(&s->session);
+    lg_api_answer_finish(s);
+    pthread_mutex_destroy(&s->lock);
+    lg_free(&s->model->ctx->env, s);
+}
+
+static void finish_later(struct lg_later *later)
+{
+    llmgpu_session *s = (llmgpu_session *)((char *)later - offsetof(llmgpu_session, later));
+    llmgpu_model *model = s->model;
+    llmgpu_lora *lora = s->lora;
+    finish(s);
+    lg_api_lora_unref(lora);
+    lg_api_model_unref(model);
+}
+
+static void destroy(llmgpu_session *s)
+{
+    llmgpu_model *model = s->model;
+    llmgpu_lora *lora = s->lora;
+    s->later.run = finish_later;
+    if (!lg_scheduler_now_or_later(&model->ctx->sched, &s->later))
+        return;
+    finish(s);
+    lg_scheduler_give(&model->ctx->sched);
+    lg_api_lora_unref(lora);
+    lg_api_model_unref(model);
+}
+
+void lg_api_session_ref(llmgpu_session *s)
+{
+    atomic_fetch_add(&s->refs, 1);
+}
+
+void lg_api_session_unref(llmgpu_session *s)
+{
+    if (atomic_fetch_sub(&s->refs, 1) == 1)
+        destroy(s);
 }
 
 void llmgpu_session_free(llmgpu_session *s)
 {
-    if (!s)
-        return;
-    llmgpu_context *ctx = s->model->ctx;
-    pthread_mutex_lock(&ctx->lock);
-    lg_session_finish(&s->session);
-    lg_free(&ctx->env, s);
-    pthread_mutex_unlock(&ctx->lock);
+    if (s)
+        lg_api_session_unref(s);
 }
 
 const char *llmgpu_session_error(const llmgpu_session *s)
@@ -134,9 +278,19 @@ const char *llmgpu_session_error(const llmgpu_session *s)
     return s ? s->env.error : "";
 }
 
-static int check_tokens(llmgpu_session *s, const int32_t *tokens, size_t n)
+/* ---- what goes in */
+
+/** Begins a call: errors from here on are this call's. */
+static void clear(llmgpu_session *s)
+{
+    s->env.error[0] = '\0';
+}
+
+int lg_api_check_tokens(llmgpu_session *s, const int32_t *tokens, size_t n)
 {
     uint32_t n_vocab = s->model->model->hp.n_vocab;
+    if (n > s->session.params.n_ctx)
+        return 0; // they are refused without a look at them
     for (size_t i = 0; i < n; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= n_vocab)
             return lg_fail(&s->env, LLMGPU_E_INVALID, "token %zu is %d, not in 0 .. %u", i, tokens[i],
@@ -144,57 +298,70 @@ static int check_tokens(llmgpu_session *s, const int32_t *tokens, size_t n)
     return 0;
 }
 
-/** Ends a call on a session: an engine's sentence becomes the session's. */
-static int leave(llmgpu_session *s, int rc)
+int lg_api_feed(llmgpu_session *s, const int32_t *tokens, size_t n)
 {
-    struct lg_env *from[] = {&s->model->engine_env, &s->model->ctx->env};
-    for (size_t i = 0; i < 2; i++) {
-        if (rc < 0 && !*s->env.error && *from[i]->error)
-            memcpy(s->env.error, from[i]->error, sizeof(s->env.error));
-    }
-    pthread_mutex_unlock(&s->model->ctx->lock);
-    return rc;
-}
-
-/** Begins a call on a session: errors from here on are this call's. */
-static void enter(llmgpu_session *s)
-{
-    pthread_mutex_lock(&s->model->ctx->lock);
-    s->env.error[0] = s->model->engine_env.error[0] = s->model->ctx->env.error[0] = '\0';
+    LG_TRY(lg_session_feed(&s->session, tokens, n));
+    lg_api_answer_begin(s);
+    return 0;
 }
 
 int llmgpu_session_feed(llmgpu_session *s, const int32_t *tokens, size_t n)
 {
     if (!s || (!tokens && n))
         return LLMGPU_E_INVALID;
-    enter(s);
-    int rc = check_tokens(s, tokens, n);
-    return leave(s, rc < 0 ? rc : lg_session_feed(&s->session, tokens, n));
+    clear(s);
+    LG_TRY(lg_api_check_tokens(s, tokens, n));
+    return lg_api_feed(s, tokens, n);
 }
 
-int llmgpu_session_next(llmgpu_session *s, int32_t *token)
+int llmgpu_session_feed_text(llmgpu_session *s, const char *text, size_t len, uint32_t flags)
 {
-    if (!s || !token)
+    if (!s || (!text && len))
         return LLMGPU_E_INVALID;
-    enter(s);
-    return leave(s, lg_session_next(&s->session, token));
+    clear(s);
+    int32_t *tokens = NULL;
+    size_t n;
+    LG_TRY(lg_api_encode(s->model, &s->env, text, len, flags, &tokens, &n));
+    int rc = lg_api_feed(s, tokens, n);
+    lg_free(&s->env, tokens);
+    return rc;
+}
+
+/* ---- settings */
+
+int llmgpu_session_set_sampler(llmgpu_session *s, const llmgpu_sampler_params *params)
+{
+    if (!s)
+        return LLMGPU_E_INVALID;
+    clear(s);
+    struct lg_sampler sampler;
+    LG_TRY(make_sampler(&s->env, params, &sampler));
+    return lg_session_set_sampler(&s->session, &sampler);
 }
 
 int llmgpu_session_set_remaining(llmgpu_session *s, uint32_t n)
 {
     if (!s)
         return LLMGPU_E_INVALID;
-    s->session.remaining = n;
-    return 0;
+    return lg_api_answer_limit(s, n, false);
 }
 
-int llmgpu_session_reset(llmgpu_session *s)
+int llmgpu_session_set_deadline(llmgpu_session *s, uint32_t ms)
+{
+    return s ? lg_session_set_deadline(&s->session, ms) : LLMGPU_E_INVALID;
+}
+
+int llmgpu_session_set_notify(llmgpu_session *s, void (*notify)(void *user), void *user)
+{
+    return s ? lg_session_set_notify(&s->session, notify, user) : LLMGPU_E_INVALID;
+}
+
+int llmgpu_session_fd(llmgpu_session *s)
 {
     if (!s)
         return LLMGPU_E_INVALID;
-    enter(s);
-    lg_session_reset(&s->session);
-    return leave(s, 0);
+    clear(s);
+    return lg_session_fd(&s->session);
 }
 
 void llmgpu_session_cancel(llmgpu_session *s)
@@ -203,29 +370,65 @@ void llmgpu_session_cancel(llmgpu_session *s)
         lg_session_cancel(&s->session);
 }
 
-int llmgpu_session_score(llmgpu_session *s, const int32_t *tokens, size_t n, float *log_probs, float *logits)
+/* ---- state */
+
+int llmgpu_session_reset(llmgpu_session *s)
 {
-    if (!s || !tokens || n == 0)
+    if (!s)
         return LLMGPU_E_INVALID;
-    enter(s);
-    int rc = check_tokens(s, tokens, n);
-    return leave(s, rc < 0 ? rc : lg_session_score(&s->session, tokens, n, log_probs, logits));
+    clear(s);
+    lg_session_reset(&s->session);
+    lg_api_answer_begin(s);
+    return 0;
 }
 
-int llmgpu_session_get_stats(const llmgpu_session *s, llmgpu_session_stats *out)
+int llmgpu_session_rewind(llmgpu_session *s, uint32_t n)
 {
-    if (!s || !out)
+    if (!s)
         return LLMGPU_E_INVALID;
-    const struct lg_session *in = &s->session;
-    *out = (llmgpu_session_stats){
+    clear(s);
+    LG_TRY(lg_session_rewind(&s->session, n));
+    lg_api_answer_begin(s);
+    return 0;
+}
+
+int llmgpu_session_get_tokens(const llmgpu_session *s, int32_t *tokens, size_t capacity, size_t *n_tokens)
+{
+    if (!s || !n_tokens || (!tokens && capacity))
+        return LLMGPU_E_INVALID;
+    pthread_mutex_t *lock = &s->session.sched->lock;
+    pthread_mutex_lock(lock);
+    size_t n = s->session.n_visible;
+    if (n && n <= capacity)
+        memcpy(tokens, s->session.tokens, n * sizeof(*tokens));
+    pthread_mutex_unlock(lock);
+    *n_tokens = n;
+    return n <= capacity ? 0 : LLMGPU_E_RANGE;
+}
+
+int llmgpu_session_get_stats(const llmgpu_session *s, llmgpu_session_stats *out, size_t size)
+{
+    if (!s)
+        return LLMGPU_E_INVALID;
+    struct lg_session *in = (struct lg_session *)&s->session;
+    bool idle = lg_turn_take(&in->sched->turn, 0) == 0; // pages change hands with the turn; while it is taken, the last answer stands
+    pthread_mutex_lock(&in->sched->lock);
+    if (idle && in->has_slot)
+        in->n_shared = lg_engine_shared_tokens(in->engine, in->slot, lg_min_u32(in->n_past, in->n_visible));
+    llmgpu_session_stats stats = {
         .n_ctx = in->params.n_ctx,
-        .n_tokens = in->n_past + in->has_pending,
-        .n_prompt = (uint32_t)in->n_prompt,
-        .n_generated = (uint32_t)in->n_generated,
+        .n_tokens = in->n_visible,
+        .n_computed = lg_min_u32(in->n_past, in->n_visible),
+        .n_prompt = in->n_prompt,
+        .n_generated = in->n_generated - (in->n_tokens - in->n_visible),
+        .n_shared = in->n_shared,
         .prompt_ns = in->prompt_ns,
         .decode_ns = in->decode_ns,
         .prompt_submits = in->prompt_submits,
         .decode_submits = in->decode_submits,
     };
-    return 0;
+    pthread_mutex_unlock(&in->sched->lock);
+    if (idle)
+        lg_scheduler_give(in->sched);
+    return lg_api_info_out(out, size, &stats, sizeof(stats), LG_SIZE_TO(llmgpu_session_stats, decode_submits));
 }

@@ -3,6 +3,23 @@
 
 #include <string.h>
 
+enum { ALL_FLAGS = LLMGPU_TOKENIZE_ADD_SPECIAL | LLMGPU_TOKENIZE_PARSE_SPECIAL | LLMGPU_DETOKENIZE_CONTINUE };
+
+static bool are_flags(uint32_t flags)
+{
+    return !(flags & ~(uint32_t)ALL_FLAGS);
+}
+
+int lg_api_encode(const llmgpu_model *model, struct lg_env *env, const char *text, size_t len, uint32_t flags,
+                  int32_t **tokens, size_t *n_tokens)
+{
+    if (!are_flags(flags))
+        return lg_fail(env, LLMGPU_E_INVALID, "flags 0x%x that there are not", flags & ~(uint32_t)ALL_FLAGS);
+    uint32_t how = (flags & LLMGPU_TOKENIZE_ADD_SPECIAL ? LG_ENCODE_ADD_SPECIAL : 0) |
+                   (flags & LLMGPU_TOKENIZE_PARSE_SPECIAL ? LG_ENCODE_PARSE_SPECIAL : 0);
+    return lg_vocab_encode(model->model->vocab, env, text ? text : "", len, how, tokens, n_tokens);
+}
+
 int llmgpu_tokenize(const llmgpu_model *model, const char *text, size_t len, uint32_t flags, int32_t *tokens,
                     size_t capacity, size_t *n_tokens)
 {
@@ -10,11 +27,9 @@ int llmgpu_tokenize(const llmgpu_model *model, const char *text, size_t len, uin
         return LLMGPU_E_INVALID;
     struct lg_env env; // the model is shared by threads, so is not where an error could be kept
     lg_env_child(&env, &model->ctx->env);
-    uint32_t how = (flags & LLMGPU_TOKENIZE_ADD_SPECIAL ? LG_ENCODE_ADD_SPECIAL : 0) |
-                   (flags & LLMGPU_TOKENIZE_PARSE_SPECIAL ? LG_ENCODE_PARSE_SPECIAL : 0);
     int32_t *found = NULL;
     *n_tokens = 0;
-    LG_TRY(lg_vocab_encode(model->model->vocab, &env, text ? text : "", len, how, &found, n_tokens));
+    LG_TRY(lg_api_encode(model, &env, text, len, flags, &found, n_tokens));
     bool fits = *n_tokens <= capacity;
     if (fits && *n_tokens)
         memcpy(tokens, found, *n_tokens * sizeof(*tokens));
@@ -23,7 +38,7 @@ int llmgpu_tokenize(const llmgpu_model *model, const char *text, size_t len, uin
 }
 
 struct llmgpu_decoder {
-    const llmgpu_model *model;
+    llmgpu_model *model;
     struct lg_env env;
     struct lg_decoder state;
     bool special;
@@ -50,10 +65,11 @@ static int reserve(llmgpu_decoder *d, size_t size)
     return 0;
 }
 
+/** It does not count as a user of the model yet. */
 static void init_decoder(llmgpu_decoder *d, const llmgpu_model *model, uint32_t flags)
 {
     memset(d, 0, sizeof(*d));
-    d->model = model;
+    d->model = (llmgpu_model *)model;
     d->special = flags & LLMGPU_TOKENIZE_PARSE_SPECIAL;
     d->state.started = flags & LLMGPU_DETOKENIZE_CONTINUE;
     lg_env_child(&d->env, &model->ctx->env);
@@ -64,7 +80,7 @@ int llmgpu_decoder_create(llmgpu_decoder **out, const llmgpu_model *model, uint3
     if (!out)
         return LLMGPU_E_INVALID;
     *out = NULL;
-    if (!model)
+    if (!model || !are_flags(flags))
         return LLMGPU_E_INVALID;
     struct lg_env env;
     lg_env_child(&env, &model->ctx->env);
@@ -74,9 +90,10 @@ int llmgpu_decoder_create(llmgpu_decoder **out, const llmgpu_model *model, uint3
     init_decoder(d, model, flags);
     int rc = reserve(d, 256);
     if (rc < 0) {
-        llmgpu_decoder_free(d);
+        lg_free(&env, d);
         return rc;
     }
+    lg_api_model_ref(d->model);
     *out = d;
     return 0;
 }
@@ -114,9 +131,10 @@ void llmgpu_decoder_free(llmgpu_decoder *d)
 {
     if (!d)
         return;
-    struct lg_env env = d->env;
-    lg_free(&env, d->text);
-    lg_free(&env, d);
+    llmgpu_model *model = d->model;
+    lg_free(&model->ctx->env, d->text);
+    lg_free(&model->ctx->env, d);
+    lg_api_model_unref(model);
 }
 
 /** Appends to a text of limited room, and counts on beyond it. */
@@ -130,7 +148,7 @@ static void append(char *text, size_t capacity, size_t *len, const char *piece, 
 int llmgpu_detokenize(const llmgpu_model *model, const int32_t *tokens, size_t n_tokens, uint32_t flags,
                       char *text, size_t capacity, size_t *len)
 {
-    if (!model || (!tokens && n_tokens) || (!text && capacity) || !len)
+    if (!model || (!tokens && n_tokens) || n_tokens > INT32_MAX || (!text && capacity) || !len || !are_flags(flags))
         return LLMGPU_E_INVALID;
     llmgpu_decoder d;
     init_decoder(&d, model, flags);

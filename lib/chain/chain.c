@@ -109,14 +109,15 @@ static int add_plan(struct lg_chain *chain)
     return 0;
 }
 
-int lg_chain_record(struct lg_chain *chain, const uint32_t *cuts, uint32_t n_cuts, struct lg_program **out)
+int lg_chain_record(struct lg_chain *chain, const uint32_t *cuts, uint32_t n_cuts, bool timestamps,
+                    struct lg_program **out)
 {
     struct lg_program_desc desc = {
         .ops = chain->ops,
         .n_ops = chain->n_ops,
         .cuts = cuts,
         .n_cuts = n_cuts,
-        .timestamps = chain->timestamps,
+        .timestamps = timestamps,
     };
     return lg_program_create(chain->dev, &desc, out);
 }
@@ -129,5 +130,5 @@ int lg_chain_compile(struct lg_chain *chain, bool timestamps)
     LG_TRY(lg_hazards_derive(chain->env, chain->ops, chain->n_ops));
     if (chain->dev->check)
         LG_TRY(lg_hazards_verify(chain->env, chain->ops, chain->n_ops));
-    return lg_chain_record(chain, chain->marks, chain->n_marks, &chain->program);
+    return lg_chain_record(chain, chain->marks, chain->n_marks, timestamps, &chain->program);
 }

@@ -61,9 +61,10 @@ void lg_chain_mark(struct lg_chain *chain);
  * @param timestamps measure each dispatch (lg_program_times() of chain->program)
  */
 int lg_chain_compile(struct lg_chain *chain, bool timestamps);
-/** The program of the chain's dispatches with slices beginning at `cuts`; for lg_chain_compile() and
- * lg_chain_slice(). */
-int lg_chain_record(struct lg_chain *chain, const uint32_t *cuts, uint32_t n_cuts, struct lg_program **out);
+/** Another program of a compiled chain's dispatches, with slices beginning at `cuts`; the caller destroys it, before
+ * the chain. */
+int lg_chain_record(struct lg_chain *chain, const uint32_t *cuts, uint32_t n_cuts, bool timestamps,
+                    struct lg_program **out);
 
 /* ---- hazards (hazard.c)
  * ------------------------------------------------------------------------------------------ */

@@ -24,7 +24,8 @@ int lg_chain_slice(struct lg_chain *chain, uint64_t budget_ns)
     if (rc == 0)
         rc = lg_program_times(chain->program, ns);
     if (rc == 0)
-        rc = lg_chain_record(chain, cuts, lg_slices_choose(ns, chain->n_ops, budget_ns, cuts), &program);
+        rc = lg_chain_record(chain, cuts, lg_slices_choose(ns, chain->n_ops, budget_ns, cuts),
+                             chain->timestamps, &program);
     lg_free(chain->env, ns);
     lg_free(chain->env, cuts);
     LG_TRY(rc);

@@ -74,7 +74,7 @@ static int open_vulkan(struct lg_env *env, const struct lg_device_options *optio
 {
     struct lg_device_info *infos;
     uint32_t n;
-    LG_TRY(lg_vk_device_list(env, &infos, &n));
+    LG_TRY(lg_vk_device_list(env, options, &infos, &n));
     bool is_auto = strcmp(name, "auto") == 0, is_any = strcmp(name, "vulkan") == 0;
     const struct lg_device_info *info =
         is_auto || is_any ? best_of(infos, n, is_any) : find_id(infos, n, name);
@@ -95,7 +95,11 @@ int lg_device_open(struct lg_env *env, const struct lg_device_options *options, 
 {
     *out = NULL;
     const char *name = options->name ? options->name : "auto";
-    if (strcmp(name, "cpu") != 0)
+    if (options->priority < LG_PRIORITY_DEFAULT || options->priority > LG_PRIORITY_REALTIME)
+        return lg_fail(env, LLMGPU_E_INVALID, "there is no priority %d", options->priority);
+    if (options->host)
+        LG_TRY(lg_vk_device_open(env, options, 0, out));
+    else if (strcmp(name, "cpu") != 0)
         LG_TRY(open_vulkan(env, options, name, out));
     if (!*out)
         LG_TRY(lg_cpu_device_open(env, options, out));
@@ -123,7 +127,7 @@ int lg_device_list(struct lg_env *env, struct lg_device_info **infos, uint32_t *
     *n_infos = 0;
     struct lg_device_info *vulkan;
     uint32_t n;
-    LG_TRY(lg_vk_device_list(env, &vulkan, &n));
+    LG_TRY(lg_vk_device_list(env, &(struct lg_device_options){0}, &vulkan, &n));
     struct lg_device_info *all = lg_alloc_array(env, (size_t)n + 1, sizeof(*all));
     if (!all) {
         lg_free(env, vulkan);

@@ -4,8 +4,8 @@
  * and programs; a program is a list of kernel dispatches compiled once (recorded command buffers, or an array to walk)
  * and submitted any number of times.
  *
- * Thread-safety: a device may be used by one thread at a time (its owner, the context, holds a lock); lg_device_cancel()
- * may be called from any thread.
+ * Thread-safety: a device may be used by one thread at a time (its owner, the context, holds a lock). What `stop` points at
+ * may be set from any thread, and from a signal handler.
  */
 #ifndef LG_DEVICE_DEVICE_H
 #define LG_DEVICE_DEVICE_H
@@ -64,6 +64,12 @@ static inline struct lg_view lg_view_all(struct lg_buffer *buf)
     return (struct lg_view){.buf = buf, .offset = 0, .size = buf->size};
 }
 
+/** Whether some byte lies in both; each must be inside its buffer. */
+static inline bool lg_views_overlap(const struct lg_view *a, const struct lg_view *b)
+{
+    return a->buf == b->buf && a->offset < b->offset + b->size && b->offset < a->offset + a->size;
+}
+
 /* ---- programs --------------------------------------------------------------------------------------------------- */
 
 /** One kernel over buffer views. */
@@ -104,7 +110,7 @@ enum lg_device_kind {
 };
 
 struct lg_device_info {
-    char id[32];               // what selects it: "cpu", "vulkan:0"
+    char id[32];               // what selects it: "cpu", "vulkan:0"; "vulkan:host" for one of the host's
     char name[256];            // "llvmpipe (LLVM 15.0.6, 256 bits)"
     char driver[256];          // driver name and version, "" when unknown
     enum lg_device_kind kind;
@@ -130,12 +136,41 @@ struct lg_device_stats {
     _Atomic uint64_t pipelines;    // compiled so far
 };
 
+/** How urgent a device's work is beside that of others; the numbers are those of enum llmgpu_priority. */
+enum lg_priority {
+    LG_PRIORITY_DEFAULT = 0,
+    LG_PRIORITY_LOW = 1,
+    LG_PRIORITY_MEDIUM = 2,
+    LG_PRIORITY_HIGH = 3,
+    LG_PRIORITY_REALTIME = 4,
+};
+
+/**
+ * A Vulkan device of the host, as llmgpu_vulkan_device describes it: handles are Vulkan's own, which only the backend
+ * names. What is pointed to is read while the device is opened; the handles and the lock must outlive the device.
+ */
+struct lg_vk_host {
+    void *get_instance_proc_addr;   // NULL: the system's loader
+    void *instance, *physical_device, *device, *queue;
+    uint32_t queue_family;          // of the queue; it must support compute
+    uint32_t api_version;           // of the instance; 0: 1.2
+    const char *const *extensions;  // enabled on the device; nothing else is used
+    uint32_t n_extensions;
+    const void *features;           // VkPhysicalDeviceFeatures2 chain of the device; NULL: timelineSemaphore alone
+    void (*lock_queue)(void *user); // around every use of the queue; NULL, with the other: not needed
+    void (*unlock_queue)(void *user);
+    void *queue_user;
+};
+
 struct lg_device_options {
-    const char *name;      // "auto", "cpu", "vulkan", "vulkan:N"; NULL is "auto"
+    const char *name;              // "auto", "cpu", "vulkan", "vulkan:N"; NULL is "auto"
+    const struct lg_vk_host *host; // the device to open in place of a named one; NULL: none
     uint32_t n_threads;    // CPU device; 0 = the number of processors this process may use
     const char *cache_dir; // folder of the pipeline cache, created when missing; NULL = no cache file
+    int priority;          // an lg_priority; what the driver does not grant is logged. No matter on the CPU
     bool check;            // debug mode: the CPU device isolates each dispatch and runs unordered ones backwards;
                            // the Vulkan device turns validation with synchronisation checks on and counts messages
+    void *get_instance_proc_addr; // for tests: vkGetInstanceProcAddr in place of the loader's; NULL: that
 };
 
 /** A backend's functions. The inline wrappers below are what other modules call. */
@@ -146,12 +181,12 @@ struct lg_device_ops {
     void (*buffer_destroy)(struct lg_buffer *buf);
     int (*upload)(struct lg_device *dev, struct lg_view dst, const void *src);
     int (*download)(struct lg_device *dev, struct lg_view src, void *dst);
+    int (*copy)(struct lg_device *dev, struct lg_view dst, struct lg_view src);
     int (*flush)(struct lg_device *dev);
     int (*program_create)(struct lg_device *dev, const struct lg_program_desc *desc, struct lg_program **out);
     void (*program_destroy)(struct lg_program *prog);
     int (*submit)(struct lg_program *prog, uint32_t first_slice, uint32_t n_slices, uint32_t repeat, uint64_t *ticket);
     int (*wait)(struct lg_device *dev, uint64_t ticket, uint64_t timeout_ns);
-    void (*cancel)(struct lg_device *dev);
     int (*program_times)(struct lg_program *prog, uint64_t *ns);
     int (*memory_budget)(struct lg_device *dev, uint64_t *available);
 };
@@ -161,7 +196,9 @@ struct lg_device {
     struct lg_env *env; // allocator, log and error sentence; outlives the device
     struct lg_device_info info;
     struct lg_device_stats stats;
-    int lost;               // LLMGPU_E_DEVICE_LOST once the device is gone, 0 before: sticky
+    _Atomic int lost;            // LLMGPU_E_DEVICE_LOST once the device is gone, 0 before: sticky
+    const _Atomic int *stop; // a submission ends, or does not begin, while this is nonzero; NULL: nothing stops one
+    uint64_t memory_limit;   // bytes that buffers may take together; 0: no limit but the device's own
     bool check;              // the debug mode is on
     uint32_t check_messages; // validation messages and check failures so far (options.check)
 };
@@ -171,11 +208,21 @@ struct lg_device {
  * CPU device; a software Vulkan driver is opened only by its name. "vulkan" is the best Vulkan device of any kind.
  *
  * @return 0; LLMGPU_E_NO_DEVICE with the names that exist, when there is none of that name; LLMGPU_E_DEVICE when the
- *         driver fails; LLMGPU_E_NOMEM
+ *         driver fails; LLMGPU_E_UNSUPPORTED when the host's device lacks what is needed; LLMGPU_E_INVALID when its
+ *         description is incomplete, or for a priority that there is not; LLMGPU_E_NOMEM
  */
 int lg_device_open(struct lg_env *env, const struct lg_device_options *options, struct lg_device **out);
-/** Waits for the device's work and frees it; its buffers and programs must be gone. NULL is allowed. */
+/**
+ * Waits for the device's work and frees it; its buffers and programs must be gone. A lost device is waited for no longer
+ * than its driver needs to say so. NULL is allowed.
+ */
 void lg_device_close(struct lg_device *dev);
+
+/**
+ * Opens a device that counts what buffers would take on one with these properties, without limit, and does nothing: its
+ * stats.memory_used is what the other's would be. Programs can be created and not submitted.
+ */
+int lg_dry_device_open(struct lg_env *env, const struct lg_device_info *like, struct lg_device **out);
 
 /**
  * Lists the devices of this machine, the CPU first and Vulkan's in the driver's order.
@@ -186,11 +233,15 @@ void lg_device_close(struct lg_device *dev);
 int lg_device_list(struct lg_env *env, struct lg_device_info **infos, uint32_t *n_infos);
 
 /**
- * Creates a zeroed buffer. LLMGPU_E_NOMEM names the size and what is available.
+ * Creates a zeroed buffer. LLMGPU_E_NOMEM names the size and what is available, LLMGPU_E_LIMIT the host's limit.
  * SHARED and READBACK buffers have `map` set.
  */
 static inline int lg_buffer_create(struct lg_device *dev, uint64_t size, enum lg_mem mem, struct lg_buffer **out)
 {
+    uint64_t used = dev->stats.memory_used, limit = dev->memory_limit;
+    if (limit && (size > limit || used > limit - size))
+        return lg_fail(dev->env, LLMGPU_E_LIMIT, "limit max_memory: %llu bytes on %llu are more than %llu",
+                       (unsigned long long)size, (unsigned long long)used, (unsigned long long)limit);
     return dev->ops->buffer_create(dev, size, mem, out);
 }
 
@@ -225,7 +276,17 @@ static inline int lg_download(struct lg_device *dev, struct lg_view src, void *d
     return dev->ops->download(dev, src, dst);
 }
 
-/** Waits until every upload has arrived. */
+/**
+ * Copies dst.size bytes from the beginning of `src`, on the device: after all earlier submits and copies, and in place
+ * before any later one. The two must not overlap. It may be gathered as uploads are, so the host leaves mapped bytes of
+ * either alone until lg_device_flush(), or until it has waited for a later submission.
+ */
+static inline int lg_buffer_copy(struct lg_device *dev, struct lg_view dst, struct lg_view src)
+{
+    return dev->ops->copy(dev, dst, src);
+}
+
+/** Waits until every upload and copy has arrived. */
 static inline int lg_device_flush(struct lg_device *dev)
 {
     return dev->ops->flush(dev);
@@ -249,6 +310,9 @@ static inline void lg_program_destroy(struct lg_program *prog)
  * submission to the device. What the host wrote to SHARED buffers before is visible to it, and each submission sees
  * what the earlier ones wrote. Several submissions may be in flight.
  *
+ * While *dev->stop is nonzero it answers LLMGPU_E_CANCELLED: the CPU device also in the middle, soon, with what the program
+ * writes half written; a Vulkan device only before it begins, so there the caller submits slices.
+ *
  * @param ticket names the submission for lg_device_wait(); tickets ascend
  */
 static inline int lg_program_submit(struct lg_program *prog, uint32_t first_slice, uint32_t n_slices, uint32_t repeat,
@@ -266,16 +330,6 @@ static inline int lg_program_submit(struct lg_program *prog, uint32_t first_slic
 static inline int lg_device_wait(struct lg_device *dev, uint64_t ticket, uint64_t timeout_ns)
 {
     return dev->ops->wait(dev, ticket, timeout_ns);
-}
-
-/**
- * Asks the submission that is running to stop at its next dispatch, from any thread; its wait (CPU: its submit) answers
- * LLMGPU_E_CANCELLED. A Vulkan submission cannot be stopped: there the caller submits slices and asks between them. The
- * request is forgotten when a submission has answered it.
- */
-static inline void lg_device_cancel(struct lg_device *dev)
-{
-    dev->ops->cancel(dev);
 }
 
 /**

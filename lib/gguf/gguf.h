@@ -10,6 +10,9 @@
  * The file is not trusted: each size is computed with checked arithmetic and held against the file's end before
  * anything is read or allocated, and what the parser allocates is bounded by a small multiple of the file's size.
  *
+ * The bytes are mapped, in the caller's memory, or read by callbacks. Of the latter only what lies before the tensor
+ * data is kept in memory; the data itself is read when it is asked for.
+ *
  * Thread-safety: an lg_gguf is immutable once open.
  */
 #ifndef LG_GGUF_GGUF_H
@@ -59,7 +62,7 @@ struct lg_gguf_tensor {
     enum lg_type type;     // always one that lg_type_info() knows
     uint64_t offset;       // bytes from the start of the file
     uint64_t size;         // bytes; offset + size is inside the file
-    const uint8_t *data;   // the mapped bytes
+    const uint8_t *data;   // its bytes; NULL where the file is read by callbacks
 };
 
 struct lg_gguf {
@@ -70,9 +73,18 @@ struct lg_gguf {
     struct lg_gguf_tensor *tensors; // n_tensors, names unique
     uint64_t alignment;             // bytes
     uint64_t data_offset;           // where tensor data begins
-    const uint8_t *file;            // the whole file
+    const uint8_t *file;            // the whole file; NULL where it is read by callbacks
     size_t file_size;
-    void *priv;                     // map and indices
+    void *priv;                     // where the bytes come from, and indices
+};
+
+/** A file behind callbacks. */
+struct lg_gguf_io {
+    int (*read)(void *user, uint64_t offset, void *to, size_t n); // 0, or anything else when it failed
+    void (*close)(void *user); // NULL: nothing to do
+    void *user;
+    uint64_t offset, size; // where the GGUF begins in it, and its bytes
+    uint64_t window;       // bytes that are read at first, then twice as many until the header is there; 0: 64 KiB
 };
 
 /**
@@ -80,10 +92,23 @@ struct lg_gguf {
  * type) or LLMGPU_E_NOMEM, with a sentence that names the key or tensor. `env` must outlive the result.
  */
 int lg_gguf_open(struct lg_env *env, const char *path, struct lg_gguf **out);
+/** The same of a part of a file: `size` bytes at `offset`, or all that follow it when `size` is 0. */
+int lg_gguf_open_part(struct lg_env *env, const char *path, uint64_t offset, uint64_t size, struct lg_gguf **out);
 /** The same for bytes in memory, which must stay valid; `name` is used in messages. */
 int lg_gguf_parse(struct lg_env *env, const char *name, const void *data, size_t size, struct lg_gguf **out);
+/**
+ * The same for a file behind callbacks, which is taken over: its close() is called once, also when this fails. A header
+ * beyond 1 GiB is LLMGPU_E_UNSUPPORTED, because it would have to be kept in memory.
+ */
+int lg_gguf_open_io(struct lg_env *env, const char *name, const struct lg_gguf_io *io, struct lg_gguf **out);
 /** NULL is allowed. */
 void lg_gguf_close(struct lg_gguf *gguf);
+
+/**
+ * Copies `size` bytes of the file from `offset` on, which must be inside. With callbacks they are read in pieces,
+ * between which lg_poll(env) is asked. LLMGPU_E_IO or LLMGPU_E_CANCELLED, and never for a file in memory.
+ */
+int lg_gguf_fetch(const struct lg_gguf *gguf, struct lg_env *env, uint64_t offset, uint64_t size, void *to);
 
 /** NULL when there is no such key or tensor. Constant time. */
 const struct lg_gguf_kv *lg_gguf_find(const struct lg_gguf *gguf, const char *key);
@@ -105,6 +130,12 @@ int64_t lg_gguf_integer(const struct lg_gguf_kv *kv, uint64_t i);
 
 /** "u32", "string", "array", ...; "?" when unknown. */
 const char *lg_gguf_type_name(enum lg_gguf_type type);
+
+/** Bytes that lg_gguf_quote() fills at most. */
+#define LG_GGUF_QUOTE 128
+
+/** A name that came from a file, as printable ASCII for messages: the rest is escaped, what is long is cut. */
+const char *lg_gguf_quote(struct lg_str s, char out[LG_GGUF_QUOTE]);
 
 static inline bool lg_str_eq(struct lg_str s, const char *z)
 {

@@ -45,6 +45,7 @@ int lg_gguf_index_build(struct lg_gguf_index *index, struct lg_env *env, const v
         return lg_fail_nomem(env, "an index of names", n_slots * sizeof(index->slots[0]));
     index->seed = random_seed(index->slots);
     for (uint64_t i = 0; i < n; i++) {
+        LG_TRY(lg_poll_at(env, i));
         uint64_t slot = find_slot(index, name_at(index, i)->ptr, name_at(index, i)->len);
         if (index->slots[slot]) {
             *twin = i;
@@ -59,6 +60,7 @@ int lg_gguf_index_build(struct lg_gguf_index *index, struct lg_env *env, const v
 void lg_gguf_index_finish(struct lg_gguf_index *index, struct lg_env *env)
 {
     lg_free(env, index->slots);
+    index->slots = NULL;
 }
 
 const void *lg_gguf_index_find(const struct lg_gguf_index *index, const char *name, size_t len)

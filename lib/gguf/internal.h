@@ -18,10 +18,17 @@ struct lg_gguf_index {
     uint64_t seed;       // random, so that a file cannot be made of names that collide
 };
 
+/** Bytes of the name in messages, with a NUL. */
+#define LG_GGUF_LABEL 161
+
 /** What hides behind lg_gguf::priv. */
 struct lg_gguf_priv {
     struct lg_filemap map; // zeroed for bytes in memory
+    struct lg_gguf_io io;  // zeroed unless callbacks read the file
+    uint8_t *window;       // the beginning of a file that callbacks read
+    uint64_t window_size;  // bytes
     struct lg_gguf_index keys, names;
+    char label[LG_GGUF_LABEL]; // the file in messages
 };
 
 /**
@@ -35,17 +42,17 @@ int lg_gguf_index_build(struct lg_gguf_index *index, struct lg_env *env, const v
 void lg_gguf_index_finish(struct lg_gguf_index *index, struct lg_env *env);
 const void *lg_gguf_index_find(const struct lg_gguf_index *index, const char *name, size_t len);
 
-/** Reads gguf->file into a zeroed gguf; what was read before a failure is released by lg_gguf_close(). */
-int lg_gguf_read(struct lg_gguf *gguf, const char *name);
+/**
+ * Reads the header from the first `size` bytes of the file into a gguf without entries; what was read before a failure
+ * is released by lg_gguf_clear().
+ *
+ * @param wanted set to 0; or, on failure, to how many bytes the header has at least, when that is more than `size`
+ */
+int lg_gguf_read(struct lg_gguf *gguf, const uint8_t *bytes, uint64_t size, uint64_t *wanted);
+/** Releases the entries and their indices. */
+void lg_gguf_clear(struct lg_gguf *gguf);
 
 /** Bytes of a value of a fixed-size type; 0 for strings, arrays and unknown types. */
 size_t lg_gguf_type_size(uint32_t type);
-
-/** Bytes that lg_gguf_quote() fills at most. */
-#define LG_GGUF_QUOTE 128
-
-/** A name that came from a file, as printable ASCII for messages: the rest is escaped, what is long is cut.
- */
-const char *lg_gguf_quote(struct lg_str s, char out[LG_GGUF_QUOTE]);
 
 #endif

@@ -9,7 +9,6 @@
 #define DEFAULT_ALIGNMENT 32
 #define MIN_ALIGNMENT 8
 #define MAX_ALIGNMENT (UINT64_C(1) << 20)
-#define MAX_LABEL 160  // bytes of the path in messages
 #define MAX_NAME 65535 // bytes of a key (the format's limit) or a tensor's name
 
 // The least that an entry takes in a file, with a name of one byte.
@@ -18,11 +17,13 @@
 
 struct reader {
     struct lg_gguf *gguf;
-    uint64_t pos;       // bytes from the start of the file, never beyond its end
-    const char *label;  // the file in messages
-    const char *kind;   // what is being read: "key", "tensor", NULL for the header
-    struct lg_str name; // of the entry being read; .ptr is NULL while it is not known
-    uint64_t index, n;  // the entry's number, from 0, of how many
+    const uint8_t *bytes; // the beginning of the file
+    uint64_t n_bytes;     // of it
+    uint64_t wanted;      // bytes of it that are needed to go on; 0: enough are there
+    uint64_t pos;         // bytes from the start of the file, never beyond n_bytes
+    const char *kind;     // what is being read: "key", "tensor", NULL for the header
+    struct lg_str name;   // of the entry being read; .ptr is NULL while it is not known
+    uint64_t index, n;    // the entry's number, from 0, of how many
 };
 
 const char *lg_gguf_quote(struct lg_str s, char out[LG_GGUF_QUOTE])
@@ -57,7 +58,8 @@ static int __attribute__((format(printf, 3, 4))) fail(const struct reader *r, in
     else if (r->kind)
         snprintf(where, sizeof(where), "%s %llu of %llu: ", r->kind, (unsigned long long)r->index + 1,
                  (unsigned long long)r->n);
-    return lg_fail(r->gguf->env, code, "%s: %s%s", r->label, where, what);
+    const struct lg_gguf_priv *priv = r->gguf->priv;
+    return lg_fail(r->gguf->env, code, "%s: %s%s", priv->label, where, what);
 }
 
 /** Holds a size against the end of the file. */
@@ -79,10 +81,21 @@ static int need_array(const struct reader *r, uint64_t n, uint64_t size, const c
                 (unsigned long long)n, (unsigned long long)r->pos, (unsigned long long)r->gguf->file_size);
 }
 
+/** Looks at bytes that are inside the file. */
+static int peek(struct reader *r, uint64_t size, const uint8_t **out)
+{
+    if (size > r->n_bytes - r->pos) {
+        r->wanted = r->pos + size;
+        return LLMGPU_E_INTERNAL; // which nobody sees: all is read again from more bytes
+    }
+    *out = r->bytes + r->pos;
+    return 0;
+}
+
 static int take(struct reader *r, uint64_t size, const char *what, const uint8_t **out)
 {
     LG_TRY(need(r, size, what));
-    *out = r->gguf->file + r->pos;
+    LG_TRY(peek(r, size, out));
     r->pos += size;
     return 0;
 }
@@ -135,16 +148,20 @@ static int read_strings(struct reader *r, struct lg_gguf_kv *kv)
     // Walked twice, so that memory is asked for only when the strings are really there.
     const uint64_t start = r->pos;
     struct lg_str s;
-    for (uint64_t i = 0; i < kv->n; i++)
+    for (uint64_t i = 0; i < kv->n; i++) {
+        LG_TRY(lg_poll_at(env, i));
         LG_TRY(read_str(r, "its value", &s));
+    }
     struct lg_str *strings = lg_alloc_array(env, (size_t)kv->n, sizeof(*strings));
     if (!strings)
         return lg_fail_nomem(env, "the strings of a GGUF file", kv->n * sizeof(*strings));
     kv->strings = strings;
     r->pos = start;
-    for (uint64_t i = 0; i < kv->n; i++)
+    for (uint64_t i = 0; i < kv->n; i++) {
+        LG_TRY(lg_poll_at(env, i));
         LG_TRY(read_str(r, "its value", &strings[i]));
-    kv->data = kv->type == LG_GGUF_STRING ? (const uint8_t *)strings[0].ptr : r->gguf->file + start;
+    }
+    kv->data = kv->type == LG_GGUF_STRING ? (const uint8_t *)strings[0].ptr : r->bytes + start;
     return 0;
 }
 
@@ -251,6 +268,7 @@ static int read_metadata(struct reader *r, uint64_t n)
     struct lg_gguf_priv *priv = gguf->priv;
     for (uint64_t i = 0; i < n; i++) {
         begin(r, "key", i, n);
+        LG_TRY(lg_poll_at(gguf->env, i));
         struct lg_gguf_kv *kv = grow(r, gguf->kv, i, sizeof(*kv));
         if (!kv)
             return LLMGPU_E_NOMEM;
@@ -272,6 +290,7 @@ static int read_tensors(struct reader *r, uint64_t n)
     struct lg_gguf_priv *priv = gguf->priv;
     for (uint64_t i = 0; i < n; i++) {
         begin(r, "tensor", i, n);
+        LG_TRY(lg_poll_at(gguf->env, i));
         struct lg_gguf_tensor *tensors = grow(r, gguf->tensors, i, sizeof(*tensors));
         if (!tensors)
             return LLMGPU_E_NOMEM;
@@ -319,7 +338,7 @@ static int place_tensor(const struct reader *r, struct lg_gguf_tensor *t)
     if (end > gguf->file_size)
         return fail(r, LLMGPU_E_FORMAT, "%llu bytes end %llu beyond the file", (unsigned long long)t->size,
                     (unsigned long long)(end - gguf->file_size));
-    t->data = gguf->file + t->offset;
+    t->data = gguf->file ? gguf->file + t->offset : NULL;
     return 0;
 }
 
@@ -377,7 +396,9 @@ static int read_version(struct reader *r)
     size_t size = r->gguf->file_size;
     if (size == 0)
         return fail(r, LLMGPU_E_FORMAT, "not a GGUF file: it is empty");
-    if (memcmp(r->gguf->file, magic, size < sizeof(magic) ? size : sizeof(magic)) != 0)
+    size = size < sizeof(magic) ? size : sizeof(magic);
+    LG_TRY(peek(r, size, &p));
+    if (memcmp(p, magic, size) != 0)
         return fail(r, LLMGPU_E_FORMAT, "not a GGUF file: it does not begin with \"GGUF\"");
     LG_TRY(take(r, sizeof(magic), "the header", &p));
     LG_TRY(read_u32(r, "the header", &r->gguf->version));
@@ -404,14 +425,10 @@ static int read_all(struct reader *r)
     return place_tensors(r);
 }
 
-int lg_gguf_read(struct lg_gguf *gguf, const char *name)
+int lg_gguf_read(struct lg_gguf *gguf, const uint8_t *bytes, uint64_t size, uint64_t *wanted)
 {
-    size_t len = strlen(name);
-    if (len > MAX_LABEL) { // the end of a path tells more than its beginning
-        name += len - MAX_LABEL;
-        while (((unsigned char)*name & 0xc0) == 0x80) // not from within a UTF-8 character
-            name++;
-    }
-    struct reader r = {.gguf = gguf, .label = name};
-    return read_all(&r);
+    struct reader r = {.gguf = gguf, .bytes = bytes, .n_bytes = size};
+    int rc = read_all(&r);
+    *wanted = r.wanted;
+    return rc;
 }

@@ -56,14 +56,20 @@ void lg_forward(struct lg_graph *g)
     }
 }
 
-void lg_head(struct lg_graph *g)
+void lg_final_norm(struct lg_graph *g)
 {
     const struct lg_weights *w = &g->model->w;
     struct lg_acts *a = &g->acts;
     g->dim = LG_DIM_OUT;
     lg_chain_mark(g->chain);
     lg_op_norm(g, a->x, &w->out_norm, &w->out_norm_b, a->h);    // h = norm(x)                           (T, C)
-    lg_op_linear(g, a->h, &w->output, NULL, a->logits);         // logits = h O^T                        (T, V)
+}
+
+void lg_head(struct lg_graph *g)
+{
+    struct lg_acts *a = &g->acts;
+    lg_final_norm(g);
+    lg_op_linear(g, a->h, &g->model->w.output, NULL, a->logits); // logits = h O^T                       (T, V)
 }
 
 // clang-format on

@@ -23,6 +23,9 @@ struct lg_tuning {
     uint32_t matvec_rows; // rows of a weight for each subgroup
     uint32_t matvec_rows_per_wg;
     uint32_t matvec_groups; // of 32 weights that a lane takes at a time
+    uint32_t lora_wg;
+    uint32_t lora_ranks; // of an adapter, for each subgroup
+    uint32_t lora_ranks_per_wg;
     uint32_t matmul_wg;
     uint32_t matmul_m, matmul_n; // tile: weight rows x rows of x
     uint32_t matmul_form;        // 0: for GPUs; 1: for a driver that runs on a CPU
@@ -46,10 +49,19 @@ struct lg_batch {
     struct lg_buffer *samplers;    // struct lg_sampler[slots]
     struct lg_buffer *history;     // uint32[slots][LG_HISTORY]
     struct lg_buffer *ring;        // uint32[slots][LG_RING]
+    struct lg_buffer *loras;       // struct lg_slot_lora[slots]
     struct lg_buffer *targets;     // uint32[max_rows]: the tokens that log-probabilities are wanted of
     struct lg_buffer *rope; // float[positions][n_rot/2][2]: cosine and sine; NULL without rotary positions
     struct lg_buffer **k_cache; // float[pages * page_size][n_kv * D] of each layer
     struct lg_buffer **v_cache; // the same
+};
+
+/** The adapters of a model on the device; which of them a row has, batch.loras says. Made by the runtime. */
+struct lg_adapters {
+    struct lg_buffer *pairs;   // struct lg_lora_pair[adapters][n_layers][LG_N_TARGETS]
+    struct lg_buffer *weights; // uint8[n_layers][layer_bytes]: of all adapters
+    uint64_t layer_bytes;
+    uint32_t max_rank;
 };
 
 /** Activations of a pass, each for max_rows rows. */
@@ -61,9 +73,12 @@ struct lg_acts {
     struct lg_view a;         // (T, H*D) attention's output
     struct lg_view gate, up;  // (T, F)
     struct lg_view f;         // (T, F) after the activation
+    struct lg_view lora[2];   // (T, max_rank) what A makes of x, in turn
     struct lg_view logits;    // (T_out, V)
     struct lg_view best;      // (T_out) {uint32 index, float value}
     struct lg_view log_probs; // (T_out)
+    struct lg_view raw;       // (T_out, V) the logits before penalties
+    struct lg_view top;       // (T_out, LG_MAX_CANDIDATES + 1) struct lg_candidate
 };
 
 /** A chain under construction. */
@@ -71,19 +86,27 @@ struct lg_graph {
     struct lg_chain *chain;
     const struct lg_model *model;
     const struct lg_batch *batch;
+    const struct lg_adapters *adapters; // NULL: no row has one
     struct lg_acts acts;
     struct lg_tuning tune;
     enum lg_phase phase;
-    uint32_t dim; // LG_DIM_* that counts the rows of the dispatches being added
+    uint32_t dim;       // LG_DIM_* that counts the rows of the dispatches being added
+    uint32_t n_adapted; // matrices so far
 };
 
 /** The pass through all blocks: rows' tokens to acts.x (T, C), keys and values into the caches. */
 void lg_forward(struct lg_graph *g);
+/** acts.x (T, C) to acts.h (T, C), the final hidden states. */
+void lg_final_norm(struct lg_graph *g);
 /** acts.x (T, C) to acts.logits (T, V). */
 void lg_head(struct lg_graph *g);
 /** acts.logits to the next tokens, in the samplers' rings and in the rows of the next pass. */
 void lg_sample(struct lg_graph *g);
+/** The same, and to acts.top, the last of each row being the token that was sampled. */
+void lg_sample_candidates(struct lg_graph *g);
 /** acts.logits and batch.targets to acts.log_probs. */
 void lg_score(struct lg_graph *g);
+/** acts.logits to acts.top, the last of each row being batch.targets'. */
+void lg_score_candidates(struct lg_graph *g);
 
 #endif

@@ -16,7 +16,8 @@ void lg_op_embed(struct lg_graph *g, const struct lg_weight *table, enum lg_row_
 /** y (T, C) = RMSNorm or LayerNorm of x, as the model's norm is; `bias` only for the latter */
 void lg_op_norm(struct lg_graph *g, struct lg_view x, const struct lg_weight *weight,
                 const struct lg_weight *bias, struct lg_view y);
-/** y (T, w.rows) = x (T, w.cols) * w^T, then + bias when the model has one */
+/** y (T, w.rows) = x (T, w.cols) * w^T, then + bias when the model has one, then + what the rows' adapters
+ * add */
 void lg_op_linear(struct lg_graph *g, struct lg_view x, const struct lg_weight *w,
                   const struct lg_weight *bias, struct lg_view y);
 /** Rotates the heads of x (T, n_heads*D) by their rows' positions; nothing for models without rotary
@@ -40,5 +41,10 @@ void lg_op_penalties(struct lg_graph *g, struct lg_view logits);
 void lg_op_sample(struct lg_graph *g, struct lg_view logits, struct lg_view best);
 /** out (T) = log softmax(logits)[target] */
 void lg_op_log_prob(struct lg_graph *g, struct lg_view logits, struct lg_view out);
+/** y (T, n_cols) = x */
+void lg_op_copy(struct lg_graph *g, struct lg_view x, struct lg_view y, uint32_t n_cols);
+/** out (T) = the most probable tokens of the logits, and the one that `ids` has at row * id_stride */
+void lg_op_candidates(struct lg_graph *g, struct lg_view logits, struct lg_buffer *ids, uint32_t id_stride,
+                      struct lg_view out);
 
 #endif

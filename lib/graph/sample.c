@@ -10,8 +10,23 @@ void lg_sample(struct lg_graph *g)
     lg_op_sample(g, a->logits, a->best);
 }
 
+void lg_sample_candidates(struct lg_graph *g)
+{
+    struct lg_acts *a = &g->acts;
+    g->dim = LG_DIM_SAMPLE;
+    lg_op_copy(g, a->logits, a->raw, g->model->hp.n_vocab); // penalties change them in place
+    lg_sample(g);
+    lg_op_candidates(g, a->raw, g->batch->rows, sizeof(struct lg_row) / 4, a->top);
+}
+
 void lg_score(struct lg_graph *g)
 {
     g->dim = LG_DIM_SCORE;
     lg_op_log_prob(g, g->acts.logits, g->acts.log_probs);
+}
+
+void lg_score_candidates(struct lg_graph *g)
+{
+    g->dim = LG_DIM_TOP;
+    lg_op_candidates(g, g->acts.logits, g->batch->targets, 1, g->acts.top);
 }

@@ -13,6 +13,9 @@ static struct lg_tuning cpu_tuning(void)
         .matvec_wg = 1,
         .matvec_rows = 16,
         .matvec_rows_per_wg = 16,
+        .lora_wg = 1,
+        .lora_ranks = 4,
+        .lora_ranks_per_wg = 4,
         .matmul_wg = 1,
         .matmul_m = 16,
         .matmul_n = 32,
@@ -35,11 +38,14 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
                                     info->subgroup_size,
         .matvec_rows = software ? 32 : 2,
         .matvec_groups = software ? 4 : 1,
+        .lora_ranks = software ? 4 : 1,
         .matmul_wg = software ? info->subgroup_size : 64,
         .matmul_m = 64,
         .matmul_n = software ? 4 * info->subgroup_size : 64,
         .matmul_form = software ? 1 : 0,
     };
     t.matvec_rows_per_wg = t.matvec_wg / info->subgroup_size * t.matvec_rows;
+    t.lora_wg = t.matvec_wg;
+    t.lora_ranks_per_wg = t.lora_wg / info->subgroup_size * t.lora_ranks;
     return t;
 }

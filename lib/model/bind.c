@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Tensors of the file become weights on the device: read in place where the device can, copied once
- * otherwise.
+ * otherwise, piece by piece.
  */
 #include "model/loader.h"
 
@@ -9,6 +9,8 @@
 
 #include "gguf/quants.h"
 #include "util/checked.h"
+
+enum { PIECE = 1 << 20 }; // bytes that are copied at once; between two it may be cancelled
 
 /** A tensor by its pattern; NULL when the file has none. */
 static const struct lg_gguf_tensor *find(struct lg_model *model, const char *pattern, uint32_t layer,
@@ -22,7 +24,7 @@ static const struct lg_gguf_tensor *find(struct lg_model *model, const char *pat
     return lg_gguf_find_tensor(model->gguf, name);
 }
 
-static bool has_kernels(enum lg_type type)
+bool lg_type_has_kernels(enum lg_type type)
 {
     switch (type) {
 #define LG_CASE(lower, UPPER) case LG_TYPE_##UPPER:
@@ -40,7 +42,7 @@ static int check_shape(struct lg_model *model, const struct lg_gguf_tensor *t, u
         return lg_fail(model->env, LLMGPU_E_FORMAT, "tensor '%.*s' is [%llu, %llu], not [%u, %u]",
                        (int)t->name.len, t->name.ptr, (unsigned long long)t->dims[1],
                        (unsigned long long)t->dims[0], rows, cols);
-    if (!has_kernels(t->type))
+    if (!lg_type_has_kernels(t->type))
         return lg_fail(model->env, LLMGPU_E_UNSUPPORTED, "tensor '%.*s' has type %s, which has no kernels",
                        (int)t->name.len, t->name.ptr, lg_type_info(t->type)->name);
     return 0;
@@ -61,22 +63,56 @@ static int own_buffer(struct lg_model *model, uint64_t size, struct lg_buffer **
     return 0;
 }
 
-/** Puts `size` bytes on the device. Kernels read 16 bytes at a time, so a copy is padded. */
-static int place(struct lg_model *model, const void *data, uint64_t size, struct lg_view *out)
+/** Reads bytes of a file behind callbacks, at once to where they belong when the host reaches that. */
+static int upload_read(struct lg_model *model, struct lg_view to, uint64_t offset)
+{
+    if (to.buf->map)
+        return lg_gguf_fetch(model->gguf, model->env, offset, to.size, (uint8_t *)to.buf->map + to.offset);
+    if (!model->piece)
+        model->piece = lg_alloc(model->env, PIECE);
+    if (!model->piece)
+        return lg_fail_nomem(model->env, "a piece of a weight", PIECE);
+    LG_TRY(lg_gguf_fetch(model->gguf, model->env, offset, to.size, model->piece));
+    return lg_upload(model->dev, to, model->piece);
+}
+
+/** Copies the bytes of the file from `offset` on to the beginning of a buffer. */
+static int upload(struct lg_model *model, struct lg_buffer *buf, uint64_t offset, uint64_t size)
+{
+    const uint8_t *file = model->gguf->file;
+    struct lg_view to = {.buf = buf};
+    for (; to.offset < size; to.offset += to.size) {
+        uint64_t rest = size - to.offset, from = offset + to.offset;
+        to.size = rest < PIECE ? rest : PIECE;
+        LG_TRY(file ? lg_upload(model->dev, to, file + from) : upload_read(model, to, from));
+        LG_TRY(lg_watch_add(model->env, to.size));
+    }
+    return 0;
+}
+
+/** Counts what there is, once: reloaded weights are the same. */
+static void count(struct lg_model *model, uint64_t n_params, uint64_t n_bytes)
+{
+    if (model->counted)
+        return;
+    model->n_params += n_params;
+    model->weight_bytes += n_bytes;
+}
+
+/** Puts bytes of the file on the device. Kernels read 16 bytes at a time, so a copy is padded. */
+static int place(struct lg_model *model, uint64_t offset, uint64_t size, struct lg_view *out)
 {
     if (model->file_buf) {
-        uint64_t offset = (uint64_t)((const uint8_t *)data - model->gguf->file);
         *out = (struct lg_view){.buf = model->file_buf, .offset = offset, .size = size};
-    } else {
-        struct lg_buffer *buf;
-        uint64_t padded;
-        if (!lg_align_u64(size, 16, &padded))
-            return lg_fail_nomem(model->env, "a weight", size);
-        LG_TRY(own_buffer(model, padded, &buf));
-        LG_TRY(lg_upload(model->dev, (struct lg_view){.buf = buf, .size = size}, data));
-        *out = (struct lg_view){.buf = buf, .size = padded};
+        return lg_watch_add(model->env, size);
     }
-    model->weight_bytes += size;
+    struct lg_buffer *buf;
+    uint64_t padded;
+    if (!lg_align_u64(size, 16, &padded))
+        return lg_fail_nomem(model->env, "a weight", size);
+    LG_TRY(own_buffer(model, padded, &buf));
+    LG_TRY(upload(model, buf, offset, size));
+    *out = (struct lg_view){.buf = buf, .size = padded};
     return 0;
 }
 
@@ -86,8 +122,25 @@ static int place_matrix(struct lg_model *model, struct lg_weight *out, const str
     const struct lg_type_info *type = lg_type_info(t->type);
     uint64_t row_bytes = (uint64_t)(cols / type->block_elements) * type->block_bytes;
     *out = (struct lg_weight){.type = t->type, .rows = rows, .cols = cols, .row_bytes = (uint32_t)row_bytes};
-    model->n_params += (uint64_t)rows * cols;
-    return place(model, t->data + first * row_bytes, rows * row_bytes, &out->view);
+    count(model, (uint64_t)rows * cols, rows * row_bytes);
+    return place(model, t->offset + first * row_bytes, rows * row_bytes, &out->view);
+}
+
+/** Decodes a vector, all of it. */
+static int decode(struct lg_model *model, const struct lg_gguf_tensor *t, float *values)
+{
+    const uint8_t *bytes = t->data;
+    uint8_t *copy = NULL;
+    int rc = 0;
+    if (!bytes) {
+        bytes = copy = lg_alloc(model->env, t->size);
+        rc = copy ? lg_gguf_fetch(model->gguf, model->env, t->offset, t->size, copy)
+                  : lg_fail_nomem(model->env, "a vector", t->size);
+    }
+    if (rc == 0)
+        lg_dequantize(t->type, bytes, values, t->dims[0]);
+    lg_free(model->env, copy);
+    return rc;
 }
 
 /** Vectors are small: they are float32 on the device, whatever the file has. */
@@ -98,17 +151,17 @@ static int place_vector(struct lg_model *model, struct lg_weight *out, const str
     float *values = lg_alloc_array(model->env, t->dims[0], sizeof(*values));
     if (!values)
         return lg_fail_nomem(model->env, "a vector", t->dims[0] * sizeof(*values));
-    lg_dequantize(t->type, t->data, values, t->dims[0]);
-    struct lg_buffer *buf;
-    int rc = own_buffer(model, cols * sizeof(*values), &buf);
+    struct lg_buffer *buf = NULL;
+    int rc = decode(model, t, values);
+    if (rc == 0)
+        rc = own_buffer(model, cols * sizeof(*values), &buf);
     if (rc == 0)
         rc = lg_upload(model->dev, lg_view_all(buf), values + first);
     lg_free(model->env, values);
     LG_TRY(rc);
     out->view = lg_view_all(buf);
-    model->n_params += cols;
-    model->weight_bytes += cols * sizeof(*values);
-    return 0;
+    count(model, cols, cols * sizeof(*values));
+    return lg_watch_add(model->env, first == 0 ? t->size : 0);
 }
 
 static int bind(struct lg_model *model, struct lg_weight *out, const char *pattern, uint32_t layer,

@@ -12,6 +12,7 @@ static int read_hparams(struct lg_model *model)
     LG_TRY(lg_hparams_norm(model, LG_NORM_LAYER, "attention.layer_norm_epsilon layer_norm_epsilon"));
     hp->ffn = LG_FFN_GELU;
     hp->rope = LG_ROPE_NONE;
+    model->fused_qkv = true;
     return 0;
 }
 

@@ -54,4 +54,7 @@ int lg_bind_vector_if(struct lg_model *model, struct lg_weight *out, const char 
 int lg_bind_rows(struct lg_model *model, struct lg_weight *out, const char *name, uint32_t layer,
                  uint32_t first, uint32_t rows, uint32_t all_rows, uint32_t cols);
 
+/** Whether matrices of the type can be computed with. */
+bool lg_type_has_kernels(enum lg_type type);
+
 #endif

@@ -3,7 +3,7 @@
  * A model: hyper-parameters and immutable weights on a device, and the vocabulary. One file per architecture
  * family says which metadata and tensors it has (llama.c, gpt2.c); what it computes is graph/forward.c.
  *
- * Thread-safety: immutable once loaded.
+ * Thread-safety: immutable once loaded, but for where its weights are.
  */
 #ifndef LG_MODEL_MODEL_H
 #define LG_MODEL_MODEL_H
@@ -37,6 +37,18 @@ struct lg_hparams {
     float rope_scale; // positions are multiplied by this (1 / the linear scaling factor)
 };
 
+/** The matrices of a layer that an adapter may add to. */
+enum lg_target {
+    LG_TARGET_Q,
+    LG_TARGET_K,
+    LG_TARGET_V,
+    LG_TARGET_O,
+    LG_TARGET_GATE,
+    LG_TARGET_UP,
+    LG_TARGET_DOWN,
+    LG_N_TARGETS
+};
+
 /** A matrix [rows, cols] in some weight type, or a vector (rows = 1, F32). `view.buf` is NULL when the model
  * has none. */
 struct lg_weight {
@@ -44,6 +56,7 @@ struct lg_weight {
     enum lg_type type;
     uint32_t rows, cols;
     uint32_t row_bytes;
+    uint32_t target; // 1 + layer * LG_N_TARGETS + enum lg_target; 0: no adapter adds to it
 };
 
 struct lg_layer {
@@ -66,33 +79,61 @@ struct lg_weights {
     const float *rope_freqs; // (n_rot/2) divisors of the rotation frequencies, NULL when the model has none
 };
 
+struct lg_arch;
+
 struct lg_model {
     struct lg_env *env;
-    struct lg_device *dev;
+    struct lg_device *dev; // where the weights are; NULL when they are nowhere
     struct lg_gguf *gguf;
     struct lg_vocab *vocab;
     bool vocab_only;
+    bool fused_qkv; // q, k and v of a layer are one tensor of the file
     char arch[64];
+    const struct lg_arch *family;
     struct lg_hparams hp;
     struct lg_weights w;
     struct lg_buffer *file_buf; // the mapped file, where the device can read it in place
     struct lg_buffer **bufs;    // the others
     uint32_t n_bufs, cap_bufs;
+    void *piece;                // of a weight on its way to the device, while loading
     float *rope_freqs;
     uint64_t n_params, weight_bytes;
     uint64_t bytes_per_token; // weight bytes that decoding one token reads
+    bool counted;             // the three above are, and stay as they are
 };
 
 /**
- * Reads a file and puts its weights on the device. `env` and `dev` must outlive the model.
- * LLMGPU_E_IO, _FORMAT, _UNSUPPORTED, _NOMEM, or a device failure, with the tensor or key in the sentence.
+ * Makes a model of a file, without its weights: all that needs no device. Takes the file over, also when it fails;
+ * `env` must outlive the model. LLMGPU_E_FORMAT, _UNSUPPORTED, _NOMEM, with the tensor or key in the sentence; here
+ * and below LLMGPU_E_CANCELLED when env->watch says so.
  */
+int lg_model_open(struct lg_env *env, struct lg_gguf *gguf, bool vocab_only, struct lg_model **out);
+/**
+ * Puts the weights on a device, which must outlive them; on failure none is there. For a vocabulary alone nothing is done.
+ * LLMGPU_E_IO, _FORMAT, _UNSUPPORTED, _NOMEM or a device failure, whose sentence is in the device's env.
+ */
+int lg_model_put_weights(struct lg_model *model, struct lg_device *dev);
+/**
+ * Takes the weights off their device, whether it is lost or not; lg_model_put_weights() brings them back from the same
+ * file. No engine may use them any more. Without weights nothing is done.
+ */
+void lg_model_drop_weights(struct lg_model *model);
+
+/** The two after opening a file. */
 int lg_model_load(struct lg_env *env, struct lg_device *dev, const char *path, bool vocab_only,
                   struct lg_model **out);
 /** The same of a file that is open already; takes it over, also when it fails. */
 int lg_model_load_gguf(struct lg_env *env, struct lg_device *dev, struct lg_gguf *gguf, bool vocab_only,
                        struct lg_model **out);
+/**
+ * A number that tells models apart: of the hyper-parameters, the table of tensors, and some bytes of each. Models that
+ * compute the same have the same, whatever they are called. Reads the file: LLMGPU_E_IO.
+ */
+int lg_model_fingerprint(const struct lg_model *model, struct lg_env *env, uint64_t *out);
 /** NULL is allowed. */
 void lg_model_destroy(struct lg_model *model);
+
+/** A layer's matrix; its view.buf is NULL when the model has none. */
+const struct lg_weight *lg_layer_target(const struct lg_layer *layer, enum lg_target target);
 
 #endif

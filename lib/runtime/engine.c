@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/pass.h"
+#include "runtime/run.h"
 #include "util/checked.h"
 
 void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct lg_model *model)
@@ -14,14 +15,15 @@ void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct l
         .model = model,
         .dev = model->dev,
         .tune = lg_tuning_choose(&model->dev->info),
+        .bank = {.env = env, .model = model},
     };
 }
 
 static void free_buffers(struct lg_engine *e)
 {
     struct lg_batch *b = &e->batch;
-    struct lg_buffer *bufs[] = {b->dims,    b->rows, b->out_ids, b->pages, b->samplers,
-                                b->history, b->ring, b->targets, b->rope};
+    struct lg_buffer *bufs[] = {b->dims,    b->rows, b->out_ids, b->pages,   b->samplers,
+                                b->history, b->ring, b->loras,   b->targets, b->rope};
     for (size_t i = 0; i < sizeof(bufs) / sizeof(bufs[0]); i++)
         lg_buffer_destroy(bufs[i]);
     for (uint32_t i = 0; i < e->model->hp.n_layers; i++) {
@@ -30,27 +32,49 @@ static void free_buffers(struct lg_engine *e)
     }
     lg_free(e->env, b->k_cache);
     lg_free(e->env, b->v_cache);
-    lg_free(e->env, e->page_taken);
+    lg_free(e->env, e->page_refs);
     lg_free(e->env, e->tables);
     memset(b, 0, sizeof(*b));
-    e->page_taken = NULL;
+    e->page_refs = NULL;
     e->tables = NULL;
 }
 
-static void free_passes(struct lg_engine *e)
+static void free_passes(struct lg_passes *p)
 {
-    lg_pass_finish(&e->prefill);
-    lg_pass_finish(&e->decode);
-    lg_pass_finish(&e->score);
+    struct lg_pass *passes[] = {&p->prefill, &p->decode, &p->decode_top, &p->score, &p->embed};
+    for (size_t i = 0; i < sizeof(passes) / sizeof(passes[0]); i++)
+        lg_pass_finish(passes[i]);
 }
 
 void lg_engine_finish(struct lg_engine *e)
 {
     if (!e->model)
         return;
-    free_passes(e);
+    free_passes(&e->plain);
+    free_passes(&e->adapted);
+    lg_bank_finish(&e->bank);
     free_buffers(e);
     memset(e, 0, sizeof(*e));
+}
+
+void lg_engine_drop(struct lg_engine *e)
+{
+    struct lg_env *env = e->env;
+    const struct lg_model *model = e->model;
+    struct lg_bank bank = e->bank;
+    free_passes(&e->adapted);
+    lg_bank_drop(&bank);
+    e->bank = (struct lg_bank){0};
+    lg_engine_finish(e);
+    *e = (struct lg_engine){.env = env, .model = model, .bank = bank};
+}
+
+int lg_engine_revive(struct lg_engine *e)
+{
+    struct lg_bank bank = e->bank;
+    lg_engine_init(e, e->env, e->model);
+    e->bank = bank;
+    return lg_bank_put(&e->bank);
 }
 
 /** Cosine and sine of every position's rotations, in double precision: kernels on every device use the same
@@ -125,63 +149,46 @@ static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pa
     LG_TRY(lg_buffer_create(dev, max_rows * 4ull, LG_MEM_SHARED, &b->targets));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * 4ull * max_pages, LG_MEM_SHARED, &b->pages));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * sizeof(struct lg_sampler), LG_MEM_SHARED, &b->samplers));
+    LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * sizeof(struct lg_slot_lora), LG_MEM_SHARED, &b->loras));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * LG_HISTORY * 4ull, LG_MEM_SHARED, &b->history));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * LG_RING * 4ull, LG_MEM_READBACK, &b->ring));
     LG_TRY(create_caches(e, n_pages));
     LG_TRY(fill_rope(e, max_pages * LG_PAGE_SIZE));
     e->n_pages = n_pages;
-    e->page_taken = lg_alloc_array(e->env, n_pages / 64 + 1, sizeof(*e->page_taken));
+    e->page_refs = lg_alloc_array(e->env, n_pages, sizeof(*e->page_refs));
     e->tables = lg_alloc_array(e->env, (size_t)LG_MAX_SLOTS * max_pages, sizeof(*e->tables));
-    if (!e->page_taken || !e->tables)
+    if (!e->page_refs || !e->tables)
         return lg_fail_nomem(e->env, "page tables", LG_MAX_SLOTS * 4ull * max_pages);
     memset(e->tables, 0xff, (size_t)LG_MAX_SLOTS * max_pages * sizeof(*e->tables)); // no pages
     return 0;
 }
 
-/** Copies one device buffer's bytes to the beginning of a larger one. */
-static int copy_buffer(struct lg_engine *e, struct lg_buffer *from, struct lg_buffer *to, void *scratch)
-{
-    if (from->map && to->map) {
-        memcpy(to->map, from->map, from->size);
-        return 0;
-    }
-    LG_TRY(lg_download(e->dev, lg_view_all(from), scratch));
-    return lg_upload(e->dev, (struct lg_view){.buf = to, .size = from->size}, scratch);
-}
-
-/** Carries running sessions over to larger buffers. Positions of pages do not change; only table rows get
- * longer. */
+/** Carries sessions over to larger buffers. Positions of pages do not change; only table rows get longer. Samplers
+ * are written anew for each pass. */
 static int carry_over(struct lg_engine *e, const struct lg_engine *old)
 {
     const struct lg_batch *from = &old->batch, *to = &e->batch;
-    memcpy(to->samplers->map, from->samplers->map, from->samplers->size);
-    memcpy(to->history->map, from->history->map, from->history->size);
-    memcpy(to->ring->map, from->ring->map, from->ring->size);
-    memcpy(e->page_taken, old->page_taken, (old->n_pages / 64 + 1) * sizeof(*e->page_taken));
+    memcpy(to->loras->map, from->loras->map, from->loras->size);
+    memcpy(e->page_refs, old->page_refs, old->n_pages * sizeof(*e->page_refs));
     for (uint32_t s = 0; s < LG_MAX_SLOTS; s++)
         memcpy(e->tables + (size_t)s * to->max_pages, old->tables + (size_t)s * from->max_pages,
                from->max_pages * sizeof(*e->tables));
     memcpy(to->pages->map, e->tables, to->pages->size);
 
-    void *scratch = lg_alloc(e->env, from->k_cache[0]->size);
-    if (!scratch)
-        return lg_fail_nomem(e->env, "moving the caches", from->k_cache[0]->size);
-    int rc = 0;
-    for (uint32_t i = 0; rc == 0 && i < e->model->hp.n_layers; i++) {
-        rc = copy_buffer(e, from->k_cache[i], to->k_cache[i], scratch);
-        if (rc == 0)
-            rc = copy_buffer(e, from->v_cache[i], to->v_cache[i], scratch);
+    for (uint32_t i = 0; i < e->model->hp.n_layers; i++) {
+        struct lg_view k = lg_view_all(from->k_cache[i]), v = lg_view_all(from->v_cache[i]);
+        LG_TRY(lg_buffer_copy(e->dev, (struct lg_view){to->k_cache[i], 0, k.size}, k));
+        LG_TRY(lg_buffer_copy(e->dev, (struct lg_view){to->v_cache[i], 0, v.size}, v));
     }
-    lg_free(e->env, scratch);
-    return rc < 0 ? rc : lg_device_flush(e->dev);
+    return lg_device_flush(e->dev);
 }
 
-/** Makes larger buffers; on failure everything is as before. */
-static int grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint32_t max_rows)
+int lg_engine_grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint32_t max_rows)
 {
     struct lg_engine grown;
     lg_engine_init(&grown, e->env, e->model);
     grown.slots = e->slots;
+    grown.submit_ns = e->submit_ns;
     int rc = create_buffers(&grown, n_pages, max_pages, max_rows);
     if (rc == 0 && e->slots)
         rc = carry_over(&grown, e);
@@ -189,8 +196,10 @@ static int grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint3
         free_buffers(&grown);
         return rc;
     }
-    free_passes(e);
+    free_passes(&e->plain);
+    free_passes(&e->adapted);
     free_buffers(e);
+    grown.bank = e->bank;
     *e = grown;
     return 0;
 }
@@ -203,53 +212,40 @@ uint32_t lg_engine_rows_limit(const struct lg_engine *e)
     return rows > UINT32_MAX ? UINT32_MAX : lg_max_u32(1, (uint32_t)rows);
 }
 
-static uint32_t count_free_pages(const struct lg_engine *e)
+struct lg_slot_lora *lg_engine_lora(const struct lg_engine *e, uint32_t slot)
 {
-    uint32_t n_free = 0;
-    for (uint32_t i = 0; i < e->n_pages; i++)
-        n_free += !(e->page_taken[i / 64] >> (i % 64) & 1);
-    return n_free;
+    return (struct lg_slot_lora *)e->batch.loras->map + slot;
 }
 
-static void take_pages(struct lg_engine *e, uint32_t slot, uint32_t n)
+struct lg_passes *lg_engine_passes(struct lg_engine *e, uint32_t slot)
 {
-    uint32_t *table = e->tables + (size_t)slot * e->batch.max_pages, taken = 0;
-    for (uint32_t i = 0; taken < n; i++) {
-        if (e->page_taken[i / 64] >> (i % 64) & 1)
-            continue;
-        e->page_taken[i / 64] |= UINT64_C(1) << (i % 64);
-        table[taken++] = i;
-    }
-    for (uint32_t i = n; i < e->batch.max_pages; i++)
-        table[i] = UINT32_MAX;
-    memcpy((uint32_t *)e->batch.pages->map + (size_t)slot * e->batch.max_pages, table,
-           e->batch.max_pages * sizeof(*table));
+    return lg_engine_lora(e, slot)->seat ? &e->adapted : &e->plain;
 }
 
-int lg_engine_take_slot(struct lg_engine *e, uint32_t n_ctx, uint32_t n_batch)
+const struct lg_adapters *lg_engine_adapters(const struct lg_engine *e, uint32_t slot)
 {
-    if (e->slots == UINT64_MAX)
-        return lg_fail(e->env, LLMGPU_E_NOMEM, "all %d sessions of this model are in use", LG_MAX_SLOTS);
-    uint32_t need = lg_div_up(n_ctx, LG_PAGE_SIZE), n_free = e->n_pages ? count_free_pages(e) : 0;
-    uint32_t n_pages = n_free >= need ? e->n_pages : e->n_pages + (need - n_free);
-    uint32_t max_pages = lg_max_u32(need, e->batch.max_pages),
-             max_rows = lg_max_u32(n_batch, e->batch.max_rows);
-    if (n_pages != e->n_pages || max_pages != e->batch.max_pages || max_rows != e->batch.max_rows)
-        LG_TRY(grow(e, n_pages, max_pages, max_rows));
-    uint32_t slot = (uint32_t)__builtin_ctzll(~e->slots);
-    e->slots |= UINT64_C(1) << slot;
-    take_pages(e, slot, need);
-    *lg_engine_sampler(e, slot) = (struct lg_sampler){0};
-    return (int)slot;
+    return lg_engine_lora(e, slot)->seat ? &e->bank.adapters : NULL;
 }
 
-void lg_engine_drop_slot(struct lg_engine *e, uint32_t slot)
+/** Before the adapters' buffers go. */
+static void drop_adapted(struct lg_engine *e)
 {
-    uint32_t *table = e->tables + (size_t)slot * e->batch.max_pages;
-    for (uint32_t i = 0; i < e->batch.max_pages && table[i] != UINT32_MAX; i++)
-        e->page_taken[table[i] / 64] &= ~(UINT64_C(1) << (table[i] % 64));
-    memset(table, 0xff, e->batch.max_pages * sizeof(*table));
-    e->slots &= ~(UINT64_C(1) << slot);
+    lg_run_drop(e);
+    free_passes(&e->adapted);
+}
+
+int lg_engine_seat_lora(struct lg_engine *e, const struct lg_lora *lora)
+{
+    if (!lg_bank_has_room(&e->bank, lora))
+        drop_adapted(e);
+    return lg_bank_add(&e->bank, lora);
+}
+
+void lg_engine_unseat_lora(struct lg_engine *e, uint32_t seat)
+{
+    if (lg_bank_count(&e->bank) == 1)
+        drop_adapted(e);
+    lg_bank_remove(&e->bank, seat);
 }
 
 struct lg_sampler *lg_engine_sampler(struct lg_engine *e, uint32_t slot)

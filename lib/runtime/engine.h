@@ -1,22 +1,29 @@
 /* SPDX-License-Identifier: MIT
  *
- * What runs a model: the buffers of a batch, the key/value pages, and three chains recorded once and
- * replayed:
+ * What runs a model: the buffers of a batch, the key/value pages, and a few chains recorded once, when they are
+ * first needed, and replayed:
  *
- *   prefill  many rows through all blocks, for the caches alone
- *   decode   one row through all blocks, the head and the sampler
- *   score    many rows through all blocks, the head and the log-probabilities
+ *   prefill     many rows through all blocks, for the caches alone
+ *   decode      one row through all blocks, the head and the sampler
+ *   decode_top  the same for sessions that are told candidates
+ *   score       many rows through all blocks, the head and the log-probabilities
+ *   embed       many rows through all blocks and the final norm
  *
  * An engine belongs to a model on a context; sessions are slots in it. What a session needs (context, batch)
  * is reserved when it is created; when that outgrows what is there, the buffers are made anew and the chains
  * recorded again.
  *
- * Thread-safety: one thread at a time; the context's lock sees to it.
+ * Each may be there twice: without adapters, and with them for sessions that have one (adapters.h).
+ *
+ * One pass runs at a time, in pieces (run.h): between two of them it may wait for as long as it likes, and the
+ * engine's buffers are its own until it is finished or dropped.
+ *
+ * Thread-safety: one thread at a time; the scheduler's turn sees to it.
  */
 #ifndef LG_RUNTIME_ENGINE_H
 #define LG_RUNTIME_ENGINE_H
 
-#include "graph/graph.h"
+#include "runtime/adapters.h"
 
 enum {
     LG_PAGE_SIZE = 32,             // tokens of a key/value page
@@ -27,11 +34,38 @@ enum {
 /** A chain with the buffers of its activations. */
 struct lg_pass {
     struct lg_chain chain;
-    struct lg_buffer *acts; // all activations
+    struct lg_buffer *acts; // all activations, but for:
+    struct lg_buffer *top;  // views.top, which the host reads; NULL for passes without candidates
     struct lg_acts views;
-    uint32_t max_rows; // T
-    uint32_t
-        slices_per_submit; // how much is submitted at once when it has to stay short; 0: not measured yet
+    uint32_t max_rows;       // T
+    uint64_t slice_ns;       // what a slice of the chain's program takes; 0: not measured yet
+    struct lg_program *fine; // the same dispatches, each a slice of its own and measured; made when first needed
+    uint64_t longest_ns;     // the longest of them
+    uint64_t *fine_ns;       // what each takes; 0: not measured yet
+};
+
+struct lg_passes {
+    struct lg_pass prefill, decode, decode_top, score, embed;
+};
+
+enum lg_run_kind {
+    LG_RUN_PREFILL,
+    LG_RUN_DECODE,
+    LG_RUN_REPLAY, // of a token that was computed by a decode pass before, without sampling
+};
+
+struct lg_session;
+
+/** The pass that is being run. */
+struct lg_run {
+    struct lg_session *owner; // whose; NULL: none is
+    enum lg_run_kind kind;
+    struct lg_pass *pass;
+    bool fine;     // pass->fine is what runs
+    uint32_t next; // slice
+    uint32_t rows;
+    uint32_t repeat; // how often the whole is submitted at once
+    uint32_t epoch, inputs; // of the owner when it began
 };
 
 struct lg_engine {
@@ -42,15 +76,57 @@ struct lg_engine {
     struct lg_batch batch;
     uint32_t n_pages;                      // of the pool
     uint64_t slots;                        // bit i: slot i is taken
-    uint64_t *page_taken;                  // bit set over the pool
+    uint16_t *page_refs;                   // [n_pages] tables that a page is in; 0: free
     uint32_t *tables;                      // host's copy of batch.pages: [LG_MAX_SLOTS][max_pages]
-    struct lg_pass prefill, decode, score; // built when first needed
+    struct lg_bank bank;
+    struct lg_passes plain, adapted; // the second adds what adapters do
+    struct lg_run run;
+    uint32_t step_rows; // of a prefill that runs under a budget: so few that one dispatch fits into it
+    uint32_t least_rows;  // fewer were tried and made no dispatch shorter
+    uint64_t halved_from; // the longest dispatch before the rows were halved; 0: they were not just now
+    uint64_t submit_ns;   // what a submission takes beside its dispatches
 };
 
 /** Engine of a model; builds nothing yet. `env` and `model` must outlive it. */
 void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct lg_model *model);
 /** A zeroed engine is allowed. */
 void lg_engine_finish(struct lg_engine *engine);
+/** Takes everything off the device but remembers which adapters have seats. Twice does no harm. */
+void lg_engine_drop(struct lg_engine *engine);
+/** Begins again after that, on the device where the model's weights are now, with the adapters in their seats. */
+int lg_engine_revive(struct lg_engine *engine);
+
+/** Makes the pool n_pages large, tables max_pages long and passes max_rows high; on failure all is as before. A
+ * pass that runs is dropped. */
+int lg_engine_grow(struct lg_engine *engine, uint32_t n_pages, uint32_t max_pages, uint32_t max_rows);
+
+/** Most rows of any pass: each activation has to fit one view of the device. At least 1. */
+uint32_t lg_engine_rows_limit(const struct lg_engine *engine);
+
+/** Sampler, history and ring of a slot, on the host's side of shared memory; valid until the engine grows. */
+struct lg_sampler *lg_engine_sampler(struct lg_engine *engine, uint32_t slot);
+uint32_t *lg_engine_history(struct lg_engine *engine, uint32_t slot);
+const uint32_t *lg_engine_ring(struct lg_engine *engine, uint32_t slot);
+
+/* ---- adapters */
+
+/** A slot's record of its adapter, which its passes are to have; valid until the engine grows. */
+struct lg_slot_lora *lg_engine_lora(const struct lg_engine *engine, uint32_t slot);
+/** The passes for a slot, with adapters or without as its record says, and the adapters that they are built with. */
+struct lg_passes *lg_engine_passes(struct lg_engine *engine, uint32_t slot);
+const struct lg_adapters *lg_engine_adapters(const struct lg_engine *engine, uint32_t slot);
+
+/**
+ * Puts an adapter on the device, where it stays until its seat is given back; it must outlive that. A pass that runs may
+ * be dropped.
+ *
+ * @return the seat, as lg_bank_add()
+ */
+int lg_engine_seat_lora(struct lg_engine *engine, const struct lg_lora *lora);
+/** Gives a seat back that no session has any more. */
+void lg_engine_unseat_lora(struct lg_engine *engine, uint32_t seat);
+
+/* ---- slots and pages (pages.c) */
 
 /**
  * Takes a slot with room for n_ctx tokens and passes of n_batch rows.
@@ -58,46 +134,19 @@ void lg_engine_finish(struct lg_engine *engine);
  * @return the slot; LLMGPU_E_NOMEM; LLMGPU_E_UNSUPPORTED when a cache would exceed the device's limits
  */
 int lg_engine_take_slot(struct lg_engine *engine, uint32_t n_ctx, uint32_t n_batch);
+/** The same beginning with the first n_tokens of another slot, whose pages it shares until one of the two writes
+ * to them. */
+int lg_engine_fork_slot(struct lg_engine *engine, uint32_t from, uint32_t n_tokens, uint32_t n_ctx, uint32_t n_batch);
 /** Gives it and its pages back. */
 void lg_engine_drop_slot(struct lg_engine *engine, uint32_t slot);
+/** Makes the pages of positions [first, first + n) the slot's own, keeping what is before `first`. */
+int lg_engine_own_pages(struct lg_engine *engine, uint32_t slot, uint32_t first, uint32_t n);
+/** How many of the first n_tokens are on pages that other slots use too. */
+uint32_t lg_engine_shared_tokens(const struct lg_engine *engine, uint32_t slot, uint32_t n_tokens);
+/** Bytes that the caches of n_ctx tokens take. */
+uint64_t lg_engine_cache_bytes(const struct lg_engine *engine, uint32_t n_ctx);
 
-/** Sampler, history and ring of a slot, on the host's side of shared memory; valid until the next take_slot.
- */
-struct lg_sampler *lg_engine_sampler(struct lg_engine *engine, uint32_t slot);
-uint32_t *lg_engine_history(struct lg_engine *engine, uint32_t slot);
-const uint32_t *lg_engine_ring(struct lg_engine *engine, uint32_t slot);
-
-/** Most rows of any pass: each activation has to fit one view of the device. At least 1. */
-uint32_t lg_engine_rows_limit(const struct lg_engine *engine);
-
-/** Most rows of one score pass. */
+/** Most rows of a pass that leaves logits on the device. At least 1. */
 uint32_t lg_engine_score_rows(const struct lg_engine *engine);
-
-/** Stops a pass between slices; asked by the passes below. */
-struct lg_stop {
-    const _Atomic int *cancelled; // nonzero: stop
-};
-
-/**
- * Computes the keys and values of n tokens at positions pos and on; n <= batch.max_rows.
- * LLMGPU_E_CANCELLED leaves the caches as if the call had not been made, for all that counts.
- */
-int lg_engine_prefill(struct lg_engine *engine, uint32_t slot, const int32_t *tokens, uint32_t n,
-                      uint32_t pos, const struct lg_stop *stop);
-/**
- * Computes `token` at `pos` and samples the next one, `repeat` times in one submission, each sample being the
- * next token. The sampler says how many came and whether the answer has ended.
- */
-int lg_engine_decode(struct lg_engine *engine, uint32_t slot, int32_t token, uint32_t pos, uint32_t repeat);
-/**
- * Computes n tokens at positions pos and on, n <= lg_engine_score_rows().
- *
- * @param targets   n_targets ids (<= n): the log-probability of targets[i] after token i goes to log_probs[i]
- * @param log_probs n_targets floats; NULL: not wanted
- * @param logits    [n, n_vocab], or NULL
- */
-int lg_engine_score(struct lg_engine *engine, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos,
-                    const int32_t *targets, uint32_t n_targets, float *log_probs, float *logits,
-                    const struct lg_stop *stop);
 
 #endif

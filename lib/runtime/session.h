@@ -1,52 +1,174 @@
 /* SPDX-License-Identifier: MIT
  *
- * A conversation: which tokens are in its context, what has been computed of them, and what the sampler gave.
+ * A conversation: which tokens are in it, which of them the model has computed, and which were given to the caller.
+ * All of it is on the host, so it can be rewound, forked, saved, and computed again on another device.
  *
- * The last token fed is not computed until a next one is asked for: then one decode pass computes it and
- * samples. All tokens before it go through prefill passes. So what is computed how does not depend on how the
- * prompt was cut.
+ *     tokens   0 .... n_past .... n_visible .... n_tokens
+ *              computed           fed or given   sampled, not given yet
  *
- * Thread-safety: one thread at a time under the context's lock, but for lg_session_cancel().
+ * The last token is not computed until a next one is wanted: then one decode pass computes it and samples. All
+ * tokens before it go through prefill passes. So what is computed how does not depend on how the prompt was cut.
+ * The two round differently, so a token that is computed again, after its keys and values were lost, goes through a
+ * pass of the same kind as the first time.
+ *
+ * Nothing here works on the device; the scheduler does, between two calls or on another thread.
+ *
+ * Thread-safety: conversations are guarded by the scheduler's lock, which every function here takes for itself.
  */
 #ifndef LG_RUNTIME_SESSION_H
 #define LG_RUNTIME_SESSION_H
 
+#include "llmgpu/session.h"
 #include "runtime/engine.h"
+
+struct lg_scheduler;
+
+/** What a session may use until it is reset; each is off when it is 0. */
+struct lg_limits {
+    uint32_t prompt_tokens, generated_tokens, time_ms;
+};
 
 struct lg_session_params {
     uint32_t n_ctx, n_batch, tokens_per_submit;
-    bool ignore_end; // end tokens do not end an answer
+    bool ignore_end;           // end tokens do not end an answer
+    uint32_t n_candidates;     // told with each token; when there are any, tokens_per_submit is 1
     struct lg_sampler sampler; // the parameters; counters and end tokens are filled in here
+    struct lg_limits limits;
+    uint64_t max_memory; // bytes of its caches
 };
+
+/** A token that was sampled, and what else could have been. */
+struct lg_choice {
+    bool known;
+    struct lg_candidate chosen, top[LG_MAX_CANDIDATES];
+};
+
+/** Stop tokens beside the vocabulary's end tokens. */
+enum { LG_MAX_STOP_TOKENS = 16 };
 
 struct lg_session {
-    struct lg_env *env;
+    struct lg_env *env; // of the caller's thread
+    struct lg_scheduler *sched;
     struct lg_engine *engine;
+    const struct lg_model *model; // the engine's, for who has not the turn that the engine is read with
     struct lg_session_params params;
-    uint32_t slot;
+    struct lg_session *next, **link; // in the scheduler's list
+    uint32_t slot;                   // of the engine; changed with the turn only
     bool has_slot;
-    uint32_t n_past;  // tokens whose keys and values are in the cache
-    bool has_pending; // there is a token behind them, fed or sampled, that is not computed yet
-    int32_t pending;
-    bool ended;         // the answer is over until more is fed
-    uint32_t n_read;    // sampled tokens that were given out; those up to the sampler's n_sampled are unread
+    struct lg_slot_lora lora; // its adapter; changed with both the turn and the lock
+
+    int32_t *tokens;  // [n_ctx + 1]
+    uint8_t *decoded; // [n_ctx + 1], 1: a decode pass computed the token; 0 also where nothing did yet
+    uint32_t n_tokens, n_visible, n_past; // n_past < n_tokens unless both are 0
+    bool closed;        // the last token ends the answer
     uint32_t remaining; // tokens that may still be given; UINT32_MAX: no limit
+    uint32_t epoch;     // changes when a pass that runs no longer means anything
+    uint32_t inputs;    // changes when a sample that is being drawn no longer does
+    int32_t stop_tokens[LG_MAX_STOP_TOKENS];
+    uint32_t n_stop_tokens;
+
+    int failure; // of work in the background, until it is told
+    char failure_text[sizeof(((struct lg_env *)0)->error)];
     _Atomic int cancelled; // a request to stop that was not answered yet
-    _Atomic int running;   // a call is working on the device
-    uint64_t n_prompt, n_generated, prompt_ns, decode_ns, prompt_submits, decode_submits;
+    uint64_t deadline_ns;  // moment of lg_now_ns(); UINT64_MAX: none
+    _Atomic int fd;        // readable while there is something to tell; -1: not asked for
+    bool ready;            // there is something to tell
+    bool owes_call;        // and `notify` was not called for it yet
+    void (*notify)(void *user);
+    void *notify_user;
+
+    struct lg_choice sampled, given; // of the last token that is not given yet, and the last one that is
+
+    uint32_t n_prompt, n_generated; // fed, sampled
+    uint32_t n_shared; // tokens on pages of others too, when it was last asked
+    uint64_t prompt_ns, decode_ns, prompt_submits, decode_submits;
 };
 
-int lg_session_init(struct lg_session *s, struct lg_env *env, struct lg_engine *engine,
+/** Takes a slot and joins the scheduler's sessions. Needs the turn. */
+int lg_session_init(struct lg_session *s, struct lg_env *env, struct lg_scheduler *sched, struct lg_engine *engine,
                     const struct lg_session_params *params);
-/** A zeroed session is allowed. */
+/** Copies the conversation of another, whose pages it shares. Needs the turn. */
+int lg_session_fork(struct lg_session *s, struct lg_env *env, struct lg_session *original);
+/** Needs the turn. A zeroed session is allowed. */
 void lg_session_finish(struct lg_session *s);
-void lg_session_reset(struct lg_session *s);
+/** Takes a slot again on an engine that was made anew; everything is computed again when it is wanted. Needs the turn. */
+int lg_session_revive(struct lg_session *s);
 
 /* These do what include/llmgpu/session.h says of their namesakes; arguments are checked there. */
+void lg_session_reset(struct lg_session *s);
 int lg_session_feed(struct lg_session *s, const int32_t *tokens, size_t n);
 int lg_session_next(struct lg_session *s, int32_t *token);
-int lg_session_score(struct lg_session *s, const int32_t *tokens, size_t n, float *log_probs, float *logits);
+/** 0 when all that was fed is computed but the last token, LLMGPU_AGAIN when it was not waited for, or why it is not. */
+int lg_session_settle(struct lg_session *s);
+int lg_session_rewind(struct lg_session *s, uint32_t n);
+int lg_session_set_sampler(struct lg_session *s, const struct lg_sampler *sampler);
+/** Seat 0: none. Needs the turn. */
+void lg_session_set_lora(struct lg_session *s, uint32_t seat, float scale);
+int lg_session_set_remaining(struct lg_session *s, uint32_t n);
+int lg_session_add_stop_token(struct lg_session *s, int32_t token);
+void lg_session_clear_stop_tokens(struct lg_session *s);
+int lg_session_set_deadline(struct lg_session *s, uint32_t ms);
+int lg_session_set_notify(struct lg_session *s, void (*notify)(void *user), void *user);
+int lg_session_fd(struct lg_session *s);
 /** From any thread, also from a signal handler. */
 void lg_session_cancel(struct lg_session *s);
+/** Ends the answer here: what was sampled behind the tokens that were given is forgotten. */
+void lg_session_close(struct lg_session *s);
+
+/* ---- for restoring (save.c) */
+
+struct lg_state;
+
+/** 0 when a saved state can take the conversation's place, or why it cannot. `n_past`: tokens computed now. */
+int lg_session_can_replace(struct lg_session *s, const struct lg_state *state, uint32_t *n_past);
+/** Makes at most the first n tokens count as computed. */
+void lg_session_lose_computed(struct lg_session *s, uint32_t n);
+/**
+ * Puts the state in the conversation's place; also asks again whether it can. Of its tokens n_past count as computed, the
+ * caller having put their keys and values into the cache, and those of the prefix in any case as far as they are.
+ */
+int lg_session_replace(struct lg_session *s, const struct lg_state *state, uint32_t n_past);
+
+/* ---- passes whose results the host reads (score.c); each blocks, needs the turn, and resets the session */
+
+/** What is wanted of a text's n tokens; each may be NULL. */
+struct lg_scores {
+    float *log_probs;      // [n - 1]
+    float *logits;         // [n, n_vocab]
+    llmgpu_candidate *top; // [n, n_top]
+    uint32_t n_top;        // 1 .. LG_MAX_CANDIDATES, at most the vocabulary
+};
+
+int lg_session_score(struct lg_session *s, const int32_t *tokens, size_t n, const struct lg_scores *out);
+/** As llmgpu_session_embed(). */
+int lg_session_embed(struct lg_session *s, const int32_t *tokens, size_t n, enum llmgpu_pooling pooling, bool normalize,
+                     float *out);
+/** Begins such a call. */
+int lg_session_begin_text(struct lg_session *s, size_t n);
+/** Counts nanoseconds of its work. 0 when there may be more of it, or why not. */
+int lg_session_go_on(struct lg_session *s, uint64_t ns);
+/** Ends work that is not the scheduler's: a request to stop that ended it is answered. Returns rc. */
+int lg_session_end_work(struct lg_session *s, int rc);
+
+/* ---- for the scheduler, which holds its lock */
+
+/** What next() would answer now: a value of enum llmgpu_next, or the code of a failure. */
+int lg_session_look(const struct lg_session *s);
+/** Whether fed tokens are to be computed, all but the last. */
+bool lg_session_wants_prefill(const struct lg_session *s);
+/** How many tokens from n_past on, at most so many, go through the next such pass. `decoded`: its kind; it takes one. */
+uint32_t lg_session_prefill_room(const struct lg_session *s, uint32_t most, bool *decoded);
+/** Whether a token is to be sampled, when so many may wait for being given. */
+bool lg_session_wants_decode(const struct lg_session *s, uint32_t ahead);
+/** How many tokens one submission may sample now. */
+uint32_t lg_session_decode_room(const struct lg_session *s);
+/** Fills the slot's sampler and history for a pass that samples at most n tokens. */
+void lg_session_set_up_sampler(struct lg_session *s, uint32_t n);
+/** Appends what a pass has sampled. */
+void lg_session_take_samples(struct lg_session *s);
+/** Keeps a failure until it is told. */
+void lg_session_set_failure(struct lg_session *s, int code, const char *text);
+/** Brings `ready` and the descriptor up to date. True when the session just became ready. */
+bool lg_session_update_ready(struct lg_session *s);
 
 #endif

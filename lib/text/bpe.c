@@ -135,8 +135,11 @@ static int load_merges(struct lg_env *env, const struct lg_gguf *gguf, struct lg
     if (!joined)
         return lg_fail_nomem(env, "merges", vocab->max_len);
     int rc = 0;
-    for (uint32_t i = 0; i < kv->n && rc == 0; i++)
-        rc = add_merge(env, vocab, kv->strings[i], i, joined);
+    for (uint32_t i = 0; i < kv->n && rc == 0; i++) {
+        rc = lg_poll_at(env, i);
+        if (rc == 0)
+            rc = add_merge(env, vocab, kv->strings[i], i, joined);
+    }
     lg_free(env, joined);
     return rc;
 }

@@ -80,8 +80,10 @@ static int load_scores(struct lg_env *env, const struct lg_gguf *gguf, struct lg
     if (kv->n != vocab->n_tokens)
         return lg_fail(env, LLMGPU_E_FORMAT, "tokenizer.ggml.scores has %llu entries for %u tokens",
                        (unsigned long long)kv->n, vocab->n_tokens);
-    for (uint32_t i = 0; i < vocab->n_tokens; i++)
+    for (uint32_t i = 0; i < vocab->n_tokens; i++) {
+        LG_TRY(lg_poll_at(env, i));
         vocab->tokens[i].score = (float)lg_gguf_number(kv, i);
+    }
     return 0;
 }
 

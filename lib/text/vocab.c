@@ -53,6 +53,7 @@ static int load_texts(struct lg_env *env, const struct lg_gguf *gguf, struct lg_
     char *at = vocab->texts;
     for (uint32_t i = 0; i < vocab->n_tokens; i++) {
         struct lg_str text = kv->strings[i];
+        LG_TRY(lg_poll_at(env, i));
         if (text.len == 0)
             continue;
         memcpy(at, text.ptr, text.len);
@@ -86,6 +87,7 @@ static int load_types(struct lg_env *env, const struct lg_gguf *gguf, struct lg_
                        (unsigned long long)kv->n, vocab->n_tokens);
     for (uint32_t i = 0; i < vocab->n_tokens; i++) {
         int64_t type = lg_gguf_integer(kv, i);
+        LG_TRY(lg_poll_at(env, i));
         if (type < 0 || type >= (int64_t)sizeof(attrs))
             return lg_fail(env, LLMGPU_E_FORMAT,
                            "tokenizer.ggml.token_type: token %u has the unknown type %lld", i,
@@ -101,6 +103,7 @@ static int make_pieces(struct lg_env *env, struct lg_vocab *vocab)
     char *at = vocab->pieces;
     for (uint32_t i = 0; i < vocab->n_tokens; i++) {
         struct lg_token *token = &vocab->tokens[i];
+        LG_TRY(lg_poll_at(env, i));
         if (token->attr & (LG_TOKEN_CONTROL | LG_TOKEN_UNKNOWN | LG_TOKEN_USER_DEFINED)) {
             token->piece = token->text;
             continue;

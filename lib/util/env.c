@@ -90,6 +90,15 @@ int lg_fail(struct lg_env *env, int code, const char *fmt, ...)
     return code;
 }
 
+int lg_note(struct lg_env *env, int code, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(env->error, sizeof(env->error), fmt, args);
+    va_end(args);
+    return code;
+}
+
 int lg_fail_nomem(struct lg_env *env, const char *what, uint64_t size)
 {
     return lg_fail(env, LLMGPU_E_NOMEM, "out of memory: %llu bytes for %s", (unsigned long long)size, what);
@@ -105,4 +114,26 @@ void lg_log(const struct lg_env *env, int level, const char *fmt, ...)
     vsnprintf(line, sizeof(line), fmt, args);
     va_end(args);
     env->log(env->user, level, line);
+}
+
+void lg_watch_begin(struct lg_env *env, uint64_t total)
+{
+    if (!env->watch)
+        return;
+    env->watch->done = 0;
+    env->watch->total = total;
+}
+
+int lg_watch_add(struct lg_env *env, uint64_t n)
+{
+    struct lg_watch *w = env->watch;
+    if (!w)
+        return 0;
+    w->done = n < w->total - w->done ? w->done + n : w->total;
+    return w->tell(w->user, w->done, w->total) ? lg_fail(env, LLMGPU_E_CANCELLED, "cancelled") : 0;
+}
+
+int lg_watch_end(struct lg_env *env)
+{
+    return lg_watch_add(env, UINT64_MAX);
 }

@@ -24,6 +24,13 @@ struct lg_env_stats {
     _Atomic uint64_t n_allocs; // calls that asked the allocator for memory, ever
 };
 
+/** Who watches long work, such as loading a file: is told how far it is, and may stop it. */
+struct lg_watch {
+    int (*tell)(void *user, uint64_t done, uint64_t total); // called often; nonzero: the work is to stop
+    void *user;
+    uint64_t done, total; // bytes; kept by lg_watch_begin() and lg_watch_add()
+};
+
 struct lg_env {
     void *(*alloc)(void *user, size_t size);            // NULL when out of memory; aligned as malloc
     void *(*resize)(void *user, void *ptr, size_t size); // as realloc
@@ -32,12 +39,13 @@ struct lg_env {
     void *user;                                         // passed to each callback
     struct lg_env_stats *stats;                         // the root's own, or a parent's
     struct lg_env_stats own_stats;
+    struct lg_watch *watch;                             // of what is being done; NULL: nobody watches
     char error[512];                                    // the last failure as a sentence, "" when there was none
 };
 
 /** Fills a root env with malloc, realloc, free and no log. */
 void lg_env_init(struct lg_env *env);
-/** Fills an env that shares the parent's callbacks and statistics; the parent must outlive it. */
+/** Fills an env that shares the parent's callbacks and statistics, but not its watch; the parent must outlive it. */
 void lg_env_child(struct lg_env *env, const struct lg_env *parent);
 
 /** Zeroed memory, or NULL. A size of 0 gives a valid pointer. */
@@ -53,9 +61,30 @@ char *lg_strndup(struct lg_env *env, const char *s, size_t len);
 
 /** Stores the sentence and returns `code`, so that a failure is one line: return lg_fail(env, CODE, "..."). */
 int lg_fail(struct lg_env *env, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/** The same without a line in the log, which is the host's code: for where a lock is held. */
+int lg_note(struct lg_env *env, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /** LLMGPU_E_NOMEM with a sentence that names what was wanted. */
 int lg_fail_nomem(struct lg_env *env, const char *what, uint64_t size);
 void lg_log(const struct lg_env *env, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/** Says how many bytes there are to deal with; none is done. */
+void lg_watch_begin(struct lg_env *env, uint64_t total);
+/** Counts bytes as done, as far as there are any, and tells. 0 or LLMGPU_E_CANCELLED. */
+int lg_watch_add(struct lg_env *env, uint64_t n);
+/** Counts all bytes as done, and tells. */
+int lg_watch_end(struct lg_env *env);
+
+/** Asks whether to go on, 0 or LLMGPU_E_CANCELLED: about every millisecond of work that may be cancelled. */
+static inline int lg_poll(struct lg_env *env)
+{
+    return env->watch ? lg_watch_add(env, 0) : 0;
+}
+
+/** The same inside a loop over many small things: asks at some of its rounds. */
+static inline int lg_poll_at(struct lg_env *env, uint64_t round)
+{
+    return round % 1024 == 0 ? lg_poll(env) : 0;
+}
 
 /** Forwards a failure to the caller. */
 #define LG_TRY(expr)                                                                                         \

@@ -8,43 +8,62 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int map_fd(struct lg_env *env, const char *path, int fd, struct lg_filemap *out)
+static int map_fd(struct lg_env *env, const char *path, int fd, uint64_t offset, uint64_t size,
+                  struct lg_filemap *out)
 {
     struct stat st;
     if (fstat(fd, &st) != 0)
         return lg_fail(env, LLMGPU_E_IO, "cannot read '%s': %s", path, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return lg_fail(env, LLMGPU_E_IO, "cannot read '%s': not a regular file", path);
-    if (st.st_size == 0)
+    uint64_t all = (uint64_t)st.st_size;
+    if (offset > all || size > all - offset)
+        return lg_fail(env, LLMGPU_E_IO, "cannot read '%s': %llu bytes at offset %llu, but it ends at %llu",
+                       path, (unsigned long long)size, (unsigned long long)offset, (unsigned long long)all);
+    size = size ? size : all - offset;
+    if (size == 0)
         return 0;
-    void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (data == MAP_FAILED)
+    long page = sysconf(_SC_PAGESIZE);
+    size_t lead = (size_t)(offset % (uint64_t)(page > 0 ? page : 1));
+    void *start = mmap(NULL, (size_t)size + lead, PROT_READ, MAP_PRIVATE, fd, (off_t)(offset - lead));
+    if (start == MAP_FAILED)
         return lg_fail(env, errno == ENOMEM ? LLMGPU_E_NOMEM : LLMGPU_E_IO, "cannot map '%s': %s", path, strerror(errno));
-    out->data = data;
-    out->size = (size_t)st.st_size;
+    *out = (struct lg_filemap){.data = (const uint8_t *)start + lead, .size = (size_t)size, .lead = lead};
     return 0;
 }
 
-int lg_filemap_open(struct lg_env *env, const char *path, struct lg_filemap *out)
+int lg_filemap_open_part(struct lg_env *env, const char *path, uint64_t offset, uint64_t size,
+                         struct lg_filemap *out)
 {
     memset(out, 0, sizeof(*out));
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO must not hang the host
     if (fd < 0)
         return lg_fail(env, LLMGPU_E_IO, "cannot open '%s': %s", path, strerror(errno));
-    int rc = map_fd(env, path, fd, out);
+    int rc = map_fd(env, path, fd, offset, size, out);
     close(fd);
     return rc;
+}
+
+int lg_filemap_open(struct lg_env *env, const char *path, struct lg_filemap *out)
+{
+    return lg_filemap_open_part(env, path, 0, 0, out);
+}
+
+/** Where the system's map begins. */
+static void *start_of(const struct lg_filemap *map)
+{
+    return (void *)(map->data - map->lead);
 }
 
 void lg_filemap_close(struct lg_filemap *map)
 {
     if (map->data)
-        munmap((void *)map->data, map->size);
+        munmap(start_of(map), map->size + map->lead);
     memset(map, 0, sizeof(*map));
 }
 
 void lg_filemap_prefetch(const struct lg_filemap *map)
 {
     if (map->data)
-        madvise((void *)map->data, map->size, MADV_WILLNEED);
+        madvise(start_of(map), map->size + map->lead, MADV_WILLNEED);
 }

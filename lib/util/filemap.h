@@ -8,10 +8,16 @@
 struct lg_filemap {
     const uint8_t *data; // NULL when the file is empty or nothing is mapped
     size_t size;         // bytes
+    size_t lead;         // bytes mapped before `data`, which need not lie on the border of a page
 };
 
 /** Maps a regular file. LLMGPU_E_IO with the system's reason when it cannot be opened or mapped. */
 int lg_filemap_open(struct lg_env *env, const char *path, struct lg_filemap *out);
+/**
+ * The same of a part of it: `size` bytes at `offset`, or all that follow it when `size` is 0. LLMGPU_E_IO also when the
+ * file ends before.
+ */
+int lg_filemap_open_part(struct lg_env *env, const char *path, uint64_t offset, uint64_t size, struct lg_filemap *out);
 /** A zeroed map is allowed. */
 void lg_filemap_close(struct lg_filemap *map);
 /** Starts reading the whole file ahead; only a hint. */

@@ -12,12 +12,18 @@ import unittest
 PROGRAM = os.environ["LLMGPU_COMMAND"]
 MODEL = os.path.join(os.environ["LLMGPU_BUNDLED"], "tavern-3.7m-q8_0.gguf")
 SHARED = os.environ.get("LLMGPU_SHARED", "")
-COMMANDS = ("run", "score", "bench", "tokenize", "detokenize", "inspect", "devices")
-# A prompt in the form the bundled model was trained on.
-PROMPT = (
-    "<|im_start|>system\nYour name is Brenna. You are the blacksmith of Oakford. You are grumpy.<|im_end|>\n"
-    "<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n"
-)
+COMMANDS = ("run", "chat", "score", "bench", "tokenize", "detokenize", "inspect", "devices")
+SYSTEM = "Your name is Brenna. You are the blacksmith of Oakford. You are grumpy."
+
+
+def chatml(system, *messages):
+    """The prompt of questions and answers in turns, in the form the bundled model was trained on."""
+    roles = ("user", "assistant") * len(messages)
+    parts = ([("system", system)] if system else []) + list(zip(roles, messages))
+    return "".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in parts) + "<|im_start|>assistant\n"
+
+
+PROMPT = chatml(SYSTEM, "Who are you?")
 
 
 class Result:

@@ -100,6 +100,7 @@ class BadFiles(TemporaryFiles):
         """Calls that open `path`."""
         yield "run", "-m", path, "-p", "x", "--device", "cpu"
         yield "run", "-m", path, "-p", "x", "--device", "cpu", "--json"
+        yield "chat", "-m", path, "--device", "cpu"
         yield "score", "-m", path, "--ids", "1 2", "--device", "cpu"
         yield "bench", "-m", path, "--device", "cpu"
         yield "tokenize", "-m", path, "x", "--json"
@@ -139,6 +140,51 @@ class BadFiles(TemporaryFiles):
             for path, code in ((missing, "LLMGPU_E_IO"), (self.folder.name, "LLMGPU_E_IO"),
                                (self.file(b"\xff", "bad.txt"), "LLMGPU_E_INVALID")):
                 self.assertIn(path, self.fails(code, command, "-m", MODEL, "-f", path, "--device", "cpu"))
+
+
+class Adapters(TemporaryFiles):
+    NAME = "blk.0.attn_q.weight"
+
+    def adapter(self, name="adapter.gguf"):
+        """One of rank 1 for a matrix of the bundled model, as a path."""
+        tensors = self.json("inspect", MODEL, "--tensors")["tensors"]
+        n_in, n_out = next(t["shape"] for t in tensors if t["name"] == self.NAME)
+        texts = ((b"general.type", b"adapter"), (b"adapter.type", b"lora"), (b"general.architecture", b"llama"))
+        head = b"GGUF" + struct.pack("<IQQ", 3, 2, len(texts) + 1)
+        head += b"".join(string(key) + struct.pack("<I", 8) + string(value) for key, value in texts)
+        head += string(b"adapter.lora.alpha") + struct.pack("<If", 6, 1)
+        data = b""
+        for end, cols, rows in ((b".lora_a", n_in, 1), (b".lora_b", 1, n_out)):
+            head += string(self.NAME.encode() + end) + struct.pack("<IQQIQ", 2, cols, rows, 0, len(data))
+            data += struct.pack(f"<{cols * rows}f", *(0.3 * (-1) ** (i % 3) for i in range(cols * rows)))
+            data += bytes(-len(data) % 32)
+        return self.file(head + bytes(-len(head) % 32) + data, name)
+
+    def nll(self, *options):
+        return self.json("score", "-m", MODEL, "--device", "cpu", "--ids", "5 6 7 8", *options)["nll"]
+
+    def test_scales(self):
+        path = self.adapter()
+        plain, trained, less = self.nll(), self.nll("--lora", path), self.nll("--lora", path + "=-0.5")
+        self.assertEqual(self.nll("--lora", path + "=1"), trained)
+        self.assertEqual(self.nll("--lora", path + "=0"), plain)
+        self.assertEqual(len({plain, trained, less}), 3)
+
+    def test_run(self):
+        path = self.adapter()
+        answers = {tuple(self.run_json("-p", "<|im_start|>", "-n", "24", "--lora", f"{path}={scale}")["tokens"])
+                   for scale in (0, 10, -10)}
+        self.assertGreater(len(answers), 1)
+
+    def test_name_with_a_mark(self):
+        path = self.adapter("a=b.gguf")
+        self.assertEqual(self.nll("--lora", path), self.nll("--lora", path + "=1.0"))
+
+    def test_refused(self):
+        call = ("run", "-m", MODEL, "-p", "x", "--device", "cpu", "--lora")
+        self.assertIn("none.gguf'", self.fails("LLMGPU_E_IO", *call, os.path.join(self.folder.name, "none.gguf=0.5")))
+        self.assertIn("'model'", self.fails("LLMGPU_E_UNSUPPORTED", *call, MODEL))
+        self.assertIn("-100 .. 100", self.fails("LLMGPU_E_INVALID", *call, self.adapter() + "=1000"))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ import unittest
 from command import COMMANDS, PROGRAM, CommandTest
 
 OPTIONS = {
-    "run": "model prompt file ids max-tokens ctx batch tokens-per-submit ignore-eos json repeat-penalty freq-penalty"
+    "run": "model prompt file ids max-tokens ctx batch tokens-per-submit ignore-eos lora json repeat-penalty"
+    " freq-penalty presence-penalty last-n top-k top-p min-p temp seed device threads cache-dir check verbose",
+    "chat": "model system template max-tokens ctx batch tokens-per-submit lora no-history repeat-penalty freq-penalty"
     " presence-penalty last-n top-k top-p min-p temp seed device threads cache-dir check verbose",
-    "score": "model file ids window batch logits json device threads cache-dir check verbose",
+    "score": "model file ids window batch logits lora json device threads cache-dir check verbose",
     "bench": "model prompt-tokens decode-tokens repeat batch tokens-per-submit json device threads cache-dir check"
     " verbose",
     "tokenize": "model special json",
@@ -40,7 +42,8 @@ class Help(CommandTest):
         for command in COMMANDS:
             text = self.good(command, "--help")
             self.assertEqual(text, self.good("help", command))
-            self.assertEqual(text, self.good(command, "--json", "-h"))
+            flag = "--check" if command == "chat" else "--json"
+            self.assertEqual(text, self.good(command, flag, "-h"))
 
     def test_states_defaults_and_ranges(self):
         text = " ".join(self.good("run", "--help").split())
@@ -71,6 +74,7 @@ class Mistakes(CommandTest):
             ("run", "--repeat_penalty=1.1", "--repeat-penalty"),
             ("run", "-model", "--model"),
             ("run", "--presence", "--presence-penalty"),
+            ("chat", "--systen", "--system"),
             ("score", "--windows", "--window"),
             ("bench", "--jsno", "--json"),
             ("inspect", "--tensor", "--tensors"),
@@ -120,6 +124,8 @@ class Mistakes(CommandTest):
     def test_arguments(self):
         self.assertIn("-m FILE", self.usage("run", "-p", "x"))
         self.assertIn("-m FILE", self.usage("bench"))
+        self.assertIn("-m FILE", self.usage("chat"))
+        self.assertIn("unexpected argument 'x'", self.usage("chat", "-m", "m", "x"))
         self.assertIn("unexpected argument 'x'", self.usage("devices", "x"))
         self.assertIn("unexpected argument 'x'", self.usage("run", "-m", "m", "x"))
         self.assertIn("unexpected argument", self.usage("inspect", "a", "b"))

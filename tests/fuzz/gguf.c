@@ -2,35 +2,49 @@
  *
  * Whatever the bytes are: the parser ends, says why when it refuses, asks for no more memory than a small
  * multiple of the file, leaks nothing, and what it gives out lies within the file. The same when an
- * allocation fails.
+ * allocation fails, and the very same, to the sentence, when the file is read by callbacks.
  */
 #include "fuzz.h"
 #include "gguf_build.h"
 #include "heap.h"
+#include "stream.h"
 
-static int parse(const uint8_t *data, size_t size, uint64_t fail_at)
+static struct lg_env env; // of the last parse
+
+/** With a window of 0 bytes, from memory. */
+static int parse(const uint8_t *data, size_t size, uint64_t window, uint64_t fail_at)
 {
     struct test_heap heap;
-    struct lg_env env;
     struct lg_gguf *gguf;
+    struct stream stream = {.data = data, .size = size};
+    struct lg_gguf_io io = stream_io(&stream, window);
     test_heap_env(&env, &heap, fail_at);
-    int rc = lg_gguf_parse(&env, "fuzz", data, size, &gguf);
+    int rc =
+        window ? lg_gguf_open_io(&env, "fuzz", &io, &gguf) : lg_gguf_parse(&env, "fuzz", data, size, &gguf);
     REQUIRE((rc == 0) == (gguf != NULL));
+    REQUIRE_INT(stream.n_bytes, <=, size);
     if (rc == 0)
         walk_gguf(gguf, &env);
     else
         REQUIRE(env.error[0]);
     lg_gguf_close(gguf);
+    REQUIRE_INT(stream.n_closed, ==, window > 0);
     REQUIRE_INT(heap.live, ==, 0);
-    REQUIRE_INT(heap.peak, <=, size * 8 + 8192);
+    REQUIRE_INT(heap.peak, <=, size * (window ? 9 : 8) + 8192);
     return rc;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    int rc = parse(data, size, 0);
+    char sentence[sizeof(env.error)];
+    int rc = parse(data, size, 0, 0);
     REQUIRE(rc == 0 || rc == LLMGPU_E_FORMAT || rc == LLMGPU_E_UNSUPPORTED);
-    int failed = parse(data, size, 1 + size % 16);
-    REQUIRE(failed == rc || failed == LLMGPU_E_NOMEM);
+    memcpy(sentence, env.error, sizeof(sentence));
+    REQUIRE_INT(parse(data, size, 1 + size % 64, 0), ==, rc);
+    REQUIRE_STR(env.error, sentence);
+    for (uint64_t window = 0; window < 2; window++) {
+        int failed = parse(data, size, window * 32, 1 + size % 16);
+        REQUIRE(failed == rc || failed == LLMGPU_E_NOMEM);
+    }
     return 0;
 }

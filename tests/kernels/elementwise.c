@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Kernels with one invocation per element: add, silu_mul, gelu. */
+ * Kernels with one invocation per element: add, copy, silu_mul, gelu. */
 #include "check.h"
 
 static void fill_grid(struct check *c, struct check_case *k, uint32_t n_cols, uint32_t n_rows)
@@ -39,6 +39,36 @@ void check_add(struct check *c)
     add_case(c, 896, 3, true);
     for (int i = 0; i < 4; i++)
         add_case(c, check_int(c, 1, 1000), check_int(c, 1, 9), i & 1);
+}
+
+static void copy_case(struct check *c, uint32_t n_cols, uint32_t n_rows)
+{
+    struct lg_rowwise_push push = {.n_cols = n_cols};
+    size_t n = (size_t)n_cols * n_rows;
+    uint32_t *x = check_words(c, n, UINT32_MAX);
+    struct check_case k = {
+        .kernel = LG_K_COPY,
+        .data = {x},
+        .size = {n * 4, n * 4},
+        .push = &push,
+        .push_size = sizeof(push),
+        .bytes = (double)n * 8,
+    };
+    fill_grid(c, &k, n_cols, n_rows);
+    check_run(c, &k, "%ux%u", n_rows, n_cols);
+    free(x);
+}
+
+void check_copy(struct check *c)
+{
+    if (c->bench) {
+        copy_case(c, 151936, 1);
+        return;
+    }
+    copy_case(c, 1, 1);
+    copy_case(c, 32003, 2);
+    for (int i = 0; i < 3; i++)
+        copy_case(c, check_int(c, 1, 1000), check_int(c, 1, 9));
 }
 
 /* silu_mul and gelu: `n_in` inputs and y. Large inputs show where an exponential overflows. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Kernels over rows of logits: softmax, argmax, log_prob, penalties. */
+ * Kernels over rows of logits: softmax, argmax, log_prob, candidates, penalties. */
 #include "check.h"
 
 static const uint32_t vocabularies[] = {1, 2, 13, 1000, 32003};
@@ -39,22 +39,41 @@ void check_softmax(struct check *c)
         softmax_case(c, 151936, 1);
 }
 
-enum oddity { NONE, TIES, NANS, ALL_MINUS_INFINITY, N_ODDITIES };
+enum oddity {
+    NONE,
+    TIES,
+    NANS,
+    ALL_NANS,
+    INFINITIES,
+    ALL_MINUS_INFINITY,
+    SIGNED_ZEROS, // which are equal
+    N_ODDITIES,
+};
+
+static float *odd_logits(struct check *c, size_t n, enum oddity oddity)
+{
+    float *x = check_floats(c, n, -9, 9);
+    for (size_t i = 0; i < n; i++) {
+        if (oddity == TIES)
+            x[i] = floorf(x[i] / 4);
+        if (oddity == ALL_NANS || (oddity == NANS && check_int(c, 0, 1)))
+            x[i] = NAN;
+        if (oddity == ALL_MINUS_INFINITY || (oddity == INFINITIES && check_int(c, 0, 4) == 0))
+            x[i] = -INFINITY;
+        if (oddity == INFINITIES && check_int(c, 0, 9) == 0)
+            x[i] = INFINITY;
+        if (oddity == SIGNED_ZEROS)
+            x[i] = check_int(c, 0, 1) ? 0.0f : -0.0f;
+    }
+    return x;
+}
 
 static void argmax_case(struct check *c, uint32_t n_cols, uint32_t n_rows, enum oddity oddity)
 {
     struct lg_rowwise_push push = {.n_cols = n_cols};
     struct check_case k = rowwise_case(c, LG_K_ARGMAX, &push, n_rows);
     size_t n = (size_t)n_cols * n_rows;
-    float *x = check_floats(c, n, -9, 9);
-    for (size_t i = 0; i < n; i++) {
-        if (oddity == TIES)
-            x[i] = floorf(x[i] / 4);
-        if ((oddity == NANS && check_int(c, 0, 1)) || (oddity == NANS && n_cols == 1))
-            x[i] = NAN;
-        if (oddity == ALL_MINUS_INFINITY)
-            x[i] = -INFINITY;
-    }
+    float *x = odd_logits(c, n, oddity);
     k.data[0] = x;
     k.size[0] = n * 4;
     k.size[1] = (size_t)n_rows * 8;
@@ -65,7 +84,7 @@ static void argmax_case(struct check *c, uint32_t n_cols, uint32_t n_rows, enum 
 void check_argmax(struct check *c)
 {
     for (int i = 0; i < N_VOCABULARIES && !c->bench; i++) {
-        for (int oddity = 0; oddity < N_ODDITIES; oddity++)
+        for (int oddity = 0; oddity < SIGNED_ZEROS; oddity++)
             argmax_case(c, vocabularies[i], check_int(c, 1, 3), (enum oddity)oddity);
     }
     if (c->bench)
@@ -95,6 +114,71 @@ void check_log_prob(struct check *c)
         log_prob_case(c, vocabularies[i], check_int(c, 1, 3));
     if (c->bench)
         log_prob_case(c, 151936, 1);
+}
+
+static const char *const oddity_names[N_ODDITIES] = {
+    [NONE] = "plain",
+    [TIES] = "ties",
+    [NANS] = "NaN",
+    [ALL_NANS] = "all NaN",
+    [INFINITIES] = "infinities",
+    [ALL_MINUS_INFINITY] = "all -infinity",
+    [SIGNED_ZEROS] = "signed zeros",
+};
+
+/* Tokens must be the same; log-probabilities, of logits below 20, as exact as those of log_prob. */
+static void compare_candidates(struct check *c, const struct check_case *k, uint32_t n_rows, const char *name)
+{
+    const struct lg_candidate *got = k->out[2], *want = k->ref[2];
+    for (uint32_t i = 0; i < n_rows * (LG_MAX_CANDIDATES + 1); i++) {
+        float a = got[i].log_prob, b = want[i].log_prob;
+        bool same = memcmp(&a, &b, sizeof(a)) == 0 || fabsf(a - b) <= 2e-5f + 2e-6f * fabsf(b);
+        if (got[i].token != want[i].token || !same) {
+            check_fail(c, "%s: entry %u is {%u, %g}, not {%u, %g}", name, i, got[i].token, (double)a,
+                       want[i].token, (double)b);
+            return;
+        }
+    }
+}
+
+static void candidates_case(struct check *c, uint32_t n_cols, uint32_t n_rows, uint32_t n, enum oddity oddity)
+{
+    struct lg_candidates_push push = {.n_cols = n_cols, .n = n, .id_stride = check_int(c, 1, 4)};
+    push.id_offset = check_int(c, 0, push.id_stride - 1);
+    size_t n_logits = (size_t)n_cols * n_rows;
+    float *x = odd_logits(c, n_logits, oddity);
+    uint32_t *ids = check_words(c, (size_t)n_rows * push.id_stride, n_cols);
+    struct check_case k = {
+        .kernel = LG_K_CANDIDATES,
+        .data = {x, ids},
+        .size = {n_logits * 4, (size_t)n_rows * push.id_stride * 4,
+                 (size_t)n_rows * (LG_MAX_CANDIDATES + 1) * sizeof(struct lg_candidate)},
+        .spec = {check_workgroup(c)},
+        .grid = {n_rows, 1, 1},
+        .push = &push,
+        .push_size = sizeof(push),
+        .bytes = 4.0 * (double)n_logits,
+    };
+    char name[128];
+    snprintf(name, sizeof(name), "candidates %u of %ux%u, %s", n, n_rows, n_cols, oddity_names[oddity]);
+    if (check_dispatch(c, &k, name))
+        compare_candidates(c, &k, n_rows, name);
+    check_release(&k);
+    free(x);
+    free(ids);
+}
+
+void check_candidates(struct check *c)
+{
+    for (int i = 0; i < N_VOCABULARIES && !c->bench; i++) {
+        for (int oddity = 0; oddity < N_ODDITIES; oddity++)
+            candidates_case(c, vocabularies[i], check_int(c, 1, 3), check_int(c, 1, LG_MAX_CANDIDATES),
+                            (enum oddity)oddity);
+        candidates_case(c, vocabularies[i], 1, 1, TIES);
+        candidates_case(c, vocabularies[i], 2, LG_MAX_CANDIDATES, NONE);
+    }
+    if (c->bench)
+        candidates_case(c, 151936, 1, LG_MAX_CANDIDATES, NONE);
 }
 
 /* Two output rows among four rows, each with a slot of its own. */

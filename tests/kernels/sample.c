@@ -86,7 +86,7 @@ static double score(const struct draw *d, uint32_t o, uint32_t token)
     float top;
     memcpy(&top, &d->best[o][1], 4);
     double below = (double)d->logits[(size_t)o * d->n_vocab + token] - (double)top;
-    uint32_t random = lg_random_draw(s->seed_lo, s->seed_hi, s->n_sampled);
+    uint32_t random = lg_random_draw(s->seed_lo, s->seed_hi, d->rows[d->out_ids[o]].pos);
     return below / (double)s->temperature + (double)lg_random_gumbel(random, token);
 }
 
@@ -199,8 +199,8 @@ static void infinity_case(struct check *c)
 /* ---- the distribution
  * ------------------------------------------------------------------------------------------- */
 
-/* Chi-square of many draws, each with a seed or a number of its own, against the softmax. */
-static void distribution_case(struct check *c, float temperature, bool by_number)
+/* Chi-square of many draws, each with a seed or a position of its own, against the softmax. */
+static void distribution_case(struct check *c, float temperature, bool by_position)
 {
     enum { N_VOCAB = 8, N_OUT = 500, N_ROUNDS = 8, LIMIT = 48 /* 7 degrees of freedom: one in 10^7 */ };
     static const float logits[N_VOCAB] = {0.5f, -1, 2, 1.5f, 0, -0.5f, 1, -2};
@@ -214,8 +214,8 @@ static void distribution_case(struct check *c, float temperature, bool by_number
         for (uint32_t o = 0; o < N_OUT; o++) {
             memcpy(d.logits + (size_t)o * N_VOCAB, logits, sizeof(logits));
             d.samplers[o].temperature = temperature;
-            d.samplers[o].n_sampled = by_number ? round * N_OUT + o : 0;
-            d.samplers[o].seed_lo = by_number ? 7 : round * N_OUT + o; // neighbours, as a host would count
+            d.rows[o].pos = by_position ? round * N_OUT + o : 0;
+            d.samplers[o].seed_lo = by_position ? 7 : round * N_OUT + o; // neighbours, as a host would count
             d.samplers[o].seed_hi = 0;
         }
         draw_run(c, &d, "of a small vocabulary");

@@ -8,6 +8,7 @@ SUITE is one of
     logits      `score --logits` against float64 logits, for every architecture
     quants      the same for every weight type, and for files of mixed types
     greedy      `run` against expected greedy tokens
+    lora        both with adapters
     perplexity  `score` against expected negative log-likelihoods
 
 The data is in $LLMGPU_SHARED; without it the test is skipped.
@@ -72,9 +73,9 @@ def ids(tokens):
     return " ".join(map(str, tokens))
 
 
-def check_logits(run, name, model, prompt, expected_path):
+def check_logits(run, name, model, prompt, expected_path, *options):
     with tempfile.NamedTemporaryFile(suffix=".bin") as out:
-        run("score", "-m", model, "--ids", ids(prompt), "--logits", out.name, "--json")
+        run("score", "-m", model, "--ids", ids(prompt), "--logits", out.name, "--json", *options)
         found = floats(out.name)
     expected = floats(expected_path)
     if len(found) != len(expected):
@@ -109,9 +110,9 @@ def test_quants(run):
                      os.path.join(folder, mix + ".logits_f64.bin"))
 
 
-def check_greedy(run, name, model, prompt, expected):
+def check_greedy(run, name, model, prompt, expected, *options):
     found = json.loads(run("run", "-m", model, "--ids", ids(prompt), "-n", str(len(expected)),
-                           "--ignore-eos", "--json"))["tokens"]
+                           "--ignore-eos", "--json", *options))["tokens"]
     same = next((i for i, (a, b) in enumerate(zip(found, expected)) if a != b), min(len(found), len(expected)))
     report(name, found == expected, f"{same} of {len(expected)} tokens equal")
 
@@ -139,6 +140,21 @@ def test_greedy(run):
             check_greedy(run, f"{arch} {case['name']}", model, case["prompt"], case["greedy"])
 
 
+def test_lora(run):
+    folder = shared("oracle", "visible", "lora")
+    n_cases = 0
+    for case in load(os.path.join(folder, "manifest.json"))["cases"]:
+        if "adapter" not in case:
+            continue  # two adapters at once
+        model, adapter = os.path.join(folder, case["model"]), os.path.join(folder, case["adapter"])
+        name = f"{case['adapter']} x {case['scale']} on {case['base']} {case['base_weights']}"
+        check_logits(run, name, model, case["prompt"], os.path.join(folder, case["logits_f64"]), "--lora",
+                     f"{adapter}={case['scale']}")
+        check_greedy(run, name, model, case["prompt"], case["greedy"], "--lora", f"{adapter}={case['scale']}")
+        n_cases += 1
+    report("cases", n_cases >= 10, str(n_cases))
+
+
 def test_perplexity(run):
     for name, fixture in fixtures():
         model, ppl = shared("models", name + ".gguf"), fixture["ppl"]
@@ -162,7 +178,9 @@ def main():
         print("no shared data beside this checkout")
         sys.exit(SKIP)
     run = Runner(command, device)
-    {"logits": test_logits, "quants": test_quants, "greedy": test_greedy, "perplexity": test_perplexity}[suite](run)
+    suites = {"logits": test_logits, "quants": test_quants, "greedy": test_greedy, "lora": test_lora,
+              "perplexity": test_perplexity}
+    suites[suite](run)
     sys.exit(1 if failures else 0)
 
 

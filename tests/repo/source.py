@@ -4,9 +4,9 @@ import os
 import re
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-FOLDERS = [".ci", "examples", "include", "kernels", "lib", "subprojects/packagefiles", "tests", "tools"]
-TEXT = (".c", ".h", ".comp", ".glsl", ".py", ".sh", ".build", ".md", ".map")
-TEXT_NAMES = {"quickstart", "run", "run-tests", "meson_options.txt", ".clang-format", ".editorconfig", ".gitignore"}
+FOLDERS = [".ci", "bindings", "docs", "examples", "include", "kernels", "lib", "subprojects/packagefiles", "tests", "tools"]
+TEXT = (".c", ".h", ".cpp", ".hpp", ".comp", ".glsl", ".py", ".go", ".i", ".in", ".sh", ".build", ".md", ".map", ".cmake")
+TEXT_NAMES = {"quickstart", "run", "run-tests", "abi-dump", "CMakeLists.txt", "meson_options.txt", ".clang-format", ".editorconfig", ".gitignore"}
 
 
 def files(*folders, suffixes=None):
@@ -32,6 +32,15 @@ def strip(text):
     """C text with comments, strings and characters blanked out, line for line and column for column."""
     token = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
     return token.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+
+
+def public_functions():
+    """The functions that the public headers declare: {name: whether it is experimental}."""
+    found = {}
+    for path in files("include", suffixes=(".h",)):
+        for match in re.finditer(r"^LLMGPU_(EXPERIMENTAL_)?API\s+[^;{]*?\b(llmgpu_\w+)\s*\(", strip(read(path)), re.M):
+            found[match[2]] = bool(match[1])
+    return found
 
 
 def report(problems):

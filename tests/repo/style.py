@@ -11,7 +11,7 @@ MAX_FUNCTION = 120
 WHY = "one piece"  # what the comment above a longer function says, and why
 
 SPDX = "SPDX-License-Identifier: MIT"
-NEED_SPDX = (".c", ".h", ".comp", ".glsl", ".py", ".sh", ".build")
+NEED_SPDX = (".c", ".h", ".cpp", ".hpp", ".comp", ".glsl", ".py", ".go", ".i", ".in", ".sh", ".build", ".cmake")
 
 
 def check_text(path, text):
@@ -23,7 +23,7 @@ def check_text(path, text):
     if not text.endswith("\n") or text.endswith("\n\n"):
         yield f"{path}: must end with one newline"
     for number, line in enumerate(lines, 1):
-        if "\t" in line:
+        if "\t" in line and not path.endswith(".go"): # gofmt asks for them
             yield f"{path}:{number}: a tab"
         if "\r" in line or line != line.rstrip():
             yield f"{path}:{number}: trailing blanks"
@@ -62,7 +62,7 @@ def main():
     for path in source.files():
         text = source.read(path)
         problems += check_text(path, text)
-        if not path.endswith((".c", ".h", ".comp", ".glsl")):
+        if not path.endswith((".c", ".h", ".cpp", ".hpp", ".comp", ".glsl")):
             continue
         if path.startswith("lib/"):
             file_sizes.append(text.count("\n"))

@@ -54,6 +54,13 @@ static uint64_t matmul(const struct lg_dispatch *d)
     return row(d) * d->spec[1] * d->spec[2];
 }
 
+static uint64_t lora_up(const struct lg_dispatch *d)
+{
+    struct lg_lora_push push;
+    memcpy(&push, d->push, sizeof(push));
+    return 4 * (uint64_t)d->spec[0] * push.t_stride;
+}
+
 static uint64_t read_sum(const struct lg_dispatch *d)
 {
     return row(d) / (d->grid[0] ? d->grid[0] : 1);
@@ -70,9 +77,13 @@ static cost_fn *const costs[LG_K_COUNT] = {[LG_K_PLAN] = row,
                                            [LG_K_SILU_MUL] = exp_element,
                                            [LG_K_GELU] = exp_element,
                                            [LG_K_ADD] = element,
+                                           [LG_K_LORA_DOWN] = matvec,
+                                           [LG_K_LORA_UP] = lora_up,
+                                           [LG_K_COPY] = element,
                                            [LG_K_SOFTMAX] = exp_row,
                                            [LG_K_ARGMAX] = row,
                                            [LG_K_LOG_PROB] = exp_row,
+                                           [LG_K_CANDIDATES] = exp_row,
                                            [LG_K_PENALTIES] = row,
                                            [LG_K_READ_SUM] = read_sum,
                                            [LG_K_SAMPLE] = exp_row,

@@ -9,8 +9,7 @@
 struct lg_cpu_device {
     struct lg_device base;
     struct lg_pool *pool;
-    bool check;             // options.check
-    _Atomic bool cancelled; // asked for and not yet answered
+    bool check; // options.check
     uint64_t last_ticket;
 };
 

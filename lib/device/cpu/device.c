@@ -191,6 +191,19 @@ static int download(struct lg_device *dev, struct lg_view src, void *dst)
     return 0;
 }
 
+static int copy(struct lg_device *dev, struct lg_view dst, struct lg_view src)
+{
+    src.size = dst.size;
+    LG_TRY(lg_cpu_check_view(dev, &dst, "copy"));
+    LG_TRY(lg_cpu_check_view(dev, &src, "copy"));
+    if (((const struct lg_cpu_buffer *)dst.buf)->imported)
+        return lg_fail(dev->env, LLMGPU_E_INVALID, "copy: the buffer is imported memory");
+    if (lg_views_overlap(&dst, &src))
+        return lg_fail(dev->env, LLMGPU_E_INVALID, "copy: source and destination overlap");
+    memcpy((uint8_t *)dst.buf->map + dst.offset, (const uint8_t *)src.buf->map + src.offset, dst.size);
+    return 0;
+}
+
 static int flush(struct lg_device *dev)
 {
     (void)dev; // uploads are copies that are done
@@ -218,11 +231,6 @@ static int wait_ticket(struct lg_device *dev, uint64_t ticket, uint64_t timeout_
     return 0;
 }
 
-static void cancel(struct lg_device *dev)
-{
-    atomic_store(&((struct lg_cpu_device *)dev)->cancelled, true);
-}
-
 static void destroy(struct lg_device *dev)
 {
     struct lg_cpu_device *cpu = (struct lg_cpu_device *)dev;
@@ -237,12 +245,12 @@ static const struct lg_device_ops cpu_ops = {
     .buffer_destroy = buffer_destroy,
     .upload = upload,
     .download = download,
+    .copy = copy,
     .flush = flush,
     .program_create = lg_cpu_program_create,
     .program_destroy = lg_cpu_program_destroy,
     .submit = lg_cpu_submit,
     .wait = wait_ticket,
-    .cancel = cancel,
     .program_times = lg_cpu_program_times,
     .memory_budget = memory_budget,
 };

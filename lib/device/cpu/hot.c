@@ -10,6 +10,7 @@
 #include "device/cpu/dot.h"
 #include "device/cpu/fast.h"
 #include "device/cpu/grid.h"
+#include "device/cpu/lora.h"
 
 enum {
     ROWS = VEC / 4, // weight rows that fit into the registers with one row of x
@@ -237,6 +238,62 @@ static void attention(const struct lg_cpu_args *args, uint32_t first, uint32_t l
     }
 }
 
+/* ---- adapters ------------------------------------------------------------------------------------ */
+
+static void lora_down(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    const struct lg_lora_push *push = args->push;
+    for (uint32_t g = first; g < last; g++) {
+        struct lg_cpu_span s = lg_cpu_span(args, g, args->spec[0] * args->spec[1], push->t_stride);
+        struct lg_cpu_lora lora = lg_cpu_lora_of(args, s.row);
+        struct weights w = {
+            .decode = lora.pair.half_size ? decode_f16 : decode_f32,
+            .block_elements = 1,
+            .block_bytes = lora.pair.half_size ? 2 : 4,
+            .data = lora.a,
+            .row_bytes = lora.row_bytes,
+            .n_cols = push->n_cols,
+        };
+        const float *x = (const float *)args->view[4] + (size_t)s.row * push->n_cols;
+        float *t = (float *)args->view[5] + (size_t)s.row * push->t_stride;
+        if (s.begin < lora.pair.rank)
+            multiply_tile(&w, s.begin, lg_min_u32(s.end, lora.pair.rank), x, 1, t, 0);
+    }
+}
+
+/* y += scale * sum over i of b[i] * t[i], for up to CHUNK columns of b. */
+INLINE void add_rows(const struct lg_cpu_lora *lora, const uint8_t *b, const float *t, float *restrict y,
+                     size_t n)
+{
+    _Alignas(64) float sum[CHUNK] = {0}, row[CHUNK];
+    for (uint32_t i = 0; i < lora->pair.rank; i++) {
+        if (lora->pair.half_size)
+            decode_f16(b + i * lora->row_bytes, row, n);
+        else
+            decode_f32(b + i * lora->row_bytes, row, n);
+        for (size_t m = 0; m < n; m++)
+            sum[m] += row[m] * t[i];
+    }
+    for (size_t m = 0; m < n; m++)
+        y[m] += lora->scale * sum[m];
+}
+
+static void lora_up(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    const struct lg_lora_push *push = args->push;
+    for (uint32_t g = first; g < last; g++) {
+        struct lg_cpu_span s = lg_cpu_span(args, g, args->spec[0] * 4, push->n_cols);
+        struct lg_cpu_lora lora = lg_cpu_lora_of(args, s.row);
+        const float *t = (const float *)args->view[4] + (size_t)s.row * push->t_stride;
+        float *y = (float *)args->view[5] + (size_t)s.row * push->n_cols;
+        for (uint32_t m = s.begin; m < s.end && lora.pair.rank; m += CHUNK)
+            add_rows(&lora, lora.b + m * (size_t)(lora.pair.half_size ? 2 : 4), t, y + m,
+                     lg_min_u32(s.end - m, CHUNK));
+    }
+}
+
 lg_cpu_fast_table HOT_TABLE = {[LG_K_ATTENTION] = attention,
+                               [LG_K_LORA_DOWN] = lora_down,
+                               [LG_K_LORA_UP] = lora_up,
 #define ENTRIES(lower, UPPER) [LG_K_MATVEC_##UPPER] = matvec_##lower, [LG_K_MATMUL_##UPPER] = matmul_##lower,
                                LG_WEIGHT_TYPES(ENTRIES)};

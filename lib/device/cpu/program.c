@@ -11,7 +11,7 @@
 enum {
     CHUNK_COST =
         1
-        << 15, // multiplications between two looks at the cancel flag, and what is worth waking a thread for
+        << 15, // multiplications between two looks at the stop flag, and what is worth waking a thread for
 };
 
 static int check_indirect(struct lg_device *dev, const struct lg_dispatch *d)
@@ -137,13 +137,16 @@ int lg_cpu_resolve(struct lg_cpu_device *cpu, const struct lg_cpu_op *op, struct
 struct job {
     lg_cpu_kernel_fn *run;
     const struct lg_cpu_args *args;
-    _Atomic bool *cancelled;
+    const _Atomic int *stop;
+    _Atomic bool stopped; // some of it was left out, whatever `stop` says now
 };
 
 static void run_piece(void *user, uint32_t first, uint32_t last)
 {
-    const struct job *job = user;
-    if (!atomic_load_explicit(job->cancelled, memory_order_relaxed))
+    struct job *job = user;
+    if (job->stop && atomic_load_explicit(job->stop, memory_order_relaxed))
+        atomic_store_explicit(&job->stopped, true, memory_order_relaxed);
+    else
         job->run(job->args, first, last);
 }
 
@@ -151,10 +154,10 @@ int lg_cpu_run(struct lg_cpu_device *cpu, const struct lg_cpu_op *op, const stru
 {
     uint32_t n = args->grid[0] * args->grid[1] * args->grid[2];
     uint64_t chunk = op->cost < CHUNK_COST ? CHUNK_COST / op->cost : 1;
-    struct job job = {.run = op->run, .args = args, .cancelled = &cpu->cancelled};
+    struct job job = {.run = op->run, .args = args, .stop = cpu->base.stop};
     if (n > 0)
         lg_pool_run(cpu->pool, run_piece, &job, n, (uint32_t)chunk);
-    if (atomic_exchange(&cpu->cancelled, false))
+    if (job.stopped || (job.stop && atomic_load(job.stop)))
         return lg_fail(cpu->base.env, LLMGPU_E_CANCELLED,
                        "the submission was cancelled in the dispatch of %s",
                        lg_kernel_infos[op->kernel].name);

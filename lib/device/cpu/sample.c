@@ -79,7 +79,7 @@ static uint64_t wanted_mass(const struct candidates *c, float top_p)
     return wanted ? wanted : 1;
 }
 
-static uint32_t draw(const struct lg_sampler *s, const float *logits, uint32_t n_vocab,
+static uint32_t draw(const struct lg_sampler *s, uint32_t pos, const float *logits, uint32_t n_vocab,
                      struct lg_cpu_best best)
 {
     struct candidates c = {.logits = logits, .n = n_vocab, .max = best.value};
@@ -89,7 +89,7 @@ static uint32_t draw(const struct lg_sampler *s, const float *logits, uint32_t n
         c.threshold = lg_max_u32(c.threshold, find_threshold(&c, true, wanted_mass(&c, s->top_p)));
     if (s->min_p > 0)
         c.threshold = lg_max_u32(c.threshold, key_of(best.value + logf(s->min_p)));
-    uint32_t random = lg_random_draw(s->seed_lo, s->seed_hi, s->n_sampled), token = best.index;
+    uint32_t random = lg_random_draw(s->seed_lo, s->seed_hi, pos), token = best.index;
     float most = -INFINITY;
     for (uint32_t i = 0; i < n_vocab; i++) {
         if (key_of(logits[i]) < c.threshold)
@@ -127,7 +127,7 @@ static void sample_row(const struct lg_cpu_args *args, uint32_t o)
     uint32_t *history = (uint32_t *)args->view[5] + (size_t)old.slot * LG_HISTORY;
     uint32_t *ring = (uint32_t *)args->view[6] + (size_t)old.slot * LG_RING;
 
-    uint32_t token = s->temperature <= 0 ? best.index : draw(s, logits, push->n_vocab, best);
+    uint32_t token = s->temperature <= 0 ? best.index : draw(s, old.pos, logits, push->n_vocab, best);
     accept(s, history, ring, token);
     rows[o] = (struct lg_row){.token = token, .pos = old.pos + 1, .slot = old.slot};
     out_ids[o] = o;

@@ -88,8 +88,7 @@ int lg_vk_buffer_import(struct lg_device *base, const void *host, uint64_t size,
 void lg_vk_buffer_destroy(struct lg_buffer *base)
 {
     struct lg_vk_device *dev = lg_vk_device(base->dev);
-    if (!dev->base.lost)
-        lg_vk_flush(base->dev); // gathered copies may still name it
+    lg_vk_staging_settle(dev); // gathered copies may still name it
     atomic_fetch_sub_explicit(&dev->base.stats.memory_used, base->size, memory_order_relaxed);
     lg_vk_buffer_finish(dev, lg_vk_buffer(base));
     lg_free(dev->base.env, base);

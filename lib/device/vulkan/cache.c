@@ -52,6 +52,7 @@ static const void *data_of(const struct lg_filemap *map, uint64_t key, struct fi
     return right ? data : NULL;
 }
 
+/* Without a cache pipelines are only compiled more often, so that only a lost device is a failure. */
 static int create_cache(struct lg_vk_device *dev, const void *data, uint64_t size)
 {
     VkPipelineCacheCreateInfo info = {
@@ -59,7 +60,15 @@ static int create_cache(struct lg_vk_device *dev, const void *data, uint64_t siz
         .initialDataSize = data ? size : 0,
         .pInitialData = data,
     };
-    VK_CREATE(dev, vkCreatePipelineCache, &info, &dev->pipelines.cache);
+    VkPipelineCache *cache = &dev->pipelines.cache;
+    VkResult result = dev->vk.vkCreatePipelineCache(dev->handle, &info, NULL, cache);
+    if (result >= 0)
+        return 0;
+    *cache = VK_NULL_HANDLE;
+    int rc = lg_vk_device_result(dev, result, "vkCreatePipelineCache");
+    if (dev->base.lost)
+        return rc;
+    lg_log(dev->base.env, LG_LOG_WARN, "no pipeline cache: %s", dev->base.env->error);
     return 0;
 }
 

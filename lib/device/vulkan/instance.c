@@ -1,50 +1,29 @@
 /* SPDX-License-Identifier: MIT */
-#include <pthread.h>
 #include <string.h>
 
 #include "device/vulkan/vk.h"
 
-/* volk keeps the loader's entry points in globals; this guards them against another device being opened. */
-static pthread_mutex_t volk_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* The version of the loader, 0 when there is none. */
-static uint32_t loader_version(void)
-{
-    pthread_mutex_lock(&volk_lock);
-    uint32_t version = volkGetInstanceVersion();
-    if (!version && volkInitialize() == VK_SUCCESS)
-        version = volkGetInstanceVersion();
-    pthread_mutex_unlock(&volk_lock);
-    return version;
-}
-
-void lg_vk_load_device_table(const struct lg_vk_instance *inst, VkDevice device,
-                             struct VolkDeviceTable *table)
-{
-    pthread_mutex_lock(&volk_lock);
-    PFN_vkGetDeviceProcAddr before = vkGetDeviceProcAddr; // the host's, where it is linked with the same volk
-    vkGetDeviceProcAddr = inst->fn.vkGetDeviceProcAddr;   // through which volk fills the table
-    volkLoadDeviceTable(table, device);
-    vkGetDeviceProcAddr = before;
-    pthread_mutex_unlock(&volk_lock);
-}
-
 /* Whether the loader, or the layer when there is such a one, has an instance extension. */
-static int find_extension(struct lg_env *env, const char *layer, const char *name, bool *found)
+static int find_extension(struct lg_vk_instance *inst, const char *layer, const char *name, bool *found)
 {
+    static const char what[] = "vkEnumerateInstanceExtensionProperties";
+    struct lg_env *env = inst->env;
     *found = false;
     uint32_t n = 0;
-    VkResult result = vkEnumerateInstanceExtensionProperties(layer, &n, NULL);
-    if (result == VK_ERROR_LAYER_NOT_PRESENT || n == 0)
+    VkResult result = inst->global.vkEnumerateInstanceExtensionProperties(layer, &n, NULL);
+    if (result == VK_ERROR_LAYER_NOT_PRESENT)
+        return 0;
+    LG_TRY(lg_vk_result(env, result, what));
+    if (!n)
         return 0;
     VkExtensionProperties *extensions = lg_alloc_array(env, n, sizeof(*extensions));
     if (!extensions)
         return lg_fail_nomem(env, "the list of Vulkan extensions", n * sizeof(*extensions));
-    result = vkEnumerateInstanceExtensionProperties(layer, &n, extensions);
+    result = inst->global.vkEnumerateInstanceExtensionProperties(layer, &n, extensions);
     for (uint32_t i = 0; result >= 0 && i < n; i++)
         *found |= strcmp(extensions[i].extensionName, name) == 0;
     lg_free(env, extensions);
-    return lg_vk_result(env, result, "vkEnumerateInstanceExtensionProperties");
+    return lg_vk_result(env, result, what);
 }
 
 static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
@@ -70,13 +49,14 @@ static const VkDebugUtilsMessengerCreateInfoEXT messenger_template = {
 };
 
 /* Leaves inst->handle null, without a failure, when the machine has no driver. */
-static int create_instance(struct lg_vk_instance *inst, uint32_t version)
+static int create_instance(struct lg_vk_instance *inst)
 {
     struct lg_env *env = inst->env;
     bool validate = inst->n_messages;
     bool has_portability, has_validation;
-    LG_TRY(find_extension(env, NULL, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME, &has_portability));
-    LG_TRY(find_extension(env, validation_layer, VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME, &has_validation));
+    LG_TRY(find_extension(inst, NULL, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME, &has_portability));
+    LG_TRY(
+        find_extension(inst, validation_layer, VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME, &has_validation));
     if (validate && !has_validation)
         return lg_fail(env, LLMGPU_E_UNSUPPORTED,
                        "checking needs the Vulkan layer %s, which is not installed", validation_layer);
@@ -106,14 +86,14 @@ static int create_instance(struct lg_vk_instance *inst, uint32_t version)
             &(VkApplicationInfo){
                 .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
                 .pEngineName = "libllmgpu",
-                .apiVersion = version < VK_API_VERSION_1_3 ? VK_API_VERSION_1_2 : VK_API_VERSION_1_3,
+                .apiVersion = inst->version,
             },
         .enabledLayerCount = validate,
         .ppEnabledLayerNames = (const char *[]){validation_layer},
         .enabledExtensionCount = n_extensions,
         .ppEnabledExtensionNames = extensions,
     };
-    VkResult result = vkCreateInstance(&info, NULL, &inst->handle);
+    VkResult result = inst->global.vkCreateInstance(&info, NULL, &inst->handle);
     if (result >= 0)
         return 0;
     inst->handle = VK_NULL_HANDLE;
@@ -121,13 +101,6 @@ static int create_instance(struct lg_vk_instance *inst, uint32_t version)
         return lg_vk_result(env, result, "vkCreateInstance");
     lg_log(env, LG_LOG_INFO, "no Vulkan driver on this machine (VkResult %d)", result);
     return 0;
-}
-
-static void load_functions(struct lg_vk_instance *inst)
-{
-#define LOAD(name) inst->fn.name = (PFN_##name)(void (*)(void))vkGetInstanceProcAddr(inst->handle, #name);
-    LG_VK_INSTANCE_FNS(LOAD)
-#undef LOAD
 }
 
 static int create_messenger(struct lg_vk_instance *inst)
@@ -144,9 +117,11 @@ static int enumerate(struct lg_vk_instance *inst)
     struct lg_env *env = inst->env;
     uint32_t n = 0;
     VkResult result = inst->fn.vkEnumeratePhysicalDevices(inst->handle, &n, NULL);
-    if (result == VK_ERROR_INITIALIZATION_FAILED || n == 0)
+    if (result == VK_ERROR_INITIALIZATION_FAILED) // of what there is, no driver works
         return 0;
     LG_TRY(lg_vk_result(env, result, "vkEnumeratePhysicalDevices"));
+    if (!n)
+        return 0;
     inst->physical = lg_alloc_array(env, n, sizeof(*inst->physical));
     if (!inst->physical)
         return lg_fail_nomem(env, "the list of Vulkan devices", n * sizeof(*inst->physical));
@@ -156,21 +131,39 @@ static int enumerate(struct lg_vk_instance *inst)
     return 0;
 }
 
-int lg_vk_instance_init(struct lg_vk_instance *inst, struct lg_env *env, uint32_t *n_messages)
+/* Opens the loader; inst->version stays 0, without a failure, when the machine has none that will do. */
+static int open_loader(struct lg_vk_instance *inst, PFN_vkGetInstanceProcAddr get)
+{
+    struct lg_env *env = inst->env;
+    if (!lg_vk_loader_open(&inst->loader, get)) {
+        lg_log(env, LG_LOG_INFO, "no Vulkan loader on this machine");
+        return 0;
+    }
+    uint32_t version = 0;
+    VkResult result = VK_SUCCESS;
+    if (lg_vk_load_globals(inst))
+        result = inst->global.vkEnumerateInstanceVersion(&version);
+    LG_TRY(lg_vk_result(env, result, "vkEnumerateInstanceVersion"));
+    if (version < VK_API_VERSION_1_2)
+        lg_log(env, LG_LOG_INFO, "the Vulkan loader is older than 1.2");
+    else
+        inst->version = version < VK_API_VERSION_1_3 ? VK_API_VERSION_1_2 : VK_API_VERSION_1_3;
+    return 0;
+}
+
+int lg_vk_instance_init(struct lg_vk_instance *inst, struct lg_env *env, PFN_vkGetInstanceProcAddr get,
+                        uint32_t *n_messages)
 {
     memset(inst, 0, sizeof(*inst));
     inst->env = env;
     inst->n_messages = n_messages;
-    uint32_t version = loader_version();
-    if (version < VK_API_VERSION_1_2) {
-        lg_log(env, LG_LOG_INFO,
-               version ? "the Vulkan loader is older than 1.2" : "no Vulkan loader on this machine");
+    LG_TRY(open_loader(inst, get));
+    if (!inst->version)
         return 0;
-    }
-    LG_TRY(create_instance(inst, version));
+    LG_TRY(create_instance(inst));
     if (!inst->handle)
         return 0;
-    load_functions(inst);
+    LG_TRY(lg_vk_load_instance(inst));
     if (n_messages)
         LG_TRY(create_messenger(inst));
     return enumerate(inst);
@@ -180,8 +173,9 @@ void lg_vk_instance_finish(struct lg_vk_instance *inst)
 {
     if (inst->messenger)
         inst->fn.vkDestroyDebugUtilsMessengerEXT(inst->handle, inst->messenger, NULL);
-    if (inst->handle)
+    if (inst->handle && !inst->is_hosts && inst->fn.vkDestroyInstance)
         inst->fn.vkDestroyInstance(inst->handle, NULL);
+    lg_vk_loader_close(&inst->loader);
     if (inst->env)
         lg_free(inst->env, inst->physical);
     memset(inst, 0, sizeof(*inst));

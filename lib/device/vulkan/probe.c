@@ -10,52 +10,74 @@
 enum { MAX_QUEUE_FAMILIES = 32 };
 
 static int find_extensions(const struct lg_vk_instance *inst, VkPhysicalDevice physical,
-                           struct lg_vk_probe *probe)
+                           const struct lg_vk_host *host, struct lg_vk_probe *probe)
 {
+    static const char what[] = "vkEnumerateDeviceExtensionProperties";
     struct {
         const char *name;
         bool *found;
     } wanted[] = {
         {VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, &probe->has_memory_budget},
         {VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, &probe->subgroup_size_extension},
+        {VK_KHR_GLOBAL_PRIORITY_EXTENSION_NAME, &probe->global_priority_khr},
+        {VK_EXT_GLOBAL_PRIORITY_EXTENSION_NAME, &probe->global_priority_ext},
         {"VK_KHR_portability_subset", &probe->has_portability_subset}, // its macro is among the beta ones
     };
+    const size_t n_wanted = sizeof(wanted) / sizeof(wanted[0]);
+    for (size_t k = 0; host && k < n_wanted; k++)
+        *wanted[k].found = lg_vk_host_has(host, wanted[k].name);
+    if (host)
+        return 0;
     uint32_t n = 0;
     VkResult result = inst->fn.vkEnumerateDeviceExtensionProperties(physical, NULL, &n, NULL);
-    if (n == 0)
-        return lg_vk_result(inst->env, result, "vkEnumerateDeviceExtensionProperties");
+    LG_TRY(lg_vk_result(inst->env, result, what));
     VkExtensionProperties *extensions = lg_alloc_array(inst->env, n, sizeof(*extensions));
     if (!extensions)
         return lg_fail_nomem(inst->env, "the list of Vulkan extensions", n * sizeof(*extensions));
     result = inst->fn.vkEnumerateDeviceExtensionProperties(physical, NULL, &n, extensions);
     for (uint32_t i = 0; result >= 0 && i < n; i++)
-        for (size_t k = 0; k < sizeof(wanted) / sizeof(wanted[0]); k++)
+        for (size_t k = 0; k < n_wanted; k++)
             *wanted[k].found |= strcmp(extensions[i].extensionName, wanted[k].name) == 0;
     lg_free(inst->env, extensions);
-    return lg_vk_result(inst->env, result, "vkEnumerateDeviceExtensionProperties");
+    return lg_vk_result(inst->env, result, what);
 }
 
 /* A family of its own for compute, so that a host's graphics need not wait behind ours, else any that
  * computes. */
-static bool find_queue_family(const struct lg_vk_instance *inst, VkPhysicalDevice physical,
-                              struct lg_vk_probe *probe)
+static uint32_t choose_family(const VkQueueFamilyProperties *families, uint32_t n)
 {
+    uint32_t chosen = n;
+    for (uint32_t i = 0; i < n; i++) {
+        bool draws = families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT;
+        if (!(families[i].queueFlags & VK_QUEUE_COMPUTE_BIT))
+            continue;
+        if (!draws)
+            return i;
+        if (chosen == n)
+            chosen = i;
+    }
+    return chosen;
+}
+
+static int find_queue_family(const struct lg_vk_instance *inst, VkPhysicalDevice physical,
+                             const struct lg_vk_host *host, struct lg_vk_probe *probe)
+{
+    const char *name = probe->props.properties.deviceName;
     VkQueueFamilyProperties families[MAX_QUEUE_FAMILIES];
     uint32_t n = MAX_QUEUE_FAMILIES;
     inst->fn.vkGetPhysicalDeviceQueueFamilyProperties(physical, &n, families);
-    bool found = false;
-    for (uint32_t i = 0; i < n; i++) {
-        bool computes = families[i].queueFlags & VK_QUEUE_COMPUTE_BIT;
-        bool draws = families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT;
-        if (!computes || (found && draws))
-            continue;
-        probe->queue_family = i;
-        probe->timestamp_bits = families[i].timestampValidBits;
-        found = true;
-        if (!draws)
-            break;
-    }
-    return found;
+    uint32_t family = host ? host->queue_family : choose_family(families, n);
+    if (!host && family == n)
+        return lg_fail(inst->env, LLMGPU_E_UNSUPPORTED, "'%s' has no compute queue", name);
+    if (family >= n)
+        return lg_fail(inst->env, LLMGPU_E_INVALID, "the host's queue is of family %u; '%s' has %u", family,
+                       name, n);
+    if (!(families[family].queueFlags & VK_QUEUE_COMPUTE_BIT))
+        return lg_fail(inst->env, LLMGPU_E_UNSUPPORTED,
+                       "the host's queue, of family %u of '%s', cannot compute", family, name);
+    probe->queue_family = family;
+    probe->timestamp_bits = families[family].timestampValidBits;
+    return 0;
 }
 
 /*
@@ -75,28 +97,43 @@ static VkSubgroupFeatureFlags needed_operations(void)
     return needed;
 }
 
-static int check_features(const struct lg_vk_instance *inst, VkPhysicalDevice physical,
-                          struct lg_vk_probe *probe)
+/* Whether the version has, or an extension brings, the structs of subgroup size control. */
+static bool knows_subgroup_sizes(const struct lg_vk_probe *probe)
 {
-    bool is_1_3 = probe->props.properties.apiVersion >= VK_API_VERSION_1_3;
+    return probe->version >= VK_API_VERSION_1_3 || probe->subgroup_size_extension;
+}
+
+static void read_features(const struct lg_vk_instance *inst, VkPhysicalDevice physical,
+                          const struct lg_vk_probe *probe, struct lg_vk_features *out)
+{
     VkPhysicalDeviceSubgroupSizeControlFeatures sizes = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
     };
     VkPhysicalDeviceVulkan12Features features12 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-        .pNext = is_1_3 || probe->subgroup_size_extension ? &sizes : NULL,
+        .pNext = knows_subgroup_sizes(probe) ? &sizes : NULL,
     };
     VkPhysicalDeviceFeatures2 features = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
         .pNext = &features12,
     };
     inst->fn.vkGetPhysicalDeviceFeatures2(physical, &features);
-    probe->subgroup_size_extension &= !is_1_3 && sizes.subgroupSizeControl;
+    *out = (struct lg_vk_features){
+        .timeline_semaphore = features12.timelineSemaphore,
+        .subgroup_size_control = sizes.subgroupSizeControl,
+        .full_subgroups = sizes.computeFullSubgroups,
+    };
+}
+
+static int check_features(const struct lg_vk_instance *inst, const struct lg_vk_features *features,
+                          const struct lg_vk_host *host, struct lg_vk_probe *probe)
+{
+    bool controls_size = features->subgroup_size_control && knows_subgroup_sizes(probe);
     const VkPhysicalDeviceSubgroupSizeControlProperties *range = &probe->subgroup_sizes;
-    probe->pins_subgroup_size = sizes.subgroupSizeControl &&
-                                range->minSubgroupSize != range->maxSubgroupSize &&
+    probe->subgroup_size_extension &= probe->version < VK_API_VERSION_1_3 && controls_size;
+    probe->pins_subgroup_size = controls_size && range->minSubgroupSize != range->maxSubgroupSize &&
                                 range->requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT;
-    probe->full_subgroups = sizes.subgroupSizeControl && sizes.computeFullSubgroups;
+    probe->full_subgroups = controls_size && features->full_subgroups;
 
     const VkPhysicalDeviceVulkan11Properties *p11 = &probe->props11;
     const char *name = probe->props.properties.deviceName;
@@ -108,15 +145,16 @@ static int check_features(const struct lg_vk_instance *inst, VkPhysicalDevice ph
             "'%s' has the subgroup operations 0x%x in compute shaders, 0x%x are needed", name,
             p11->subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT ? p11->subgroupSupportedOperations : 0,
             needed);
-    if (!features12.timelineSemaphore)
-        return lg_fail(inst->env, LLMGPU_E_UNSUPPORTED, "'%s' lacks timeline semaphores", name);
+    if (!features->timeline_semaphore)
+        return lg_fail(inst->env, LLMGPU_E_UNSUPPORTED, "%s'%s' lacks the feature timelineSemaphore",
+                       host ? "the host's device on " : "", name);
     return 0;
 }
 
 static void read_properties(const struct lg_vk_instance *inst, VkPhysicalDevice physical,
                             struct lg_vk_probe *probe)
 {
-    bool is_1_3 = probe->props.properties.apiVersion >= VK_API_VERSION_1_3;
+    bool is_1_3 = probe->version >= VK_API_VERSION_1_3;
     VkPhysicalDeviceMaintenance4Properties maintenance4 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES,
         .pNext = &probe->subgroup_sizes,
@@ -143,7 +181,8 @@ static void read_properties(const struct lg_vk_instance *inst, VkPhysicalDevice 
     probe->memory = memory.memoryProperties;
 }
 
-int lg_vk_probe(const struct lg_vk_instance *inst, VkPhysicalDevice physical, struct lg_vk_probe *probe)
+int lg_vk_probe(const struct lg_vk_instance *inst, VkPhysicalDevice physical, const struct lg_vk_host *host,
+                struct lg_vk_probe *probe)
 {
     memset(probe, 0, sizeof(*probe));
     probe->props.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
@@ -152,12 +191,17 @@ int lg_vk_probe(const struct lg_vk_instance *inst, VkPhysicalDevice physical, st
     if (p->apiVersion < VK_API_VERSION_1_2)
         return lg_fail(inst->env, LLMGPU_E_UNSUPPORTED, "'%s' has Vulkan %u.%u, 1.2 is needed", p->deviceName,
                        VK_API_VERSION_MAJOR(p->apiVersion), VK_API_VERSION_MINOR(p->apiVersion));
-    LG_TRY(find_extensions(inst, physical, probe));
-    if (!find_queue_family(inst, physical, probe))
-        return lg_fail(inst->env, LLMGPU_E_UNSUPPORTED, "'%s' has no compute queue", p->deviceName);
+    probe->version = lg_min_u32(p->apiVersion, inst->version);
+    LG_TRY(find_extensions(inst, physical, host, probe));
+    LG_TRY(find_queue_family(inst, physical, host, probe));
 
+    struct lg_vk_features features;
     read_properties(inst, physical, probe);
-    return check_features(inst, physical, probe);
+    if (host)
+        lg_vk_host_features(host, &features);
+    else
+        read_features(inst, physical, probe, &features);
+    return check_features(inst, &features, host, probe);
 }
 
 static enum lg_device_kind kind_of(VkPhysicalDeviceType type)
@@ -171,12 +215,10 @@ static enum lg_device_kind kind_of(VkPhysicalDeviceType type)
     }
 }
 
-void lg_vk_describe(const struct lg_vk_probe *probe, uint32_t index, struct lg_device_info *info)
+void lg_vk_describe(const struct lg_vk_probe *probe, struct lg_device_info *info)
 {
     const VkPhysicalDeviceProperties *p = &probe->props.properties;
     const VkPhysicalDeviceLimits *limits = &p->limits;
-    memset(info, 0, sizeof(*info));
-    snprintf(info->id, sizeof(info->id), "vulkan:%" PRIu32, index);
     snprintf(info->name, sizeof(info->name), "%s", p->deviceName);
     snprintf(info->driver, sizeof(info->driver), "%.100s %.150s", probe->props12.driverName,
              probe->props12.driverInfo);

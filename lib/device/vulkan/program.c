@@ -310,7 +310,6 @@ int lg_vk_program_create(struct lg_device *base, const struct lg_program_desc *d
 void lg_vk_program_destroy(struct lg_program *base)
 {
     struct lg_vk_device *dev = lg_vk_device(base->dev);
-    if (!dev->base.lost)
-        lg_vk_wait(base->dev, lg_vk_program(base)->last_ticket, UINT64_MAX);
+    lg_vk_settle(dev, lg_vk_program(base)->last_ticket);
     finish_program(dev, lg_vk_program(base));
 }

@@ -37,7 +37,12 @@ int lg_vk_queue_submit(struct lg_vk_device *dev, const VkCommandBuffer *cmds, ui
         .signalSemaphoreCount = 1,
         .pSignalSemaphores = &dev->timeline,
     };
-    VK(dev, vkQueueSubmit, dev->queue, 1, &info, VK_NULL_HANDLE);
+    if (dev->lock_queue)
+        dev->lock_queue(dev->queue_user);
+    VkResult result = dev->vk.vkQueueSubmit(dev->queue, 1, &info, VK_NULL_HANDLE);
+    if (dev->unlock_queue)
+        dev->unlock_queue(dev->queue_user);
+    LG_TRY(lg_vk_device_result(dev, result, "vkQueueSubmit"));
     dev->last_ticket = *ticket = value;
     return 0;
 }
@@ -89,7 +94,7 @@ int lg_vk_program_submit(struct lg_program *base, uint32_t first_slice, uint32_t
                        first_slice, n_slices, repeat, base->n_slices);
     if (repeat > UINT32_MAX / n_slices / sizeof(VkCommandBuffer))
         return lg_fail(env, LLMGPU_E_INTERNAL, "submit of %u slices %u times is too much", n_slices, repeat);
-    if (atomic_exchange(&dev->cancelled, false))
+    if (dev->base.stop && atomic_load(dev->base.stop))
         return lg_fail(env, LLMGPU_E_CANCELLED, "the submission was cancelled before it began");
 
     const VkCommandBuffer *cmds;
@@ -103,6 +108,21 @@ int lg_vk_program_submit(struct lg_program *base, uint32_t first_slice, uint32_t
     return 0;
 }
 
+/* Waits on the timeline and never on the queue, which may be the host's. */
+static VkResult wait_timeline(struct lg_vk_device *dev, uint64_t ticket, uint64_t timeout_ns)
+{
+    VkSemaphoreWaitInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
+        .semaphoreCount = 1,
+        .pSemaphores = &dev->timeline,
+        .pValues = &ticket,
+    };
+    VkResult result = dev->vk.vkWaitSemaphores(dev->handle, &info, timeout_ns);
+    if (result == VK_SUCCESS && ticket > dev->done_ticket)
+        dev->done_ticket = ticket;
+    return result;
+}
+
 int lg_vk_wait(struct lg_device *base, uint64_t ticket, uint64_t timeout_ns)
 {
     struct lg_vk_device *dev = lg_vk_device(base);
@@ -112,23 +132,26 @@ int lg_vk_wait(struct lg_device *base, uint64_t ticket, uint64_t timeout_ns)
     if (ticket > dev->last_ticket)
         return lg_fail(base->env, LLMGPU_E_INTERNAL, "wait for submission %" PRIu64 ", the last is %" PRIu64,
                        ticket, dev->last_ticket);
-    VkSemaphoreWaitInfo info = {
-        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
-        .semaphoreCount = 1,
-        .pSemaphores = &dev->timeline,
-        .pValues = &ticket,
-    };
-    VkResult result = dev->vk.vkWaitSemaphores(dev->handle, &info, timeout_ns);
+    VkResult result = wait_timeline(dev, ticket, timeout_ns);
     LG_TRY(lg_vk_device_result(dev, result, "vkWaitSemaphores"));
     if (result == VK_TIMEOUT)
         return lg_fail(base->env, LLMGPU_E_TIMEOUT, "submission %" PRIu64 " is not finished yet", ticket);
-    dev->done_ticket = ticket;
     return 0;
 }
 
-void lg_vk_cancel(struct lg_device *base)
+void lg_vk_settle(struct lg_vk_device *dev, uint64_t ticket)
 {
-    atomic_store(&lg_vk_device(base)->cancelled, true);
+    enum { TRIES = 4 };
+    const uint64_t lost_timeout = UINT64_C(10000000000); // ns; drivers come back from a loss by themselves
+    for (int i = 0; i < TRIES && ticket > dev->done_ticket; i++) {
+        VkResult result = wait_timeline(dev, ticket, dev->base.lost ? lost_timeout : UINT64_MAX);
+        if (result == VK_ERROR_DEVICE_LOST || (dev->base.lost && result != VK_SUCCESS)) {
+            dev->base.lost = LLMGPU_E_DEVICE_LOST;
+            dev->done_ticket = dev->last_ticket; // what is lost uses nothing any more
+        }
+    }
+    if (ticket > dev->done_ticket)
+        dev->base.lost = LLMGPU_E_DEVICE_LOST;
 }
 
 /* Durations of a slice's dispatches out of its n_ops + 1 time stamps. */

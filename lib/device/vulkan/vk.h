@@ -8,14 +8,17 @@
  * to know what ran before it: slices can be listed in any number and order, and copies and programs follow
  * one another on the queue.
  *
- * Entry points: those of a device are in lg_vk_device.vk, those of an instance in lg_vk_instance.fn. volk's
- * own global pointers are touched under a lock in instance.c only, because the host may have Vulkan devices
- * of its own.
+ * Entry points: those of a device are in lg_vk_device.vk, those of an instance in lg_vk_instance.fn, those of
+ * the loader in lg_vk_loader. Nothing is shared between devices: neither with others of this library nor with
+ * the host's.
  */
 #ifndef LG_DEVICE_VULKAN_VK_H
 #define LG_DEVICE_VULKAN_VK_H
 
-#include <volk.h>
+#ifndef VK_NO_PROTOTYPES
+#define VK_NO_PROTOTYPES // the names of the entry points may be somebody else's variables
+#endif
+#include <vulkan/vulkan_core.h>
 
 #include "device/backends.h"
 #include "device/device.h"
@@ -45,11 +48,15 @@ int lg_vk_alive(struct lg_vk_device *dev);
         LG_TRY(lg_vk_device_result((dev), vk_result_, #function));                    \
     } while (0)
 
-/* ---- instance.c
- * ------------------------------------------------------------------------------------------------- */
+/* ---- loader.c
+ * -------------------------------------------------------------------------------------------------- */
 
-/* Instance functions in use; each is a member of struct lg_vk_instance_fns. The last two are NULL without
- * checks. */
+/* Functions in use. Each is a member of the struct of its kind, and a name that loader.c asks for. */
+#define LG_VK_GLOBAL_FNS(X)                   \
+    X(vkCreateInstance)                       \
+    X(vkEnumerateInstanceExtensionProperties) \
+    X(vkEnumerateInstanceVersion)
+
 #define LG_VK_INSTANCE_FNS(X)                   \
     X(vkDestroyInstance)                        \
     X(vkEnumeratePhysicalDevices)               \
@@ -59,19 +66,106 @@ int lg_vk_alive(struct lg_vk_device *dev);
     X(vkGetPhysicalDeviceProperties2)           \
     X(vkGetPhysicalDeviceQueueFamilyProperties) \
     X(vkCreateDevice)                           \
-    X(vkGetDeviceProcAddr)                      \
-    X(vkCreateDebugUtilsMessengerEXT)           \
+    X(vkGetDeviceProcAddr)
+
+/* Of an instance that checks. */
+#define LG_VK_DEBUG_FNS(X)            \
+    X(vkCreateDebugUtilsMessengerEXT) \
     X(vkDestroyDebugUtilsMessengerEXT)
 
-struct lg_vk_instance_fns {
+#define LG_VK_DEVICE_FNS(X)          \
+    X(vkAllocateCommandBuffers)      \
+    X(vkAllocateDescriptorSets)      \
+    X(vkAllocateMemory)              \
+    X(vkBeginCommandBuffer)          \
+    X(vkBindBufferMemory)            \
+    X(vkCmdBindDescriptorSets)       \
+    X(vkCmdBindPipeline)             \
+    X(vkCmdCopyBuffer)               \
+    X(vkCmdDispatch)                 \
+    X(vkCmdDispatchIndirect)         \
+    X(vkCmdFillBuffer)               \
+    X(vkCmdPipelineBarrier)          \
+    X(vkCmdPushConstants)            \
+    X(vkCmdResetQueryPool)           \
+    X(vkCmdWriteTimestamp)           \
+    X(vkCreateBuffer)                \
+    X(vkCreateCommandPool)           \
+    X(vkCreateComputePipelines)      \
+    X(vkCreateDescriptorPool)        \
+    X(vkCreateDescriptorSetLayout)   \
+    X(vkCreatePipelineCache)         \
+    X(vkCreatePipelineLayout)        \
+    X(vkCreateQueryPool)             \
+    X(vkCreateSemaphore)             \
+    X(vkCreateShaderModule)          \
+    X(vkDestroyBuffer)               \
+    X(vkDestroyCommandPool)          \
+    X(vkDestroyDescriptorPool)       \
+    X(vkDestroyDescriptorSetLayout)  \
+    X(vkDestroyDevice)               \
+    X(vkDestroyPipeline)             \
+    X(vkDestroyPipelineCache)        \
+    X(vkDestroyPipelineLayout)       \
+    X(vkDestroyQueryPool)            \
+    X(vkDestroySemaphore)            \
+    X(vkDestroyShaderModule)         \
+    X(vkEndCommandBuffer)            \
+    X(vkFreeMemory)                  \
+    X(vkGetBufferMemoryRequirements) \
+    X(vkGetDeviceQueue)              \
+    X(vkGetPipelineCacheData)        \
+    X(vkGetQueryPoolResults)         \
+    X(vkMapMemory)                   \
+    X(vkQueueSubmit)                 \
+    X(vkUpdateDescriptorSets)        \
+    X(vkWaitSemaphores)
+
 #define LG_VK_MEMBER(name) PFN_##name name;
-    LG_VK_INSTANCE_FNS(LG_VK_MEMBER)
-#undef LG_VK_MEMBER
+
+struct lg_vk_loader {
+    void *library; // of the system, open as long as the instance is; NULL when somebody else's is used
+    PFN_vkGetInstanceProcAddr get;
 };
+
+struct lg_vk_global_fns {
+    LG_VK_GLOBAL_FNS(LG_VK_MEMBER)
+};
+
+struct lg_vk_instance_fns {
+    LG_VK_INSTANCE_FNS(LG_VK_MEMBER)
+    LG_VK_DEBUG_FNS(LG_VK_MEMBER)
+};
+
+struct lg_vk_device_fns {
+    LG_VK_DEVICE_FNS(LG_VK_MEMBER)
+};
+
+#undef LG_VK_MEMBER
+
+/** Takes `get`, or the system's loader when it is NULL; false when there is none. */
+bool lg_vk_loader_open(struct lg_vk_loader *loader, PFN_vkGetInstanceProcAddr get);
+/** A zeroed loader is allowed. Nothing of it may be called any more. */
+void lg_vk_loader_close(struct lg_vk_loader *loader);
+
+struct lg_vk_instance;
+/** Fills the table of what needs no instance; false when the loader lacks some of it, as 1.0 does. */
+bool lg_vk_load_globals(struct lg_vk_instance *inst);
+/** Fills the instance's table. LLMGPU_E_DEVICE names a function that is missing. */
+int lg_vk_load_instance(struct lg_vk_instance *inst);
+/** The same for a device. */
+int lg_vk_load_device(const struct lg_vk_instance *inst, VkDevice device, struct lg_vk_device_fns *fns);
+
+/* ---- instance.c
+ * ------------------------------------------------------------------------------------------------- */
 
 struct lg_vk_instance {
     struct lg_env *env;
+    struct lg_vk_loader loader;
+    struct lg_vk_global_fns global;
     VkInstance handle;
+    bool is_hosts;    // and so is not destroyed
+    uint32_t version; // of the API that it was created for
     struct lg_vk_instance_fns fn;
     VkPhysicalDevice *physical; // in the driver's order
     uint32_t n_physical;
@@ -83,18 +177,26 @@ struct lg_vk_instance {
  * Creates an instance and enumerates its physical devices. A machine without a Vulkan loader, without a
  * driver or with a Vulkan before 1.2 gives a success with no devices.
  *
+ * @param get        in place of the system's loader; NULL: that
  * @param n_messages not NULL turns validation on and counts its messages; LLMGPU_E_UNSUPPORTED without the
  * layer
  */
-int lg_vk_instance_init(struct lg_vk_instance *inst, struct lg_env *env, uint32_t *n_messages);
+int lg_vk_instance_init(struct lg_vk_instance *inst, struct lg_env *env, PFN_vkGetInstanceProcAddr get,
+                        uint32_t *n_messages);
+/** Makes the host's instance ours to use, without a list of physical devices. */
+int lg_vk_instance_adopt(struct lg_vk_instance *inst, struct lg_env *env, const struct lg_vk_host *host);
 /** A zeroed or half-built instance is allowed. */
 void lg_vk_instance_finish(struct lg_vk_instance *inst);
-/** Fills a device's own table of entry points. */
-void lg_vk_load_device_table(const struct lg_vk_instance *inst, VkDevice device,
-                             struct VolkDeviceTable *table);
 
 /* ---- probe.c
  * ---------------------------------------------------------------------------------------------------- */
+
+/* What a device can be created with or, of the host's, was. */
+struct lg_vk_features {
+    bool timeline_semaphore;
+    bool subgroup_size_control;
+    bool full_subgroups;
+};
 
 /* What was found out of a physical device, before anything is created on it. */
 struct lg_vk_probe {
@@ -104,18 +206,35 @@ struct lg_vk_probe {
     VkPhysicalDeviceSubgroupSizeControlProperties subgroup_sizes;
     VkPhysicalDeviceMemoryProperties memory;
     uint64_t max_buffer_size;
+    uint32_t version; // of the API that may be used: the instance's or the device's, whichever is older
     uint32_t queue_family;
     uint32_t timestamp_bits;
     bool has_memory_budget;       // VK_EXT_memory_budget
+    bool global_priority_khr;     // VK_KHR_global_priority
+    bool global_priority_ext;     // VK_EXT_global_priority, the same under an older name
     bool has_portability_subset;  // VK_KHR_portability_subset, which must be turned on where it exists
-    bool subgroup_size_extension; // subgroup size control comes from the extension, not from Vulkan 1.3
+    bool subgroup_size_extension; // VK_EXT_subgroup_size_control, where it is not part of the version
     bool pins_subgroup_size;      // the size varies and pipelines can require one
     bool full_subgroups;
 };
 
-/** Says why not with LLMGPU_E_UNSUPPORTED when this library cannot use the device. */
-int lg_vk_probe(const struct lg_vk_instance *inst, VkPhysicalDevice physical, struct lg_vk_probe *probe);
-void lg_vk_describe(const struct lg_vk_probe *probe, uint32_t index, struct lg_device_info *info);
+/**
+ * Says why not with LLMGPU_E_UNSUPPORTED when this library cannot use the device.
+ *
+ * @param host not NULL: only what this device of the host has counts as being there
+ */
+int lg_vk_probe(const struct lg_vk_instance *inst, VkPhysicalDevice physical, const struct lg_vk_host *host,
+                struct lg_vk_probe *probe);
+/** All but the id. */
+void lg_vk_describe(const struct lg_vk_probe *probe, struct lg_device_info *info);
+
+/* ---- host.c
+ * ---------------------------------------------------------------------------------------------------- */
+
+/** Whether the host's device was created with the extension. */
+bool lg_vk_host_has(const struct lg_vk_host *host, const char *extension);
+/** What features it was created with, of those that matter here. */
+void lg_vk_host_features(const struct lg_vk_host *host, struct lg_vk_features *features);
 
 /* ---- memory.c
  * --------------------------------------------------------------------------------------------------- */
@@ -150,6 +269,11 @@ int lg_vk_memory_budget(struct lg_device *base, uint64_t *available);
 /* ---- buffer.c
  * --------------------------------------------------------------------------------------------------- */
 
+/* Bytes [begin, end) of a buffer; none when they are equal. */
+struct lg_vk_span {
+    uint64_t begin, end;
+};
+
 struct lg_vk_buffer {
     struct lg_buffer base;
     VkBuffer handle;
@@ -158,7 +282,7 @@ struct lg_vk_buffer {
 
     /* staging.c: what the copies of one segment, those without a barrier between them, touched */
     uint64_t segment;
-    uint64_t touched_begin, touched_end; // bytes
+    struct lg_vk_span read, written;
 };
 
 int lg_vk_buffer_create(struct lg_device *base, uint64_t size, enum lg_mem mem, struct lg_buffer **out);
@@ -192,8 +316,12 @@ struct lg_vk_staging {
     VkCommandPool pool;
     struct lg_vk_buffer ring;
     struct lg_vk_chunk chunks[LG_VK_CHUNKS];
-    uint32_t current;     // chunk
-    bool recording;       // the current chunk's commands
+    uint32_t current; // chunk
+    enum lg_vk_staging_state {
+        LG_VK_STAGING_EMPTY,
+        LG_VK_STAGING_RECORDING, // the current chunk's commands
+        LG_VK_STAGING_RECORDED,  // and they could not be submitted yet
+    } state;
     uint64_t used;        // bytes of the current chunk
     uint64_t segment;     // number of the current segment, ascending
     uint64_t last_ticket; // of the last submitted chunk
@@ -204,10 +332,13 @@ int lg_vk_staging_init(struct lg_vk_device *dev);
 void lg_vk_staging_finish(struct lg_vk_device *dev);
 /** Zeroes a buffer. */
 int lg_vk_staging_zero(struct lg_vk_device *dev, struct lg_vk_buffer *buf);
-/** Submits what was gathered; nothing is not a failure. */
+/** Submits what was gathered; nothing is not a failure. After one it may be tried again. */
 int lg_vk_staging_submit(struct lg_vk_device *dev);
+/** As lg_vk_settle(), for what was gathered. */
+void lg_vk_staging_settle(struct lg_vk_device *dev);
 int lg_vk_upload(struct lg_device *base, struct lg_view dst, const void *src);
 int lg_vk_download(struct lg_device *base, struct lg_view src, void *dst);
+int lg_vk_copy(struct lg_device *base, struct lg_view dst, struct lg_view src);
 int lg_vk_flush(struct lg_device *base);
 
 /* ---- pipeline.c, cache.c
@@ -274,10 +405,14 @@ int lg_vk_program_submit(struct lg_program *base, uint32_t first_slice, uint32_t
                          uint64_t *ticket);
 int lg_vk_program_times(struct lg_program *base, uint64_t *ns);
 int lg_vk_wait(struct lg_device *base, uint64_t ticket, uint64_t timeout_ns);
-void lg_vk_cancel(struct lg_device *base);
 
 /** Submits command buffers under the next ticket. */
 int lg_vk_queue_submit(struct lg_vk_device *dev, const VkCommandBuffer *cmds, uint32_t n, uint64_t *ticket);
+/**
+ * Waits for a submission whatever fails on the way, because something is then destroyed that it uses; a
+ * device that cannot be waited for is lost. The sentence of an earlier failure stays.
+ */
+void lg_vk_settle(struct lg_vk_device *dev, uint64_t ticket);
 /** Ends a command buffer with the barrier that makes all it wrote visible to the host and to what follows. */
 int lg_vk_cmd_end(struct lg_vk_device *dev, VkCommandBuffer cmd);
 
@@ -290,13 +425,16 @@ struct lg_vk_device {
     struct lg_vk_probe probe;
     VkPhysicalDevice physical;
     VkDevice handle;
-    struct VolkDeviceTable vk;
+    struct lg_vk_device_fns vk;
     VkQueue queue;
+    bool is_hosts;                  // it and the queue, which others use as well:
+    void (*lock_queue)(void *user); // NULL when nobody does while we do
+    void (*unlock_queue)(void *user);
+    void *queue_user;
 
     VkSemaphore timeline;
     uint64_t last_ticket; // submitted
     uint64_t done_ticket; // known to be finished
-    atomic_bool cancelled;
     VkCommandBuffer *submit_list; // a program's slices, repeated; grows to the longest submission
     uint32_t submit_cap;
 

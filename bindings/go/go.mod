@@ -1,0 +1,3 @@
+module llmgpu
+
+go 1.18

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+//
+// t[r][i] = sum over k of A[i][k] * x[r][k], i < rank, where A is that of the row's own adapter; a row without one leaves
+// its t as it is
+//
+//     rows     struct lg_row [rows]
+//     slots    struct lg_slot_lora [slots]
+//     pairs    struct lg_lora_pair [adapters][n_targets]
+//     weights  of all adapters, for the layer of the matrix
+//     x        float32 [rows][n_cols]
+//     t        float32 [rows][t_stride]
+//
+// Grid {ceil(t_stride / (subgroups * RANKS)), rows, 1}: each subgroup of a workgroup makes RANKS elements of t, its lanes
+// sharing K out in units of 4.
+#version 450
+#include "common.glsl"
+
+layout(constant_id = 1) const uint RANKS = 1;
+
+layout(push_constant) uniform Push { lg_lora_push p; };
+#include "lora.glsl"
+layout(binding = 4) readonly buffer X { float x[]; };
+layout(binding = 4) readonly buffer X4 { vec4 x4[]; };
+layout(binding = 5) writeonly buffer T { float t[]; };
+
+// elements 4 * unit and on of row r, zeros beyond its end
+vec4 load_x(uint r, uint unit)
+{
+    if (p.n_cols % 4 == 0)
+        return x4[r * (p.n_cols / 4) + unit];
+    vec4 v = vec4(0);
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        if (unit * 4 + i < p.n_cols)
+            v[i] = x[r * p.n_cols + unit * 4 + i];
+    return v;
+}
+
+void main()
+{
+    uint r = gl_WorkGroupID.y, n_units = (p.n_cols + 3) / 4, lanes = WG / gl_NumSubgroups;
+    lg_lora_pair pair = pair_of(slots[rows[r].z].seat);
+    uint first = (gl_WorkGroupID.x * gl_NumSubgroups + gl_SubgroupID) * RANKS;
+    for (uint i = first; i < min(first + RANKS, pair.rank); i++) {
+        vec4 acc = vec4(0);
+        for (uint u = gl_SubgroupInvocationID; u < n_units; u += lanes)
+            acc += load4(pair.a_at, i * n_units + u, pair.half_size != 0) * load_x(r, u);
+        float sum = subgroupAdd((acc.x + acc.y) + (acc.z + acc.w));
+        if (subgroupElect())
+            t[r * p.t_stride + i] = sum;
+    }
+}

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+#include "runtime/run.h"
+
+#include <string.h>
+
+#include "runtime/pass.h"
+#include "util/checked.h"
+#include "util/clock.h"
+
+/** A submission that can be cancelled between slices should be over in about this time. */
+#define SUBMIT_NS UINT64_C(25000000)
+
+enum { FIRST_STEP_ROWS = 16 };
+
+void lg_batch_dims(struct lg_engine *e, uint32_t rows, uint32_t out, uint32_t sample, uint32_t score, uint32_t top)
+{
+    uint32_t *dims = e->batch.dims->map;
+    memset(dims, 0, LG_N_DIMS * sizeof(*dims));
+    dims[LG_DIM_ROWS] = rows;
+    dims[LG_DIM_OUT] = out;
+    dims[LG_DIM_SAMPLE] = sample;
+    dims[LG_DIM_SCORE] = score;
+    dims[LG_DIM_TOP] = top;
+}
+
+void lg_batch_write(struct lg_engine *e, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos)
+{
+    struct lg_row *rows = e->batch.rows->map;
+    uint32_t *out_ids = e->batch.out_ids->map;
+    for (uint32_t i = 0; i < n; i++) {
+        rows[i] = (struct lg_row){.token = (uint32_t)tokens[i], .pos = pos + i, .slot = slot};
+        out_ids[i] = i;
+    }
+}
+
+void lg_run_prefill(struct lg_engine *e, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos)
+{
+    lg_batch_write(e, slot, tokens, n, pos);
+    lg_batch_dims(e, n, 0, 0, 0, 0);
+    e->run = (struct lg_run){.kind = LG_RUN_PREFILL, .pass = &lg_engine_passes(e, slot)->prefill, .rows = n, .repeat = 1};
+}
+
+void lg_run_decode(struct lg_engine *e, struct lg_pass *pass, uint32_t slot, int32_t token, uint32_t pos, uint32_t repeat)
+{
+    lg_batch_write(e, slot, &token, 1, pos);
+    lg_batch_dims(e, 1, 1, 1, 0, 0);
+    e->run = (struct lg_run){.kind = LG_RUN_DECODE, .pass = pass, .rows = 1, .repeat = repeat};
+}
+
+void lg_run_replay(struct lg_engine *e, struct lg_pass *pass, uint32_t slot, int32_t token, uint32_t pos)
+{
+    lg_batch_write(e, slot, &token, 1, pos);
+    lg_batch_dims(e, 1, 0, 0, 0, 0);
+    e->run = (struct lg_run){.kind = LG_RUN_REPLAY, .pass = pass, .rows = 1, .repeat = 1};
+}
+
+void lg_run_drop(struct lg_engine *e)
+{
+    e->run.owner = NULL;
+}
+
+static int run(struct lg_engine *e, struct lg_program *program, uint32_t first, uint32_t n, uint32_t repeat)
+{
+    uint64_t ticket;
+    LG_TRY(lg_program_submit(program, first, n, repeat, &ticket));
+    return lg_device_wait(e->dev, ticket, UINT64_MAX);
+}
+
+/* ---- without a budget: the slices of the chain */
+
+uint32_t lg_run_slices(const struct lg_pass *pass, uint32_t n)
+{
+    if (pass->slice_ns == 0)
+        return 1;
+    uint64_t fit = SUBMIT_NS / pass->slice_ns;
+    return fit >= n ? n : lg_max_u32(1, (uint32_t)fit);
+}
+
+int lg_run_submit(struct lg_engine *e, struct lg_pass *pass, uint32_t first, uint32_t n, uint32_t repeat)
+{
+    uint64_t begin = lg_now_ns();
+    LG_TRY(run(e, pass->chain.program, first, n, repeat));
+    pass->slice_ns = (lg_now_ns() - begin) / ((uint64_t)n * repeat) + 1;
+    return 0;
+}
+
+static int advance_coarse(struct lg_engine *e)
+{
+    struct lg_run *r = &e->run;
+    uint32_t n = r->pass->chain.program->n_slices - r->next;
+    if (r->kind == LG_RUN_PREFILL)
+        n = lg_run_slices(r->pass, n);
+    LG_TRY(lg_run_submit(e, r->pass, r->next, n, r->repeat));
+    r->next += n;
+    return r->next == r->pass->chain.program->n_slices ? LG_RUN_FINISHED : LG_RUN_GOES_ON;
+}
+
+/* ---- under a budget: dispatches */
+
+/** From here on in dispatches. A slice of the chain begins at a mark. */
+static int refine(struct lg_engine *e)
+{
+    struct lg_run *r = &e->run;
+    if (r->fine)
+        return 0;
+    LG_TRY(lg_pass_build_fine(e, r->pass));
+    r->next = r->next ? r->pass->chain.marks[r->next - 1] : 0;
+    r->fine = true;
+    return 0;
+}
+
+/** How many dispatches fit; one that was never measured goes alone. */
+static uint32_t count_fitting(const struct lg_engine *e, const struct lg_room *room)
+{
+    const struct lg_run *r = &e->run;
+    uint64_t used = e->submit_ns;
+    uint32_t n = 0, left = r->pass->fine->n_slices - r->next;
+    for (; n < left; n++) {
+        uint64_t ns = r->pass->fine_ns[r->next + n];
+        if (ns == 0 || used + ns > room->left_ns)
+            break;
+        used += ns;
+    }
+    bool unknown = n == 0 && r->pass->fine_ns[r->next] == 0 && room->left_ns > e->submit_ns;
+    return n == 0 && (room->first || unknown) ? 1 : n;
+}
+
+/** A new measurement moves what is expected: quickly up, slowly down, unless it was far off (a driver compiled). */
+static void learn(uint64_t *expected, uint64_t ns)
+{
+    if (*expected == 0)
+        *expected = ns;
+    else if (ns > *expected)
+        *expected += (ns - *expected) / 2;
+    else if (*expected > 8 * ns)
+        *expected = 2 * ns;
+    else
+        *expected -= (*expected - ns) / 8;
+}
+
+/** What the dispatches [next, next + n) took, of `wall` nanoseconds with the submission. */
+static int measure(struct lg_engine *e, uint32_t n, uint64_t wall)
+{
+    struct lg_run *r = &e->run;
+    struct lg_pass *pass = r->pass;
+    uint64_t *times = pass->fine_ns + pass->fine->n_slices, sum = 0;
+    bool full = r->kind == LG_RUN_DECODE || (r->kind == LG_RUN_PREFILL && r->rows >= e->step_rows);
+    if (e->dev->info.timestamps)
+        LG_TRY(lg_program_times(pass->fine, times));
+    for (uint32_t i = r->next; i < r->next + n; i++) {
+        uint64_t ns = (e->dev->info.timestamps ? times[i] : wall / n) + 1;
+        sum += ns;
+        if (full || ns > pass->fine_ns[i])
+            learn(&pass->fine_ns[i], ns);
+    }
+    learn(&e->submit_ns, wall > sum ? wall - sum : 1);
+    return 0;
+}
+
+static void scale_rows(struct lg_engine *e, uint32_t rows)
+{
+    struct lg_pass *pass = e->run.pass;
+    for (uint32_t i = 0; rows > e->step_rows && i < pass->fine->n_slices; i++)
+        pass->fine_ns[i] *= 2; // at the most
+    e->step_rows = rows;
+}
+
+/**
+ * Chooses how many rows the next prefill has: as many as let the longest dispatch fit well into the budget. Fewer rows are
+ * kept only where they made it shorter; a device may take as long for one row as for eight.
+ */
+static void choose_rows(struct lg_engine *e, uint64_t longest, uint64_t budget_ns)
+{
+    if (e->run.rows != e->step_rows)
+        return;
+    if (e->halved_from && longest > e->halved_from / 4 * 3) {
+        e->least_rows = 2 * e->step_rows;
+        scale_rows(e, e->least_rows);
+        e->halved_from = 0;
+        return;
+    }
+    e->halved_from = 0;
+    if (longest > budget_ns / 3 * 2 && e->step_rows > e->least_rows) {
+        e->halved_from = longest;
+        scale_rows(e, e->step_rows / 2);
+    } else if (longest < budget_ns / 5 && 2 * e->step_rows <= e->batch.max_rows)
+        scale_rows(e, 2 * e->step_rows);
+}
+
+static int advance_fine(struct lg_engine *e, const struct lg_room *room)
+{
+    struct lg_run *r = &e->run;
+    LG_TRY(refine(e));
+    uint32_t n = count_fitting(e, room);
+    if (n == 0)
+        return LG_RUN_NO_ROOM;
+    uint64_t begin = lg_now_ns();
+    LG_TRY(run(e, r->pass->fine, r->next, n, 1));
+    LG_TRY(measure(e, n, lg_now_ns() - begin));
+    r->next += n;
+    if (r->next < r->pass->fine->n_slices)
+        return LG_RUN_GOES_ON;
+    uint64_t longest = 0;
+    for (uint32_t i = 0; i < r->pass->fine->n_slices; i++)
+        longest = r->pass->fine_ns[i] > longest ? r->pass->fine_ns[i] : longest;
+    r->pass->longest_ns = longest;
+    if (r->kind == LG_RUN_PREFILL)
+        choose_rows(e, longest, room->budget_ns);
+    return LG_RUN_FINISHED;
+}
+
+static void init_step_rows(struct lg_engine *e)
+{
+    if (e->step_rows)
+        return;
+    e->step_rows = lg_min_u32(FIRST_STEP_ROWS, e->batch.max_rows);
+    e->least_rows = 1;
+}
+
+int lg_run_advance(struct lg_engine *e, const struct lg_room *room)
+{
+    init_step_rows(e);
+    if (room->budgeted)
+        return advance_fine(e, room);
+    if (!e->run.fine)
+        return advance_coarse(e);
+    // What was begun under a budget is ended in dispatches.
+    struct lg_room rest = {.budgeted = true, .first = true, .left_ns = SUBMIT_NS, .budget_ns = SUBMIT_NS};
+    return advance_fine(e, &rest);
+}
+
+/* ---- warming up */
+
+/** A whole pass for nobody, dispatch by dispatch. */
+static int run_through(struct lg_engine *e)
+{
+    const struct lg_room room = {.budgeted = true, .first = true, .left_ns = SUBMIT_NS, .budget_ns = SUBMIT_NS};
+    int rc;
+    do {
+        rc = lg_run_advance(e, &room);
+    } while (rc == LG_RUN_GOES_ON);
+    return rc < 0 ? rc : 0;
+}
+
+/** The first time a driver compiles; only what comes after counts. */
+static void forget_times(struct lg_pass *pass)
+{
+    memset(pass->fine_ns, 0, pass->fine->n_slices * sizeof(*pass->fine_ns));
+}
+
+uint32_t lg_run_first_rows(struct lg_engine *e)
+{
+    init_step_rows(e);
+    return lg_min_u32(FIRST_STEP_ROWS, e->step_rows);
+}
+
+int lg_run_warm_up(struct lg_engine *e, struct lg_pass *decode, uint32_t slot, uint32_t pos, uint32_t rows)
+{
+    int32_t tokens[FIRST_STEP_ROWS] = {0};
+    lg_run_drop(e); // whose pass it was begins it again
+    for (int round = 0; round < 2; round++) {
+        lg_run_prefill(e, slot, tokens, rows, pos);
+        LG_TRY(run_through(e));
+        *lg_engine_sampler(e, slot) = (struct lg_sampler){.top_p = 1, .repeat_penalty = 1, .n_remaining = 1};
+        lg_run_decode(e, decode, slot, 0, pos, 1);
+        LG_TRY(run_through(e));
+        if (round == 0) {
+            forget_times(&lg_engine_passes(e, slot)->prefill);
+            forget_times(decode);
+        }
+    }
+    return 0;
+}

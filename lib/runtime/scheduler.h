@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Who works when. A context has one device, worked on in turns, and any number of sessions with something to do. The work
+ * is done by whoever asks for it: a step with its budget, a caller that waits for its session, or a thread in the
+ * background; each does a piece of the pass that runs, whosever it is, before another one begins.
+ *
+ * Two locks: `turn` is held by who works on the device, for as long as a piece takes; `lock` guards the
+ * conversations and is held for moments only, so that tokens can be taken and fed while the device works. Who needs
+ * both takes the turn first.
+ */
+#ifndef LG_RUNTIME_SCHEDULER_H
+#define LG_RUNTIME_SCHEDULER_H
+
+#include "runtime/session.h"
+#include "util/turn.h"
+
+/** Something that is put off until the turn is given back. */
+struct lg_later {
+    struct lg_later *next;
+    void (*run)(struct lg_later *later); // has the turn; `later` may be gone afterwards
+};
+
+struct lg_scheduler {
+    struct lg_env *env; // of all that works with the turn: the device's, the engines'
+    pthread_mutex_t lock;
+    pthread_cond_t changed; // there is something to tell, or to do
+    struct lg_turn turn;
+    struct lg_later *later; // a list; needs the turn
+    struct lg_device *dev;       // changed with both
+    struct lg_session *sessions; // a list
+    uint32_t n_sessions;
+    struct lg_session *last; // that a pass was begun for
+    pthread_t thread;
+    bool thread_runs, thread_ends;
+    uint64_t n_calls; // that may have given the thread something to do
+    bool stepping; // a step is working
+    _Atomic int step_cancelled;
+    uint64_t n_steps, overrun_ns; // steps that did something; the worst of them
+    uint64_t slice_ns;            // the longest dispatch of the pass that steps ran last
+};
+
+/** 0 or LLMGPU_E_NOMEM. The device may come later. */
+int lg_scheduler_init(struct lg_scheduler *sched, struct lg_env *env, struct lg_device *dev);
+/** Sessions must be finished and the thread stopped. */
+void lg_scheduler_finish(struct lg_scheduler *sched);
+
+/** Gives the turn back, after what was put off meanwhile. */
+void lg_scheduler_give(struct lg_scheduler *sched);
+/**
+ * Takes the turn for something that destroys what a call may be using, and returns true; or, within a callback of such a
+ * call, puts it off until that gives its turn back, and returns false.
+ */
+bool lg_scheduler_now_or_later(struct lg_scheduler *sched, struct lg_later *later);
+
+/**
+ * Works for at most budget_ns; UINT64_MAX: until nothing is left to do.
+ *
+ * @param used nanoseconds; 0 when there was nothing to do
+ * @return 0; LLMGPU_E_BUSY; LLMGPU_E_CANCELLED; LLMGPU_E_DEVICE_LOST
+ */
+int lg_scheduler_step(struct lg_scheduler *sched, uint64_t budget_ns, uint64_t *used);
+
+/** Starts and stops the thread in the background. LLMGPU_E_INVALID when it runs already; LLMGPU_E_NOMEM; LLMGPU_E_BUSY when
+ * it would wait for itself. */
+int lg_scheduler_start(struct lg_scheduler *sched);
+int lg_scheduler_stop(struct lg_scheduler *sched);
+/** Cancels all sessions and a step that runs. Not from a signal handler. */
+void lg_scheduler_cancel(struct lg_scheduler *sched);
+/** Wakes the thread in the background. Needs the lock. */
+void lg_scheduler_wake(struct lg_scheduler *sched);
+
+/** Has a session's steps keep to their budget from the first on. Needs the turn. */
+int lg_scheduler_warm_up(struct lg_scheduler *sched, struct lg_session *s);
+
+/** What a caller waits for. */
+enum lg_wait { LG_WAIT_NEXT, LG_WAIT_PREFILL };
+
+/**
+ * Works, or sleeps while a thread works, until the session has something to tell (or has computed all but its last token).
+ *
+ * @param until_ns moment of lg_now_ns(); UINT64_MAX: none
+ * @return 0; LLMGPU_E_TIMEOUT; LLMGPU_E_BUSY
+ */
+int lg_scheduler_wait(struct lg_scheduler *sched, struct lg_session *s, enum lg_wait what, uint64_t until_ns);
+
+#endif
