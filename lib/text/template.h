@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Chat templates: a bounded interpreter of the Jinja subset that GGUF files carry (`tokenizer.chat_template`), with the
- * meaning that jinja2's immutable sandbox gives them: trim_blocks and lstrip_blocks on, loop controls, and the globals
- * raise_exception() and strftime_now(). What it leaves out is said where it is met.
+ * Chat templates: a bounded interpreter of the Jinja subset that GGUF files carry
+ * (`tokenizer.chat_template`), with the meaning that jinja2's immutable sandbox gives them: trim_blocks and
+ * lstrip_blocks on, loop controls, and the globals raise_exception() and strftime_now(). What it leaves out
+ * is said where it is met.
  *
- * A template is a program that somebody else wrote. It sees the values it is given and nothing else, changes none of
- * them, and each resource it can use up has a limit (struct lg_template_limits); going beyond one is an error like others.
+ * A template is a program that somebody else wrote. It sees the values it is given and nothing else, changes
+ * none of them, and each resource it can use up has a limit (struct lg_template_limits); going beyond one is
+ * an error like others.
  *
- * Thread-safety: a parsed template is immutable; any number of threads may render it, each with an env of its own.
+ * Thread-safety: a parsed template is immutable; any number of threads may render it, each with an env of its
+ * own.
  */
 #ifndef LG_TEXT_TEMPLATE_H
 #define LG_TEXT_TEMPLATE_H
@@ -16,7 +19,7 @@
 
 #include "util/arena.h"
 
-/* ---- values ---------------------------------------------------------------------------------------------------------- */
+/* ---- values ----------------------------------------------------------------------------------------- */
 
 enum lg_value_kind {
     LG_VALUE_UNDEFINED = 0,
@@ -69,7 +72,8 @@ struct lg_dict {
     uint32_t mask;
 };
 
-/** A string that shares its bytes; they must live as long as what is made of it. At most UINT32_MAX of them. */
+/** A string that shares its bytes; they must live as long as what is made of it. At most UINT32_MAX of them.
+ */
 struct lg_value lg_value_string(const char *s, size_t len);
 struct lg_value lg_value_bool(bool b);
 struct lg_value lg_value_int(int64_t i);
@@ -79,19 +83,21 @@ struct lg_value lg_value_none(void);
 int lg_value_list(struct lg_arena *arena, const struct lg_value *items, uint32_t n, struct lg_value *out);
 /** An empty dictionary. */
 int lg_value_dict(struct lg_arena *arena, struct lg_value *out);
-/** Sets a member; of equal keys the last value stays, in the place of the first. Keys are shared, not copied. */
+/** Sets a member; of equal keys the last value stays, in the place of the first. Keys are shared, not copied.
+ */
 int lg_value_set(struct lg_arena *arena, const struct lg_value *dict, const char *key, struct lg_value value);
 
 /**
- * Reads JSON (RFC 8259) into values: strict, nested at most 128 deep, the last of members with the same name counts.
- * Numbers without fraction and exponent are integers when they fit into 64 bits.
+ * Reads JSON (RFC 8259) into values: strict, nested at most 128 deep, the last of members with the same name
+ * counts. Numbers without fraction and exponent are integers when they fit into 64 bits.
  *
  * @param arena where the values live; strings are copied into it
  * @return 0; LLMGPU_E_FORMAT, the sentence naming the byte; LLMGPU_E_NOMEM, also when the arena is full
  */
-int lg_json_parse(struct lg_env *env, struct lg_arena *arena, const char *text, size_t len, struct lg_value *out);
+int lg_json_parse(struct lg_env *env, struct lg_arena *arena, const char *text, size_t len,
+                  struct lg_value *out);
 
-/* ---- templates ------------------------------------------------------------------------------------------------------- */
+/* ---- templates -------------------------------------------------------------------------------------- */
 
 /** What a template may use up. */
 struct lg_template_limits {
@@ -104,7 +110,8 @@ struct lg_template_limits {
     uint32_t range;        // items of a range()
 };
 
-/** 512 KiB of text, 64 MiB of memory, 16 MiB of output, 20 million steps, nesting 250, depth 1000, ranges of 100 000. */
+/** 512 KiB of text, 64 MiB of memory, 16 MiB of output, 20 million steps, nesting 250, depth 1000, ranges of
+ * 100 000. */
 extern const struct lg_template_limits lg_template_default_limits;
 
 struct lg_template;
@@ -117,8 +124,8 @@ struct lg_template;
  * @param limits NULL: the defaults; copied
  * @return 0; LLMGPU_E_TEMPLATE with the line in the sentence; LLMGPU_E_NOMEM
  */
-int lg_template_parse(struct lg_env *env, const char *text, size_t len, const struct lg_template_limits *limits,
-                      struct lg_template **out);
+int lg_template_parse(struct lg_env *env, const char *text, size_t len,
+                      const struct lg_template_limits *limits, struct lg_template **out);
 /** NULL is allowed. */
 void lg_template_destroy(struct lg_template *t);
 
@@ -137,7 +144,7 @@ struct lg_rendering {
  * @param now  seconds since 1970 for strftime_now(), as a clock at the place shows them
  * @return 0; LLMGPU_E_TEMPLATE with the line, and the template's own words where it raised; LLMGPU_E_NOMEM
  */
-int lg_template_render(const struct lg_template *t, struct lg_env *env, const struct lg_value *vars, int64_t now,
-                       struct lg_rendering *out);
+int lg_template_render(const struct lg_template *t, struct lg_env *env, const struct lg_value *vars,
+                       int64_t now, struct lg_rendering *out);
 
 #endif

@@ -30,7 +30,8 @@ void *lg_arena_alloc(struct lg_arena *arena, size_t size);
 void *lg_arena_array(struct lg_arena *arena, size_t n, size_t size);
 /** Bytes without alignment, not zeroed. */
 char *lg_arena_bytes(struct lg_arena *arena, size_t size);
-/** Adds `size` bytes to the block that ends at `end`; NULL unless it is the last one and there is room behind it. */
+/** Adds `size` bytes to the block that ends at `end`; NULL unless it is the last one and there is room behind
+ * it. */
 char *lg_arena_extend(struct lg_arena *arena, const char *end, size_t size);
 /** Sees to it that the next `size` bytes are in one chunk, where that is possible. */
 void lg_arena_reserve(struct lg_arena *arena, size_t size);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls: of macros, and of the tables' functions as filters, tests, methods and globals. Arguments lie on the run's stack,
- * by position first, then names and values in turn.
+ * Calls: of macros, and of the tables' functions as filters, tests, methods and globals. Arguments lie on the
+ * run's stack, by position first, then names and values in turn.
  */
 #include <stdio.h>
 
@@ -72,7 +72,7 @@ static int eval_args(struct lg_tmpl_run *r, const struct lg_tmpl_node *node, con
     return 0;
 }
 
-/* ---- functions of the tables ----------------------------------------------------------------------------------------- */
+/* ---- functions of the tables ------------------------------------------------------------------------ */
 
 /** The next of a list of parameters: its name and whether it must be given. */
 static bool next_param(const char **params, struct lg_str *name, bool *required)
@@ -139,7 +139,7 @@ const struct lg_tmpl_builtin *lg_tmpl_find(const struct lg_tmpl_builtin *table, 
     return NULL;
 }
 
-/* ---- macros ---------------------------------------------------------------------------------------------------------- */
+/* ---- macros ----------------------------------------------------------------------------------------- */
 
 /** Takes an argument by its name; MISSING when it was not given. */
 static struct lg_value take_keyword(const struct lg_tmpl_args *args, struct lg_str name, uint64_t *taken)
@@ -177,7 +177,8 @@ static int bind_rest(struct lg_tmpl_run *r, const struct lg_tmpl_node *node, con
         if (taken >> i & 1)
             continue;
         if (!(node->op & LG_MACRO_KWARGS))
-            return lg_tmpl_fail(r, "the macro takes no argument '%s'", lg_tmpl_quote(lg_tmpl_str(key), quote));
+            return lg_tmpl_fail(r, "the macro takes no argument '%s'",
+                                lg_tmpl_quote(lg_tmpl_str(key), quote));
         LG_TRY(lg_tmpl_dict_set(r, rest.dict, key, key + 1));
     }
     return node->op & LG_MACRO_KWARGS ? lg_tmpl_scope_set(r, r->scope, LG_NAME_KWARGS, &rest) : 0;
@@ -210,8 +211,8 @@ static int bind_macro(struct lg_tmpl_run *r, const struct lg_tmpl_node *node, co
     return bind_rest(r, node, args, taken);
 }
 
-int lg_tmpl_call_macro(struct lg_tmpl_run *r, const struct lg_tmpl_macro *macro, const struct lg_tmpl_args *args,
-                       struct lg_value *out)
+int lg_tmpl_call_macro(struct lg_tmpl_run *r, const struct lg_tmpl_macro *macro,
+                       const struct lg_tmpl_args *args, struct lg_value *out)
 {
     struct lg_tmpl_scope *outer = r->scope;
     size_t mark = r->n_out;
@@ -224,7 +225,7 @@ int lg_tmpl_call_macro(struct lg_tmpl_run *r, const struct lg_tmpl_macro *macro,
     return lg_tmpl_take(r, mark, out);
 }
 
-/* ---- expressions that call ------------------------------------------------------------------------------------------- */
+/* ---- expressions that call -------------------------------------------------------------------------- */
 
 int lg_tmpl_call(struct lg_tmpl_run *r, const struct lg_value *callee, const struct lg_tmpl_args *args,
                  struct lg_value *out)
@@ -232,14 +233,10 @@ int lg_tmpl_call(struct lg_tmpl_run *r, const struct lg_value *callee, const str
     const struct lg_tmpl_method *method = callee->object;
     LG_TRY(lg_tmpl_defined(r, callee));
     switch (callee->kind) {
-    case LG_VALUE_MACRO:
-        return lg_tmpl_call_macro(r, callee->object, args, out);
-    case LG_VALUE_FUNCTION:
-        return lg_tmpl_call_builtin(r, callee->object, NULL, args, out);
-    case LG_VALUE_METHOD:
-        return lg_tmpl_call_builtin(r, method->builtin, &method->self, args, out);
-    default:
-        return lg_tmpl_fail(r, "a value of type %s cannot be called", lg_tmpl_type_name(callee));
+    case LG_VALUE_MACRO: return lg_tmpl_call_macro(r, callee->object, args, out);
+    case LG_VALUE_FUNCTION: return lg_tmpl_call_builtin(r, callee->object, NULL, args, out);
+    case LG_VALUE_METHOD: return lg_tmpl_call_builtin(r, method->builtin, &method->self, args, out);
+    default: return lg_tmpl_fail(r, "a value of type %s cannot be called", lg_tmpl_type_name(callee));
     }
 }
 
@@ -263,7 +260,8 @@ static int unknown(struct lg_tmpl_run *r, const char *what, const struct lg_valu
 }
 
 /** A filter or a test of the template's text. */
-static int eval_builtin(struct lg_tmpl_run *r, const char *what, const struct lg_tmpl_node *node, struct lg_value *out)
+static int eval_builtin(struct lg_tmpl_run *r, const char *what, const struct lg_tmpl_node *node,
+                        struct lg_value *out)
 {
     struct lg_value input;
     struct lg_tmpl_args args;

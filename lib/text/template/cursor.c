@@ -10,21 +10,14 @@ struct shared {
 int64_t lg_tmpl_length(const struct lg_value *v)
 {
     switch (v->kind) {
-    case LG_VALUE_UNDEFINED:
-        return 0;
-    case LG_VALUE_STRING:
-        return lg_str_chars(lg_tmpl_str(v));
-    case LG_VALUE_TUPLE:
-        return v->n;
-    case LG_VALUE_LIST:
-        return v->list->n;
+    case LG_VALUE_UNDEFINED: return 0;
+    case LG_VALUE_STRING: return lg_str_chars(lg_tmpl_str(v));
+    case LG_VALUE_TUPLE: return v->n;
+    case LG_VALUE_LIST: return v->list->n;
     case LG_VALUE_DICT:
-    case LG_VALUE_VIEW:
-        return v->dict->n;
-    case LG_VALUE_RANGE:
-        return ((const struct lg_tmpl_range *)v->object)->n;
-    default:
-        return -1;
+    case LG_VALUE_VIEW: return v->dict->n;
+    case LG_VALUE_RANGE: return ((const struct lg_tmpl_range *)v->object)->n;
+    default: return -1;
     }
 }
 
@@ -64,15 +57,9 @@ bool lg_tmpl_next(struct lg_tmpl_cursor *c, struct lg_value *out)
         return false;
     uint32_t i = c->at++;
     switch (c->seq.kind) {
-    case LG_VALUE_TUPLE:
-        *out = c->seq.items[i];
-        return true;
-    case LG_VALUE_LIST:
-        *out = c->seq.list->items[i];
-        return true;
-    case LG_VALUE_RANGE:
-        *out = lg_value_int(range->start + (int64_t)i * range->step);
-        return true;
+    case LG_VALUE_TUPLE: *out = c->seq.items[i]; return true;
+    case LG_VALUE_LIST: *out = c->seq.list->items[i]; return true;
+    case LG_VALUE_RANGE: *out = lg_value_int(range->start + (int64_t)i * range->step); return true;
     default:
         give_pair(&c->seq.dict->pairs[2 * i], c->seq.kind == LG_VALUE_VIEW ? c->seq.sub : LG_VIEW_KEYS, out);
         return true;

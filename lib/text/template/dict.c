@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Dictionaries: pairs in the order of their insertion, and from a few on a hash table of their places. Keys are what
- * Python can hash: 1, 1.0 and true are the same one.
+ * Dictionaries: pairs in the order of their insertion, and from a few on a hash table of their places. Keys
+ * are what Python can hash: 1, 1.0 and true are the same one.
  */
 #include <math.h>
 
@@ -102,7 +102,8 @@ static bool grow(struct lg_arena *arena, struct lg_dict *dict)
     return true;
 }
 
-bool lg_dict_put(struct lg_arena *arena, struct lg_dict *dict, const struct lg_value *key, const struct lg_value *value)
+bool lg_dict_put(struct lg_arena *arena, struct lg_dict *dict, const struct lg_value *key,
+                 const struct lg_value *value)
 {
     struct lg_value *there = find(dict, key);
     if (there) {

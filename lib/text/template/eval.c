@@ -168,7 +168,8 @@ static int eval_call(struct lg_tmpl_run *r, const struct lg_tmpl_node *node, str
 
 int lg_tmpl_eval(struct lg_tmpl_run *r, const struct lg_tmpl_node *node, struct lg_value *out)
 {
-    static int (*const eval[])(struct lg_tmpl_run *r, const struct lg_tmpl_node *node, struct lg_value *out) = {
+    static int (*const eval[])(struct lg_tmpl_run * r, const struct lg_tmpl_node *node,
+                               struct lg_value *out) = {
         [LG_N_CONST] = eval_const,
         [LG_N_NAME] = eval_name,
         [LG_N_LIST] = eval_list,

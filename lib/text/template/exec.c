@@ -11,7 +11,8 @@ int lg_tmpl_scope_new(struct lg_tmpl_run *r, struct lg_tmpl_scope *outer, struct
     return 0;
 }
 
-int lg_tmpl_scope_set(struct lg_tmpl_run *r, struct lg_tmpl_scope *scope, uint32_t name, const struct lg_value *value)
+int lg_tmpl_scope_set(struct lg_tmpl_run *r, struct lg_tmpl_scope *scope, uint32_t name,
+                      const struct lg_value *value)
 {
     uint32_t i = 0;
     while (i < scope->n && scope->vars[i].name != name)
@@ -61,7 +62,8 @@ static int assign_attr(struct lg_tmpl_run *r, const struct lg_tmpl_node *target,
     struct lg_value ns;
     LG_TRY(lg_tmpl_lookup(r, target->name, &ns));
     if (ns.kind != LG_VALUE_NAMESPACE)
-        return lg_tmpl_fail(r, "attributes can only be set on a namespace, not on %s", lg_tmpl_type_name(&ns));
+        return lg_tmpl_fail(r, "attributes can only be set on a namespace, not on %s",
+                            lg_tmpl_type_name(&ns));
     return lg_tmpl_dict_set(r, ns.dict, &target->value, value);
 }
 
@@ -83,7 +85,7 @@ int lg_tmpl_assign(struct lg_tmpl_run *r, const struct lg_tmpl_node *target, con
     return 0;
 }
 
-/* ---- one kind of statement each -------------------------------------------------------------------------------------- */
+/* ---- one kind of statement each --------------------------------------------------------------------- */
 
 static int exec_body(struct lg_tmpl_run *r, const struct lg_tmpl_node *node)
 {
@@ -135,7 +137,8 @@ static int exec_scope(struct lg_tmpl_run *r, const struct lg_tmpl_node *node)
     return flow;
 }
 
-/** The same, and its text becomes a value, which `filters` may change; nothing is left of it when it is jumped out of. */
+/** The same, and its text becomes a value, which `filters` may change; nothing is left of it when it is
+ * jumped out of. */
 static int capture(struct lg_tmpl_run *r, const struct lg_tmpl_node *node, const struct lg_tmpl_node *filters,
                    struct lg_value *out)
 {
@@ -226,7 +229,7 @@ static int exec_continue(struct lg_tmpl_run *r, const struct lg_tmpl_node *node)
 
 int lg_tmpl_exec(struct lg_tmpl_run *r, const struct lg_tmpl_node *node)
 {
-    static int (*const run[])(struct lg_tmpl_run *r, const struct lg_tmpl_node *node) = {
+    static int (*const run[])(struct lg_tmpl_run * r, const struct lg_tmpl_node *node) = {
         [LG_N_BODY] = exec_body,
         [LG_N_TEXT] = exec_text,
         [LG_N_PRINT] = exec_print,

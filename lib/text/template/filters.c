@@ -4,8 +4,7 @@
 
 #include "text/template/internal.h"
 
-
-/* ---- arguments ------------------------------------------------------------------------------------------------------- */
+/* ---- arguments -------------------------------------------------------------------------------------- */
 
 int lg_tmpl_arg_int(struct lg_tmpl_run *r, const struct lg_value *arg, const char *what, int64_t otherwise,
                     int64_t *out)
@@ -14,8 +13,8 @@ int lg_tmpl_arg_int(struct lg_tmpl_run *r, const struct lg_value *arg, const cha
     return arg->kind == LG_VALUE_MISSING ? 0 : lg_tmpl_to_int(r, arg, what, out);
 }
 
-int lg_tmpl_arg_str(struct lg_tmpl_run *r, const struct lg_value *arg, const char *what, const char *otherwise,
-                    struct lg_str *out)
+int lg_tmpl_arg_str(struct lg_tmpl_run *r, const struct lg_value *arg, const char *what,
+                    const char *otherwise, struct lg_str *out)
 {
     *out = (struct lg_str){otherwise, strlen(otherwise)};
     return arg->kind == LG_VALUE_MISSING ? 0 : lg_tmpl_to_str(r, arg, what, out);
@@ -26,12 +25,13 @@ bool lg_tmpl_arg_bool(const struct lg_value *arg)
     return lg_tmpl_truth(arg);
 }
 
-/* ---- any value ------------------------------------------------------------------------------------------------------- */
+/* ---- any value -------------------------------------------------------------------------------------- */
 
 LG_TMPL_FN(filter_default)
 {
     static const struct lg_value empty = {.kind = LG_VALUE_STRING, .s = ""};
-    bool replace = self->kind == LG_VALUE_UNDEFINED || (lg_tmpl_arg_bool(&args->v[1]) && !lg_tmpl_truth(self));
+    bool replace =
+        self->kind == LG_VALUE_UNDEFINED || (lg_tmpl_arg_bool(&args->v[1]) && !lg_tmpl_truth(self));
     *out = replace ? *lg_tmpl_given(&args->v[0], &empty) : *self;
     return 0;
 }
@@ -105,7 +105,7 @@ LG_TMPL_FN(filter_tojson)
     return lg_tmpl_take(r, mark, out);
 }
 
-/* ---- numbers --------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ---------------------------------------------------------------------------------------- */
 
 LG_TMPL_FN(filter_abs)
 {
@@ -194,7 +194,8 @@ LG_TMPL_FN(filter_int)
         *out = lg_value_int(self->i);
     } else if (self->kind == LG_VALUE_STRING && parse_integer(lg_tmpl_str(self), base, &i)) {
         *out = lg_value_int(i);
-    } else if (self->kind == LG_VALUE_FLOAT || (self->kind == LG_VALUE_STRING && parse_float(lg_tmpl_str(self), &f))) {
+    } else if (self->kind == LG_VALUE_FLOAT ||
+               (self->kind == LG_VALUE_STRING && parse_float(lg_tmpl_str(self), &f))) {
         bool is_text = self->kind == LG_VALUE_STRING;
         f = is_text ? f : self->f;
         if (isnan(f) || (isinf(f) && is_text))
@@ -261,7 +262,7 @@ LG_TMPL_FN(filter_round)
     bool up = lg_str_eq(method, "ceil");
     if (up || lg_str_eq(method, "floor")) {
         double scale = pow(10, (double)digits), f = lg_tmpl_double(self) * scale;
-        *out = lg_value_float((up ? ceil(f) : floor(f)) / scale);
+        *out = lg_value_float(((up ? ceil(f) : floor(f)) + 0.0) / scale);
         return isfinite(out->f) ? 0 : lg_tmpl_fail(r, "the number cannot be rounded");
     }
     if (!lg_str_eq(method, "common"))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Filters of what can be gone through. Those that are lazy in jinja2 are not so here, but can also be gone through once. */
+ * Filters of what can be gone through. Those that are lazy in jinja2 are not so here, but can also be gone
+ * through once. */
 #include "text/template/internal.h"
-
 
 static const struct lg_value nothing = {.kind = LG_VALUE_NONE};
 
@@ -20,14 +20,16 @@ static int give_list(struct lg_tmpl_run *r, const struct lg_tmpl_items *items, s
     return lg_tmpl_list(r, items->items, items->n, items->cap, out);
 }
 
-/* ---- items by a path ------------------------------------------------------------------------------------------------- */
+/* ---- items by a path -------------------------------------------------------------------------------- */
 
 /** One step of a path: digits are an index. */
-static int path_step(struct lg_tmpl_run *r, struct lg_str part, const struct lg_value *otherwise, struct lg_value *v)
+static int path_step(struct lg_tmpl_run *r, struct lg_str part, const struct lg_value *otherwise,
+                     struct lg_value *v)
 {
     struct lg_value key = lg_value_string(part.ptr, part.len);
     int64_t i;
-    if (part.len > 0 && part.ptr[0] != '-' && part.ptr[0] != '+' && lg_number_parse_int(part.ptr, part.len, 10, &i))
+    if (part.len > 0 && part.ptr[0] != '-' && part.ptr[0] != '+' &&
+        lg_number_parse_int(part.ptr, part.len, 10, &i))
         key = lg_value_int(i);
     LG_TRY(lg_tmpl_item(r, v, &key, v));
     if (is_given(otherwise) && v->kind == LG_VALUE_UNDEFINED)
@@ -59,7 +61,7 @@ int lg_tmpl_path(struct lg_tmpl_run *r, const struct lg_value *item, const struc
     }
 }
 
-/* ---- choosing -------------------------------------------------------------------------------------------------------- */
+/* ---- choosing --------------------------------------------------------------------------------------- */
 
 LG_TMPL_FN(filter_first)
 {
@@ -129,8 +131,8 @@ LG_TMPL_FN(filter_items)
 }
 
 /** select and its kin: items whose value, or attribute, passes a test, or is true without one. */
-static int choose(struct lg_tmpl_run *r, const struct lg_value *self, const struct lg_tmpl_args *args, bool by_attribute,
-                  bool wanted, struct lg_value *out)
+static int choose(struct lg_tmpl_run *r, const struct lg_value *self, const struct lg_tmpl_args *args,
+                  bool by_attribute, bool wanted, struct lg_value *out)
 {
     struct lg_tmpl_cursor c;
     struct lg_tmpl_items items = {0};
@@ -175,7 +177,7 @@ LG_TMPL_FN(filter_rejectattr)
     return choose(r, self, args, true, false, out);
 }
 
-/* ---- changing -------------------------------------------------------------------------------------------------------- */
+/* ---- changing --------------------------------------------------------------------------------------- */
 
 /** The attribute and the default of map(attribute=...). */
 static int map_names(struct lg_tmpl_run *r, const struct lg_tmpl_args *args, struct lg_value found[2])

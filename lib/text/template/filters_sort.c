@@ -18,8 +18,8 @@ struct entry {
 };
 
 /** Merges two sorted halves; equal ones keep their order, backwards too. */
-static int merge(struct lg_tmpl_run *r, const struct entry *a, uint32_t n_a, const struct entry *b, uint32_t n_b,
-                 bool reverse, struct entry *out)
+static int merge(struct lg_tmpl_run *r, const struct entry *a, uint32_t n_a, const struct entry *b,
+                 uint32_t n_b, bool reverse, struct entry *out)
 {
     while (n_a > 0 && n_b > 0) {
         int order;
@@ -126,7 +126,8 @@ LG_TMPL_FN(filter_dictsort)
     for (uint32_t i = 0; i < n; i++) {
         const struct lg_value *pair = &self->dict->pairs[2 * i];
         entries[i].value = lg_value_tuple(pair, 2);
-        LG_TRY(key_of(r, &pair[by_value], &nothing, &nothing, lg_tmpl_arg_bool(&args->v[0]), &entries[i].key));
+        LG_TRY(
+            key_of(r, &pair[by_value], &nothing, &nothing, lg_tmpl_arg_bool(&args->v[0]), &entries[i].key));
     }
     LG_TRY(sort_entries(r, entries, n, lg_tmpl_arg_bool(&args->v[2])));
     LG_TRY(lg_tmpl_array(r, n, &items));
@@ -171,8 +172,8 @@ LG_TMPL_FN(filter_groupby)
 }
 
 /** The first of the largest, or smallest. */
-static int find_extreme(struct lg_tmpl_run *r, const struct lg_value *self, const struct lg_tmpl_args *args, int wanted,
-                        struct lg_value *out)
+static int find_extreme(struct lg_tmpl_run *r, const struct lg_value *self, const struct lg_tmpl_args *args,
+                        int wanted, struct lg_value *out)
 {
     struct lg_tmpl_cursor c;
     struct entry best = {.key = {.kind = LG_VALUE_MISSING}}, entry;
@@ -186,7 +187,8 @@ static int find_extreme(struct lg_tmpl_run *r, const struct lg_value *self, cons
             best = entry;
     }
     *out = best.value;
-    return best.key.kind == LG_VALUE_MISSING ? lg_tmpl_undefined(r, out, "there was nothing to choose from") : 0;
+    return best.key.kind == LG_VALUE_MISSING ? lg_tmpl_undefined(r, out, "there was nothing to choose from")
+                                             : 0;
 }
 
 LG_TMPL_FN(filter_max)

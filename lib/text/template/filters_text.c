@@ -133,23 +133,40 @@ LG_TMPL_FN(filter_indent)
 LG_TMPL_FN(filter_truncate)
 {
     struct lg_str s, end;
-    int64_t length, leeway;
-    LG_TRY(lg_tmpl_to_str(r, self, "what is truncated", &s));
+    int64_t length, leeway, n = lg_tmpl_length(self);
     LG_TRY(lg_tmpl_arg_int(r, &args->v[0], "a length", 255, &length));
     LG_TRY(lg_tmpl_arg_str(r, &args->v[2], "an end", "...", &end));
     LG_TRY(lg_tmpl_arg_int(r, &args->v[3], "a leeway", 5, &leeway));
     int64_t n_end = lg_str_chars(end);
     if (length < n_end || length > INT32_MAX || leeway < 0 || leeway > INT32_MAX)
         return lg_tmpl_fail(r, "truncate() has no room for its end");
-    if (lg_str_chars(s) <= length + leeway) {
+    if (n >= 0 && n <= length + leeway) { // whatever it is
         *out = *self;
         return 0;
     }
+    LG_TRY(lg_tmpl_to_str(r, self, "what is truncated", &s));
     s.len = lg_str_offset(s, (uint32_t)(length - n_end));
     const char *blank = lg_tmpl_arg_bool(&args->v[1]) ? NULL : memrchr(s.ptr, ' ', s.len);
     struct lg_value text = lg_value_string(s.ptr, blank ? (size_t)(blank - s.ptr) : s.len);
     struct lg_value tail = lg_value_string(end.ptr, end.len);
     return lg_tmpl_concat(r, &text, &tail, out);
+}
+
+/** Whether a character is part of a word: a letter, a digit or "_", roughly so beyond ASCII. */
+static bool is_word(uint32_t c)
+{
+    static const uint32_t others[][2] = {
+        {0x80, 0xa9},       {0xab, 0xb1},           {0xb4, 0xb4},     {0xb6, 0xb8},     {0xbb, 0xbb},
+        {0xbf, 0xbf},       {0xd7, 0xd7},           {0xf7, 0xf7},     {0x1680, 0x1680}, {0x2000, 0x206f},
+        {0x20a0, 0x20cf},   {0x2190, 0x2bff},       {0x3000, 0x3004}, {0x3008, 0x3020}, {0xff00, 0xff0f},
+        {0x1f000, 0x1faff}, {0x110000, UINT32_MAX},
+    };
+    if (c < 0x80)
+        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        if (c >= others[i][0] && c <= others[i][1])
+            return false;
+    return true;
 }
 
 LG_TMPL_FN(filter_wordcount)
@@ -162,8 +179,7 @@ LG_TMPL_FN(filter_wordcount)
     for (size_t i = 0, step; i < s.len; i += step) {
         uint32_t c;
         step = lg_char_at(s.ptr + i, s.len - i, &c);
-        bool word = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
-                    (c >= 0x80 && !lg_char_is_space(c));
+        bool word = is_word(c);
         n += word && !inside;
         inside = word;
     }

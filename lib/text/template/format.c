@@ -22,8 +22,8 @@ static int write_fill(struct lg_tmpl_run *r, const struct lg_format_spec *spec, 
 }
 
 /** `head` (a sign, "0x") and `body` in their width. */
-static int write_padded(struct lg_tmpl_run *r, const struct lg_format_spec *spec, struct lg_str head, struct lg_str body,
-                        char align)
+static int write_padded(struct lg_tmpl_run *r, const struct lg_format_spec *spec, struct lg_str head,
+                        struct lg_str body, char align)
 {
     int64_t pad = spec->width - (int64_t)head.len - lg_str_chars(body);
     pad = pad < 0 ? 0 : pad;
@@ -59,8 +59,8 @@ static size_t group_digits(const char *digits, size_t len, char separator, char 
 }
 
 /** A number's sign and prefix before its digits. */
-static int write_digits(struct lg_tmpl_run *r, const struct lg_format_spec *spec, bool negative, const char *prefix,
-                        const char *digits, size_t len)
+static int write_digits(struct lg_tmpl_run *r, const struct lg_format_spec *spec, bool negative,
+                        const char *prefix, const char *digits, size_t len)
 {
     char head[4] = "", body[2 * LG_NUMBER_ROOM];
     size_t n = 0;
@@ -115,8 +115,11 @@ int lg_format_float(struct lg_tmpl_run *r, const struct lg_format_spec *spec, do
     if (!spec->type && spec->precision < 0)
         len = lg_number_repr(f, text);
     else
-        len = lg_number_print(percent ? f * 100 : f, percent ? 'f' : spec->type ? (char)(spec->type | 32) : 'g', precision,
-                              spec->alternate, text);
+        len = lg_number_print(percent ? f * 100 : f,
+                              percent      ? 'f'
+                              : spec->type ? (char)(spec->type | 32)
+                                           : 'g',
+                              precision, spec->alternate, text);
     if (!spec->type && !memchr(text, '.', len) && !memchr(text, 'e', len) && !memchr(text, 'n', len)) {
         memcpy(text + len, ".0", 2);
         len += 2;
@@ -129,7 +132,7 @@ int lg_format_float(struct lg_tmpl_run *r, const struct lg_format_spec *spec, do
     return write_digits(r, spec, negative, "", text + negative, len - negative);
 }
 
-/* ---- "%" ------------------------------------------------------------------------------------------------------------- */
+/* ---- "%" -------------------------------------------------------------------------------------------- */
 
 struct arguments {
     const struct lg_tmpl_args *args;
@@ -173,8 +176,9 @@ static int read_star(struct lg_tmpl_run *r, struct arguments *a, const char **s,
     ++*s;
     LG_TRY(next_argument(r, a, &v));
     LG_TRY(lg_tmpl_to_int(r, &v, "a width", out));
-    return *out > max || *out < -max ? lg_tmpl_fail(r, "a format asks for more than %lld characters", (long long)max)
-                                     : 0;
+    return *out > max || *out < -max
+               ? lg_tmpl_fail(r, "a format asks for more than %lld characters", (long long)max)
+               : 0;
 }
 
 static int read_percent_spec(struct lg_tmpl_run *r, struct arguments *a, const char **s, const char *end,
@@ -222,7 +226,8 @@ static int write_char(struct lg_tmpl_run *r, const struct lg_format_spec *spec, 
 }
 
 /** The forms of text: str() or repr(), right-aligned where there is room. */
-static int write_as_text(struct lg_tmpl_run *r, const struct lg_format_spec *spec, const struct lg_value *v, bool repr)
+static int write_as_text(struct lg_tmpl_run *r, const struct lg_format_spec *spec, const struct lg_value *v,
+                         bool repr)
 {
     struct lg_value text;
     size_t mark = r->n_out;
@@ -251,7 +256,8 @@ static int write_percent(struct lg_tmpl_run *r, const struct lg_format_spec *spe
                         spec->type > ' ' && spec->type < 127 ? spec->type : '?');
 }
 
-int lg_tmpl_printf(struct lg_tmpl_run *r, struct lg_str format, const struct lg_tmpl_args *args, struct lg_value *out)
+int lg_tmpl_printf(struct lg_tmpl_run *r, struct lg_str format, const struct lg_tmpl_args *args,
+                   struct lg_value *out)
 {
     size_t mark = r->n_out;
     struct arguments a = {.args = args};
@@ -275,8 +281,11 @@ int lg_tmpl_printf(struct lg_tmpl_run *r, struct lg_str format, const struct lg_
             LG_TRY(next_argument(r, &a, &v));
         LG_TRY(write_percent(r, &spec, &v));
     }
-    bool is_mapping = args->n == 1 && (args->v[0].kind == LG_VALUE_DICT || args->v[0].kind == LG_VALUE_LIST);
-    if (a.next < args->n && !a.by_name && !is_mapping)
+    // A single value that could be asked for items may stay unused.
+    uint8_t kind = args->n == 1 ? args->v[0].kind : LG_VALUE_NONE;
+    bool has_items = kind == LG_VALUE_DICT || kind == LG_VALUE_LIST || kind == LG_VALUE_RANGE ||
+                     kind == LG_VALUE_UNDEFINED;
+    if (a.next < args->n && !a.by_name && !has_items)
         return lg_tmpl_fail(r, "a format does not use all values");
     return lg_tmpl_take(r, mark, out);
 }

@@ -14,7 +14,7 @@ struct lg_format_spec {
     char align;         // '<', '>', '^', '=' (behind the sign); 0: by type
     char sign;          // '+', ' ' or 0
     bool alternate, zero;
-    char group;        // ',' or '_' between thousands; 0: none
+    char group; // ',' or '_' between thousands; 0: none
     int64_t width;
     int64_t precision; // -1: not given
     char type;         // 0: not given

@@ -48,7 +48,6 @@ static int read_brace_spec(struct lg_tmpl_run *r, struct lg_str text, struct lg_
 static int write_formatted(struct lg_tmpl_run *r, struct lg_str text, const struct lg_value *v)
 {
     struct lg_format_spec spec = LG_FORMAT_PLAIN;
-    struct lg_value string;
     if (text.len == 0)
         return lg_tmpl_write_str(r, v);
     LG_TRY(lg_tmpl_defined(r, v));
@@ -59,13 +58,9 @@ static int write_formatted(struct lg_tmpl_run *r, struct lg_str text, const stru
         return lg_format_float(r, &spec, v->f);
     if (lg_tmpl_is_int(v) && lg_format_is_float(spec.type))
         return lg_format_float(r, &spec, (double)v->i);
-    bool whole = spec.type && strchr("dxXob", spec.type);
-    if (lg_tmpl_is_int(v) && (whole || (!spec.type && v->kind == LG_VALUE_INT)) && spec.precision < 0)
+    bool whole = !spec.type || strchr("dxXob", spec.type);
+    if (lg_tmpl_is_int(v) && whole && spec.precision < 0)
         return lg_format_int(r, &spec, v->i);
-    if (v->kind == LG_VALUE_BOOL && !spec.type) {
-        LG_TRY(lg_tmpl_string(r, v, &string));
-        return lg_format_text(r, &spec, lg_tmpl_str(&string));
-    }
     return lg_tmpl_fail(r, "a format that does not suit a value of type %s", lg_tmpl_type_name(v));
 }
 
@@ -152,7 +147,8 @@ int lg_tmpl_str_format(struct lg_tmpl_run *r, struct lg_str format, const struct
             const char *close = c == '{' ? memchr(format.ptr + i, '}', format.len - i) : NULL;
             if (!close)
                 return lg_tmpl_fail(r, "a format has a single '%c'", c);
-            LG_TRY(write_field(r, &a, (struct lg_str){format.ptr + i + 1, (size_t)(close - format.ptr) - i - 1}));
+            LG_TRY(write_field(r, &a,
+                               (struct lg_str){format.ptr + i + 1, (size_t)(close - format.ptr) - i - 1}));
             i = (size_t)(close - format.ptr);
         }
     }

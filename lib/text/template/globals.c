@@ -17,7 +17,10 @@ LG_TMPL_FN(call_range)
     bool back = part[2] < 0, empty = back ? part[0] <= part[1] : part[0] >= part[1];
     bool over = __builtin_sub_overflow(back ? part[0] : part[1], back ? part[1] : part[0], &span);
     // The quotient is exact, as -INT64_MIN is not needed: the longest stride leaves one item.
-    n = empty ? 0 : over ? INT64_MAX : part[2] == INT64_MIN ? 1 : (span - 1) / (back ? -part[2] : part[2]) + 1;
+    n = empty                  ? 0
+        : over                 ? INT64_MAX
+        : part[2] == INT64_MIN ? 1
+                               : (span - 1) / (back ? -part[2] : part[2]) + 1;
     if (n > r->t->limits.range)
         return lg_tmpl_fail(r, "a range of more than %u items", r->t->limits.range);
     LG_TRY(lg_tmpl_object(r, sizeof(struct lg_tmpl_range), &object));
@@ -78,7 +81,7 @@ LG_TMPL_FN(call_raise_exception)
     return lg_tmpl_fail(r, "it raised: %s", lg_tmpl_quote(lg_tmpl_str(&text), quote));
 }
 
-/* ---- time ------------------------------------------------------------------------------------------------------------ */
+/* ---- time ------------------------------------------------------------------------------------------- */
 
 struct date {
     int64_t year;
@@ -115,7 +118,8 @@ static struct date make_date(int64_t now)
 
 static const char *const months[] = {"January", "February", "March",     "April",   "May",      "June",
                                      "July",    "August",   "September", "October", "November", "December"};
-static const char *const weekdays[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
+static const char *const weekdays[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
+                                       "Thursday", "Friday", "Saturday"};
 
 /** One directive of strftime(), in English. 0 when it is not known. */
 static int print_date(const struct date *d, int64_t now, char letter, bool plain, char *out, size_t size)
@@ -125,14 +129,23 @@ static int print_date(const struct date *d, int64_t now, char letter, bool plain
         char letter, width;
         int value;
     } numbers[] = {
-        {'d', 2, d->day},    {'e', -2, d->day},    {'m', 2, d->month},  {'y', 2, (int)(d->year % 100)},
-        {'H', 2, d->hour},   {'I', 2, hour12},     {'M', 2, d->minute}, {'S', 2, d->second},
-        {'j', 3, d->yearday}, {'w', 1, d->weekday}, {'u', 1, d->weekday ? d->weekday : 7},
+        {'d', 2, d->day},
+        {'e', -2, d->day},
+        {'m', 2, d->month},
+        {'y', 2, (int)(d->year % 100)},
+        {'H', 2, d->hour},
+        {'I', 2, hour12},
+        {'M', 2, d->minute},
+        {'S', 2, d->second},
+        {'j', 3, d->yearday},
+        {'w', 1, d->weekday},
+        {'u', 1, d->weekday ? d->weekday : 7},
     };
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         if (numbers[i].letter == letter)
-            return numbers[i].width < 0 ? snprintf(out, size, "%*d", plain ? 0 : -numbers[i].width, numbers[i].value)
-                                        : snprintf(out, size, "%0*d", plain ? 0 : numbers[i].width, numbers[i].value);
+            return numbers[i].width < 0
+                       ? snprintf(out, size, "%*d", plain ? 0 : -numbers[i].width, numbers[i].value)
+                       : snprintf(out, size, "%0*d", plain ? 0 : numbers[i].width, numbers[i].value);
     switch (letter) {
     case 'Y': return snprintf(out, size, "%lld", (long long)d->year);
     case 'B': return snprintf(out, size, "%s", months[d->month - 1]);
@@ -154,8 +167,13 @@ static const char *expand(char letter)
         char letter;
         const char *text;
     } composed[] = {
-        {'F', "%Y-%m-%d"}, {'T', "%H:%M:%S"}, {'D', "%m/%d/%y"}, {'R', "%H:%M"}, {'x', "%m/%d/%y"},
-        {'X', "%H:%M:%S"}, {'c', "%a %b %e %H:%M:%S %Y"},
+        {'F', "%Y-%m-%d"},
+        {'T', "%H:%M:%S"},
+        {'D', "%m/%d/%y"},
+        {'R', "%H:%M"},
+        {'x', "%m/%d/%y"},
+        {'X', "%H:%M:%S"},
+        {'c', "%a %b %e %H:%M:%S %Y"},
     };
     for (size_t i = 0; i < sizeof(composed) / sizeof(composed[0]); i++)
         if (composed[i].letter == letter)
@@ -180,7 +198,8 @@ static int write_time(struct lg_tmpl_run *r, const struct date *d, struct lg_str
         else if (n > 0)
             LG_TRY(lg_tmpl_write(r, text, (size_t)n));
         else
-            return lg_tmpl_fail(r, "strftime_now() does not know %%%c", format.ptr[i] > ' ' ? format.ptr[i] : '?');
+            return lg_tmpl_fail(r, "strftime_now() does not know %%%c",
+                                format.ptr[i] > ' ' ? format.ptr[i] : '?');
     }
     return 0;
 }
@@ -196,7 +215,7 @@ LG_TMPL_FN(call_strftime_now)
     return lg_tmpl_take(r, mark, out);
 }
 
-/* ---- a helper with a state  -------------------------------------------------------------------------------------------- */
+/* ---- a helper with a state -------------------------------------------------------------------------- */
 
 /** `self` is a list of the separator alone: nothing the first time, then the separator. */
 LG_TMPL_FN(call_joined)

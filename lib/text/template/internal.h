@@ -20,20 +20,20 @@
 #include "gguf/gguf.h"
 #include "text/template.h"
 
-/* ---- tokens ---------------------------------------------------------------------------------------------------------- */
+/* ---- tokens ----------------------------------------------------------------------------------------- */
 
 enum lg_tmpl_token_kind {
     LG_T_EOF,
-    LG_T_DATA,   // text as it is
-    LG_T_PRINT,  // {{
+    LG_T_DATA,  // text as it is
+    LG_T_PRINT, // {{
     LG_T_PRINT_END,
-    LG_T_BLOCK,  // {%
+    LG_T_BLOCK, // {%
     LG_T_BLOCK_END,
     LG_T_NAME,
     LG_T_STRING, // with its escapes undone
     LG_T_INT,
     LG_T_FLOAT,
-    LG_T_OP,     // the operator is the token's text
+    LG_T_OP, // the operator is the token's text
 };
 
 struct lg_tmpl_token {
@@ -47,22 +47,22 @@ struct lg_tmpl_tokens {
     uint32_t n, cap;
 };
 
-/* ---- the tree -------------------------------------------------------------------------------------------------------- */
+/* ---- the tree --------------------------------------------------------------------------------------- */
 
 enum lg_tmpl_node_kind {
     // Statements.
-    LG_N_BODY,       // list
-    LG_N_TEXT,       // value
-    LG_N_PRINT,      // a
-    LG_N_IF,         // list: tests and bodies in turn, c: else or NULL
-    LG_N_FOR,        // a: iterable, b: target, c: body, d: else or NULL, e: filter or NULL
-    LG_N_SET,        // a: target, b: expression
-    LG_N_SET_BLOCK,  // a: target, b: body, c: filter or NULL
-    LG_N_MACRO,      // name, list: parameters (NAME with its default in a), c: body
-    LG_N_CALL_BLOCK, // a: the call, b: a MACRO without a name
+    LG_N_BODY,         // list
+    LG_N_TEXT,         // value
+    LG_N_PRINT,        // a
+    LG_N_IF,           // list: tests and bodies in turn, c: else or NULL
+    LG_N_FOR,          // a: iterable, b: target, c: body, d: else or NULL, e: filter or NULL
+    LG_N_SET,          // a: target, b: expression
+    LG_N_SET_BLOCK,    // a: target, b: body, c: filter or NULL
+    LG_N_MACRO,        // name, list: parameters (NAME with its default in a), c: body
+    LG_N_CALL_BLOCK,   // a: the call, b: a MACRO without a name
     LG_N_FILTER_BLOCK, // a: filters, b: body
-    LG_N_WITH,       // list: targets and expressions in turn, b: body
-    LG_N_SCOPE,      // b: body
+    LG_N_WITH,         // list: targets and expressions in turn, b: body
+    LG_N_SCOPE,        // b: body
     LG_N_BREAK,
     LG_N_CONTINUE,
     // Expressions.
@@ -95,8 +95,21 @@ enum lg_tmpl_node_kind {
 };
 
 enum lg_tmpl_op {
-    LG_OP_ADD, LG_OP_SUB, LG_OP_MUL, LG_OP_DIV, LG_OP_FLOOR, LG_OP_MOD, LG_OP_POW,
-    LG_OP_EQ, LG_OP_NE, LG_OP_LT, LG_OP_LE, LG_OP_GT, LG_OP_GE, LG_OP_IN, LG_OP_NOT_IN,
+    LG_OP_ADD,
+    LG_OP_SUB,
+    LG_OP_MUL,
+    LG_OP_DIV,
+    LG_OP_FLOOR,
+    LG_OP_MOD,
+    LG_OP_POW,
+    LG_OP_EQ,
+    LG_OP_NE,
+    LG_OP_LT,
+    LG_OP_LE,
+    LG_OP_GT,
+    LG_OP_GE,
+    LG_OP_IN,
+    LG_OP_NOT_IN,
 };
 
 /** What a macro's body asks for. */
@@ -137,8 +150,8 @@ struct lg_tmpl_parser {
     struct lg_template *t;
     struct lg_tmpl_tokens tokens;
     const struct lg_tmpl_token *at;
-    uint32_t depth;     // of the parser's own recursion
-    uint32_t loops;     // that `break` could end
+    uint32_t depth;                    // of the parser's own recursion
+    uint32_t loops;                    // that `break` could end
     struct lg_tmpl_macro_scope *macro; // the innermost
 };
 
@@ -194,6 +207,7 @@ enum lg_tmpl_parse_flags {
     LG_PARSE_TARGET = 2, // names only, as on the left of an assignment
     LG_PARSE_NS = 4,     // and attributes of namespaces
     LG_PARSE_PARENS = 8, // within parentheses, where an empty tuple may stand
+    LG_PARSE_FOR = 16,   // of a for loop: ends before "in"
 };
 int lg_tmpl_parse_expr(struct lg_tmpl_parser *p, uint32_t flags, struct lg_tmpl_node **out);
 /** An expression, or a tuple without parentheses. */
@@ -208,7 +222,7 @@ int lg_tmpl_parse_tests(struct lg_tmpl_parser *p, struct lg_tmpl_node **node);
 int lg_tmpl_parse_filters(struct lg_tmpl_parser *p, struct lg_tmpl_node *input, bool bare,
                           struct lg_tmpl_node **out);
 
-/* ---- running --------------------------------------------------------------------------------------------------------- */
+/* ---- running ---------------------------------------------------------------------------------------- */
 
 struct lg_tmpl_var {
     uint32_t name;
@@ -253,8 +267,9 @@ typedef int lg_tmpl_fn(struct lg_tmpl_run *r, const struct lg_value *self, const
                        struct lg_value *out);
 
 /**
- * What a template can call. `params` are names with blanks between them; those with a '!' must be given, and the function
- * finds one value for each, LG_VALUE_MISSING for what was not given. "*" passes the arguments as they are.
+ * What a template can call. `params` are names with blanks between them; those with a '!' must be given, and
+ * the function finds one value for each, LG_VALUE_MISSING for what was not given. "*" passes the arguments as
+ * they are.
  */
 struct lg_tmpl_builtin {
     const char *name;
@@ -322,14 +337,15 @@ extern const struct lg_tmpl_builtin lg_tmpl_loop_methods[];
 
 /* eval.c and call.c */
 int lg_tmpl_eval(struct lg_tmpl_run *r, const struct lg_tmpl_node *node, struct lg_value *out);
-/** A variable, from the innermost scope outwards; then what the caller gave; then the globals; else undefined. */
+/** A variable, from the innermost scope outwards; then what the caller gave; then the globals; else
+ * undefined. */
 int lg_tmpl_lookup(struct lg_tmpl_run *r, uint32_t name, struct lg_value *out);
 int lg_tmpl_call(struct lg_tmpl_run *r, const struct lg_value *callee, const struct lg_tmpl_args *args,
                  struct lg_value *out);
 int lg_tmpl_call_builtin(struct lg_tmpl_run *r, const struct lg_tmpl_builtin *b, const struct lg_value *self,
                          const struct lg_tmpl_args *args, struct lg_value *out);
-int lg_tmpl_call_macro(struct lg_tmpl_run *r, const struct lg_tmpl_macro *macro, const struct lg_tmpl_args *args,
-                       struct lg_value *out);
+int lg_tmpl_call_macro(struct lg_tmpl_run *r, const struct lg_tmpl_macro *macro,
+                       const struct lg_tmpl_args *args, struct lg_value *out);
 /** `caller` is what a call block passes beside the arguments; NULL otherwise. */
 int lg_tmpl_eval_call(struct lg_tmpl_run *r, const struct lg_tmpl_node *node, const struct lg_value *caller,
                       struct lg_value *out);
@@ -342,14 +358,16 @@ int lg_tmpl_apply_test(struct lg_tmpl_run *r, const struct lg_value *name, const
                        const struct lg_tmpl_args *args, bool *out);
 
 /* ops.c */
-int lg_tmpl_binary(struct lg_tmpl_run *r, enum lg_tmpl_op op, const struct lg_value *a, const struct lg_value *b,
-                   struct lg_value *out);
+int lg_tmpl_binary(struct lg_tmpl_run *r, enum lg_tmpl_op op, const struct lg_value *a,
+                   const struct lg_value *b, struct lg_value *out);
 int lg_tmpl_equal(struct lg_tmpl_run *r, const struct lg_value *a, const struct lg_value *b, bool *out);
 /** -1, 0 or 1; fails for what has no order. 2 where a NaN is in it. */
 int lg_tmpl_compare(struct lg_tmpl_run *r, const struct lg_value *a, const struct lg_value *b, int *out);
-int lg_tmpl_contains(struct lg_tmpl_run *r, const struct lg_value *seq, const struct lg_value *item, bool *out);
+int lg_tmpl_contains(struct lg_tmpl_run *r, const struct lg_value *seq, const struct lg_value *item,
+                     bool *out);
 /** Two strings as one; in place where the first is the last thing that was made. */
-int lg_tmpl_concat(struct lg_tmpl_run *r, const struct lg_value *a, const struct lg_value *b, struct lg_value *out);
+int lg_tmpl_concat(struct lg_tmpl_run *r, const struct lg_value *a, const struct lg_value *b,
+                   struct lg_value *out);
 int lg_tmpl_negate(struct lg_tmpl_run *r, const struct lg_value *v, struct lg_value *out);
 /** x.name and x[key]; undefined when there is none. */
 int lg_tmpl_attr(struct lg_tmpl_run *r, const struct lg_value *v, const struct lg_value *name,
@@ -390,7 +408,8 @@ int lg_tmpl_defined(struct lg_tmpl_run *r, const struct lg_value *v);
 /** An array in the run's arena. */
 int lg_tmpl_array(struct lg_tmpl_run *r, uint32_t n, struct lg_value **out);
 int lg_tmpl_object(struct lg_tmpl_run *r, size_t size, void **out);
-int lg_tmpl_list(struct lg_tmpl_run *r, struct lg_value *items, uint32_t n, uint32_t cap, struct lg_value *out);
+int lg_tmpl_list(struct lg_tmpl_run *r, struct lg_value *items, uint32_t n, uint32_t cap,
+                 struct lg_value *out);
 /** Copies bytes into the run's arena as a string. */
 int lg_tmpl_copy(struct lg_tmpl_run *r, const char *s, size_t len, struct lg_value *out);
 /** Converts or fails: "WHAT must be an integer, not a str". */
@@ -481,8 +500,8 @@ size_t lg_str_find(struct lg_str s, struct lg_str needle, size_t from);
 int lg_tmpl_rfind(struct lg_tmpl_run *r, struct lg_str s, struct lg_str needle, size_t *out);
 int lg_tmpl_upper(struct lg_tmpl_run *r, struct lg_str s, struct lg_value *out);
 int lg_tmpl_lower(struct lg_tmpl_run *r, struct lg_str s, struct lg_value *out);
-int lg_tmpl_replace(struct lg_tmpl_run *r, struct lg_str s, struct lg_str from, struct lg_str to, int64_t count,
-                    struct lg_value *out);
+int lg_tmpl_replace(struct lg_tmpl_run *r, struct lg_str s, struct lg_str from, struct lg_str to,
+                    int64_t count, struct lg_value *out);
 /** Lines without their ends, as a list. */
 int lg_tmpl_splitlines(struct lg_tmpl_run *r, struct lg_str s, bool keep_ends, struct lg_value *out);
 int lg_tmpl_capitalize(struct lg_tmpl_run *r, struct lg_str s, struct lg_value *out);
@@ -492,27 +511,30 @@ int lg_tmpl_capitalize(struct lg_tmpl_run *r, struct lg_str s, struct lg_value *
 int lg_tmpl_path(struct lg_tmpl_run *r, const struct lg_value *item, const struct lg_value *path,
                  const struct lg_value *otherwise, struct lg_value *out);
 /** What was given for a parameter, or `otherwise`. */
-static inline const struct lg_value *lg_tmpl_given(const struct lg_value *arg, const struct lg_value *otherwise)
+static inline const struct lg_value *lg_tmpl_given(const struct lg_value *arg,
+                                                   const struct lg_value *otherwise)
 {
     return arg->kind == LG_VALUE_MISSING ? otherwise : arg;
 }
 /** The same for parameters that are numbers, texts or yes and no. */
 int lg_tmpl_arg_int(struct lg_tmpl_run *r, const struct lg_value *arg, const char *what, int64_t otherwise,
                     int64_t *out);
-int lg_tmpl_arg_str(struct lg_tmpl_run *r, const struct lg_value *arg, const char *what, const char *otherwise,
-                    struct lg_str *out);
+int lg_tmpl_arg_str(struct lg_tmpl_run *r, const struct lg_value *arg, const char *what,
+                    const char *otherwise, struct lg_str *out);
 bool lg_tmpl_arg_bool(const struct lg_value *arg);
 /** "(x, y)" with text on both sides up to a width. */
-int lg_tmpl_justify(struct lg_tmpl_run *r, struct lg_str s, int64_t width, struct lg_str fill, int64_t left_share,
-                    struct lg_value *out);
-extern const struct lg_tmpl_builtin lg_tmpl_text_filters[], lg_tmpl_sequence_filters[], lg_tmpl_sorting_filters[];
+int lg_tmpl_justify(struct lg_tmpl_run *r, struct lg_str s, int64_t width, struct lg_str fill,
+                    int64_t left_share, struct lg_value *out);
+extern const struct lg_tmpl_builtin lg_tmpl_text_filters[], lg_tmpl_sequence_filters[],
+    lg_tmpl_sorting_filters[];
 extern const struct lg_tmpl_builtin lg_tmpl_string_methods[], lg_tmpl_cutting_methods[];
 
 /** The head of each function in the tables; few use all that it is given. */
-#define LG_TMPL_FN(name)                                                                                     \
-    static int name(struct lg_tmpl_run *r __attribute__((unused)),                                           \
-                    const struct lg_value *self __attribute__((unused)),                                     \
-                    const struct lg_tmpl_args *args __attribute__((unused)), struct lg_value *out __attribute__((unused)))
+#define LG_TMPL_FN(name)                                                     \
+    static int name(struct lg_tmpl_run *r __attribute__((unused)),           \
+                    const struct lg_value *self __attribute__((unused)),     \
+                    const struct lg_tmpl_args *args __attribute__((unused)), \
+                    struct lg_value *out __attribute__((unused)))
 const struct lg_tmpl_builtin *lg_tmpl_find_filter(struct lg_str name);
 const struct lg_tmpl_builtin *lg_tmpl_find_test(struct lg_str name);
 const struct lg_tmpl_builtin *lg_tmpl_find_global(struct lg_str name);

@@ -150,7 +150,8 @@ static int read_number(struct reader *j, struct lg_value *out)
         return 0;
     }
     out->kind = LG_VALUE_FLOAT;
-    return lg_number_parse(j->s + start, j->pos - start, &out->f) ? 0 : fail(j, "a number with too many digits");
+    return lg_number_parse(j->s + start, j->pos - start, &out->f) ? 0
+                                                                  : fail(j, "a number with too many digits");
 }
 
 static int read_value(struct reader *j, struct lg_value *out);
@@ -252,7 +253,8 @@ static int read_value(struct reader *j, struct lg_value *out)
     return 0;
 }
 
-int lg_json_parse(struct lg_env *env, struct lg_arena *arena, const char *text, size_t len, struct lg_value *out)
+int lg_json_parse(struct lg_env *env, struct lg_arena *arena, const char *text, size_t len,
+                  struct lg_value *out)
 {
     struct reader j = {.env = env, .arena = arena, .s = text, .len = len};
     if (len > UINT32_MAX)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Template text to tokens. Between tags everything is data; what white space of it stays is decided here: `-` inside a tag
- * takes all that is next to it, a block takes the blanks before it on its line and the newline behind it (lstrip_blocks,
- * trim_blocks), and `+` keeps both.
+ * Template text to tokens. Between tags everything is data; what white space of it stays is decided here: `-`
+ * inside a tag takes all that is next to it, a block takes the blanks before it on its line and the newline
+ * behind it (lstrip_blocks, trim_blocks), and `+` keeps both.
  */
 #include "text/template/internal.h"
 
@@ -15,7 +15,7 @@ struct lexer {
     const char *s; // newlines are "\n" alone
     size_t len, pos;
     uint32_t line;
-    bool line_starts; // what was read last ended a line
+    bool line_starts;            // what was read last ended a line
     char brackets[MAX_BRACKETS]; // the closing ones that are waited for
     uint32_t n_brackets;
 };
@@ -142,7 +142,7 @@ static int lex_comment(struct lexer *x, size_t start)
     return fail(x, "a comment without its end");
 }
 
-/* ---- inside tags ----------------------------------------------------------------------------------------------------- */
+/* ---- inside tags ------------------------------------------------------------------------------------ */
 
 static bool is_digit(char c)
 {
@@ -210,7 +210,8 @@ static uint32_t parse_hex(const char *s, const char *end, size_t n)
     return value > 0x10ffff || (value >= 0xd800 && value <= 0xdfff) ? UINT32_MAX : (uint32_t)value;
 }
 
-/** Undoes the escape behind a backslash at `s`; what it gives goes to *out. Returns the bytes read, 0 when it is wrong. */
+/** Undoes the escape behind a backslash at `s`; what it gives goes to *out. Returns the bytes read, 0 when it
+ * is wrong. */
 static size_t unescape(const char *s, const char *end, char **out)
 {
     static const char plain[] = "\\\\''\"\"a\ab\bf\fn\nr\rt\tv\v";

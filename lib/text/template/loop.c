@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The for loop. Its filter is asked as late as possible, as what it says may depend on what the turns before did: for the
- * next item when the turn is over, or earlier when `loop` is asked about what comes.
+ * The for loop. Its filter is asked as late as possible, as what it says may depend on what the turns before
+ * did: for the next item when the turn is over, or earlier when `loop` is asked about what comes.
  */
 #include "text/template/internal.h"
 
@@ -11,7 +11,7 @@ struct loop {
     const struct lg_tmpl_node *target;
     struct lg_tmpl_scope *outer, *filter_scope;
     struct lg_tmpl_cursor cursor;
-    int64_t index0, length; // length is -1 while it is not known
+    int64_t index0, length;                 // length is -1 while it is not known
     struct lg_value before, current, after; // LG_VALUE_MISSING where there is none
     struct lg_value changed;                // what loop.changed() was given last
 };
@@ -82,7 +82,7 @@ static int find_length(struct lg_tmpl_run *r, struct loop *loop)
     return 0;
 }
 
-/* ---- the attributes of `loop` ---------------------------------------------------------------------------------------- */
+/* ---- the attributes of `loop` ----------------------------------------------------------------------- */
 
 static int get_index(struct lg_tmpl_run *r, struct loop *loop, int64_t plus, struct lg_value *out)
 {
@@ -152,10 +152,10 @@ int lg_tmpl_loop_attr(struct lg_tmpl_run *r, const struct lg_value *loop, struct
         int (*get)(struct lg_tmpl_run *r, struct loop *loop, int64_t plus, struct lg_value *out);
         int64_t plus;
     } attrs[] = {
-        {"index", get_index, 1},       {"index0", get_index, 0},       {"revindex", get_revindex, 1},
+        {"index", get_index, 1},        {"index0", get_index, 0},      {"revindex", get_revindex, 1},
         {"revindex0", get_revindex, 0}, {"first", get_first, 0},       {"last", get_last, 0},
-        {"length", get_length, 0},     {"previtem", get_previtem, 0},  {"nextitem", get_nextitem, 0},
-        {"depth", get_depth, 1},       {"depth0", get_depth, 0},
+        {"length", get_length, 0},      {"previtem", get_previtem, 0}, {"nextitem", get_nextitem, 0},
+        {"depth", get_depth, 1},        {"depth0", get_depth, 0},
     };
     for (size_t i = 0; i < sizeof(attrs) / sizeof(attrs[0]); i++) {
         if (lg_str_eq(name, attrs[i].name)) {
@@ -199,7 +199,7 @@ const struct lg_tmpl_builtin lg_tmpl_loop_methods[] = {
     {0},
 };
 
-/* ---- the statement --------------------------------------------------------------------------------------------------- */
+/* ---- the statement ---------------------------------------------------------------------------------- */
 
 static int take_turns(struct lg_tmpl_run *r, const struct lg_tmpl_node *node, struct loop *loop, bool *any)
 {

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Methods of dictionaries, lists and tuples, and which methods a value has. Those that would change it have no function;
- * only a list that the template itself has made can be appended to.
+ * Methods of dictionaries, lists and tuples, and which methods a value has. Those that would change it have
+ * no function; only a list that the template itself has made can be appended to.
  */
 #include "text/template/internal.h"
-
 
 LG_TMPL_FN(dict_get)
 {
@@ -43,18 +42,12 @@ LG_TMPL_FN(dict_copy)
 }
 
 static const struct lg_tmpl_builtin dict_methods[] = {
-    {"clear", NULL, ""},
-    {"copy", dict_copy, ""},
-    {"fromkeys", NULL, ""},
-    {"get", dict_get, "key! default"},
-    {"items", dict_items, ""},
-    {"keys", dict_keys, ""},
-    {"pop", NULL, ""},
-    {"popitem", NULL, ""},
-    {"setdefault", NULL, ""},
-    {"update", NULL, ""},
-    {"values", dict_values, ""},
-    {0},
+    {"clear", NULL, ""},         {"copy", dict_copy, ""},
+    {"fromkeys", NULL, ""},      {"get", dict_get, "key! default"},
+    {"items", dict_items, ""},   {"keys", dict_keys, ""},
+    {"pop", NULL, ""},           {"popitem", NULL, ""},
+    {"setdefault", NULL, ""},    {"update", NULL, ""},
+    {"values", dict_values, ""}, {0},
 };
 
 LG_TMPL_FN(list_index)
@@ -129,9 +122,12 @@ static const struct lg_tmpl_builtin tuple_methods[] = {
 const struct lg_tmpl_builtin *lg_tmpl_find_method(const struct lg_value *v, struct lg_str name)
 {
     static const struct lg_tmpl_builtin *const tables[] = {
-        [LG_VALUE_STRING] = lg_tmpl_string_methods, [LG_VALUE_LIST] = list_methods,
-        [LG_VALUE_DICT] = dict_methods,             [LG_VALUE_TUPLE] = tuple_methods,
-        [LG_VALUE_RANGE] = tuple_methods,           [LG_VALUE_LOOP] = lg_tmpl_loop_methods,
+        [LG_VALUE_STRING] = lg_tmpl_string_methods,
+        [LG_VALUE_LIST] = list_methods,
+        [LG_VALUE_DICT] = dict_methods,
+        [LG_VALUE_TUPLE] = tuple_methods,
+        [LG_VALUE_RANGE] = tuple_methods,
+        [LG_VALUE_LOOP] = lg_tmpl_loop_methods,
         [LG_VALUE_MISSING] = NULL,
     };
     const struct lg_tmpl_builtin *found = tables[v->kind] ? lg_tmpl_find(tables[v->kind], name) : NULL;

@@ -28,7 +28,7 @@ static int split_words(struct lg_tmpl_run *r, struct lg_str s, int64_t most, str
                 break;
         }
         if (most == 0)
-            end = lg_str_strip(s, LG_STRIP_RIGHT, NULL).len;
+            end = s.len; // the rest, with the blanks behind it
         LG_TRY(add(r, items, s.ptr, end));
         if (most == 0)
             return 0;
@@ -54,10 +54,8 @@ static int rsplit_words(struct lg_tmpl_run *r, struct lg_str s, int64_t most, st
                 break;
             start = at;
         }
-        if (most == 0) {
-            struct lg_str rest = lg_str_strip(s, LG_STRIP_LEFT, NULL);
-            return add(r, items, rest.ptr, rest.len);
-        }
+        if (most == 0)
+            return add(r, items, s.ptr, s.len);
         LG_TRY(add(r, items, s.ptr + start, s.len - start));
         s.len = start;
     }
@@ -86,8 +84,8 @@ static int rsplit_at(struct lg_tmpl_run *r, struct lg_str s, struct lg_str sep, 
     return add(r, items, s.ptr, s.len);
 }
 
-static int split(struct lg_tmpl_run *r, const struct lg_value *self, const struct lg_tmpl_args *args, bool behind,
-                 struct lg_value *out)
+static int split(struct lg_tmpl_run *r, const struct lg_value *self, const struct lg_tmpl_args *args,
+                 bool behind, struct lg_value *out)
 {
     struct lg_tmpl_items items = {0};
     struct lg_str s = lg_tmpl_str(self), sep;
@@ -127,8 +125,8 @@ LG_TMPL_FN(str_splitlines)
 }
 
 /** What is before a separator, it, and what is behind; `behind`: the last one. */
-static int partition(struct lg_tmpl_run *r, const struct lg_value *self, const struct lg_tmpl_args *args, bool behind,
-                     struct lg_value *out)
+static int partition(struct lg_tmpl_run *r, const struct lg_value *self, const struct lg_tmpl_args *args,
+                     bool behind, struct lg_value *out)
 {
     struct lg_str s = lg_tmpl_str(self), sep;
     struct lg_value *parts;

@@ -2,7 +2,6 @@
  * Methods of strings. */
 #include "text/template/internal.h"
 
-
 static bool is_given(const struct lg_value *arg)
 {
     return arg->kind != LG_VALUE_MISSING && arg->kind != LG_VALUE_NONE;
@@ -14,10 +13,10 @@ static int give(struct lg_str s, struct lg_value *out)
     return 0;
 }
 
-/* ---- ends ------------------------------------------------------------------------------------------------------------ */
+/* ---- ends ------------------------------------------------------------------------------------------- */
 
-static int strip(struct lg_tmpl_run *r, const struct lg_value *self, const struct lg_tmpl_args *args, int sides,
-                 struct lg_value *out)
+static int strip(struct lg_tmpl_run *r, const struct lg_value *self, const struct lg_tmpl_args *args,
+                 int sides, struct lg_value *out)
 {
     struct lg_str chars;
     bool given = is_given(&args->v[0]);
@@ -67,8 +66,8 @@ LG_TMPL_FN(str_removesuffix)
 }
 
 /** The part of a string between two of its characters; false when it begins behind the end. */
-static int window(struct lg_tmpl_run *r, const struct lg_value *self, const struct lg_value *bounds, struct lg_str *out,
-                  int64_t *start, bool *inside)
+static int window(struct lg_tmpl_run *r, const struct lg_value *self, const struct lg_value *bounds,
+                  struct lg_str *out, int64_t *start, bool *inside)
 {
     struct lg_str s = lg_tmpl_str(self);
     int64_t len = lg_str_chars(s), end[2] = {0, len};
@@ -122,12 +121,12 @@ LG_TMPL_FN(str_endswith)
     return has_end(r, self, args, ends, out);
 }
 
-/* ---- finding --------------------------------------------------------------------------------------------------------- */
+/* ---- finding ---------------------------------------------------------------------------------------- */
 
 enum find_flags { FROM_BEHIND = 1, MUST_BE = 2 };
 
-static int find(struct lg_tmpl_run *r, const struct lg_value *self, const struct lg_tmpl_args *args, int flags,
-                struct lg_value *out)
+static int find(struct lg_tmpl_run *r, const struct lg_value *self, const struct lg_tmpl_args *args,
+                int flags, struct lg_value *out)
 {
     struct lg_str s, part;
     int64_t start;
@@ -190,7 +189,7 @@ LG_TMPL_FN(str_replace)
     return lg_tmpl_replace(r, lg_tmpl_str(self), from, to, count, out);
 }
 
-/* ---- letters --------------------------------------------------------------------------------------------------------- */
+/* ---- letters ---------------------------------------------------------------------------------------- */
 
 LG_TMPL_FN(str_upper)
 {
@@ -225,8 +224,8 @@ LG_TMPL_FN(str_title)
 }
 
 /** A question about the whole string, answered by one of the tests. */
-static int ask(struct lg_tmpl_run *r, const char *test, const struct lg_value *self, const struct lg_tmpl_args *args,
-               struct lg_value *out)
+static int ask(struct lg_tmpl_run *r, const char *test, const struct lg_value *self,
+               const struct lg_tmpl_args *args, struct lg_value *out)
 {
     return lg_tmpl_find_test((struct lg_str){test, strlen(test)})->fn(r, self, args, out);
 }
@@ -258,10 +257,10 @@ LG_TMPL_FN(str_isdigit)
     return 0;
 }
 
-/* ---- widths ---------------------------------------------------------------------------------------------------------- */
+/* ---- widths ----------------------------------------------------------------------------------------- */
 
-int lg_tmpl_justify(struct lg_tmpl_run *r, struct lg_str s, int64_t width, struct lg_str fill, int64_t left_share,
-                    struct lg_value *out)
+int lg_tmpl_justify(struct lg_tmpl_run *r, struct lg_str s, int64_t width, struct lg_str fill,
+                    int64_t left_share, struct lg_value *out)
 {
     size_t mark = r->n_out;
     int64_t pad = width - lg_str_chars(s);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Numbers as text and back, the same in every locale: what printf puts between the digits is not looked at, and strtod is
- * asked in the C locale.
+ * Numbers as text and back, the same in every locale: what printf puts between the digits is not looked at,
+ * and strtod is asked in the C locale.
  */
 #include <locale.h>
 #include <math.h>
@@ -106,7 +106,8 @@ static size_t layout(const char *digits, int n, int point, char *out)
     char *to = out;
     if (point > 16 || point < -3) {
         *to++ = digits[0];
-        to += snprintf(to, 32, "%s%se%c%02d", n > 1 ? "." : "", digits + 1, point > 0 ? '+' : '-', abs(point - 1));
+        to += snprintf(to, 32, "%s%se%c%02d", n > 1 ? "." : "", digits + 1, point > 0 ? '+' : '-',
+                       abs(point - 1));
     } else if (point <= 0) {
         to += snprintf(to, 32, "0.%.*s%s", -point, "0000", digits);
     } else if (n <= point) {

@@ -5,9 +5,9 @@
 #include "text/template/internal.h"
 
 static const char *const op_names[] = {
-    [LG_OP_ADD] = "+", [LG_OP_SUB] = "-",  [LG_OP_MUL] = "*", [LG_OP_DIV] = "/",  [LG_OP_FLOOR] = "//",
-    [LG_OP_MOD] = "%", [LG_OP_POW] = "**", [LG_OP_LT] = "<",  [LG_OP_LE] = "<=",  [LG_OP_GT] = ">",
-    [LG_OP_GE] = ">=",
+    [LG_OP_ADD] = "+",    [LG_OP_SUB] = "-", [LG_OP_MUL] = "*",  [LG_OP_DIV] = "/",
+    [LG_OP_FLOOR] = "//", [LG_OP_MOD] = "%", [LG_OP_POW] = "**", [LG_OP_LT] = "<",
+    [LG_OP_LE] = "<=",    [LG_OP_GT] = ">",  [LG_OP_GE] = ">=",
 };
 
 static int too_large(struct lg_tmpl_run *r)
@@ -15,14 +15,16 @@ static int too_large(struct lg_tmpl_run *r)
     return lg_tmpl_fail(r, "a number beyond 64 bits");
 }
 
-static int wrong_types(struct lg_tmpl_run *r, enum lg_tmpl_op op, const struct lg_value *a, const struct lg_value *b)
+static int wrong_types(struct lg_tmpl_run *r, enum lg_tmpl_op op, const struct lg_value *a,
+                       const struct lg_value *b)
 {
     LG_TRY(lg_tmpl_defined(r, a));
     LG_TRY(lg_tmpl_defined(r, b));
-    return lg_tmpl_fail(r, "'%s' between %s and %s", op_names[op], lg_tmpl_type_name(a), lg_tmpl_type_name(b));
+    return lg_tmpl_fail(r, "'%s' between %s and %s", op_names[op], lg_tmpl_type_name(a),
+                        lg_tmpl_type_name(b));
 }
 
-/* ---- numbers --------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ---------------------------------------------------------------------------------------- */
 
 int lg_tmpl_negate(struct lg_tmpl_run *r, const struct lg_value *v, struct lg_value *out)
 {
@@ -124,9 +126,10 @@ static int int_op(struct lg_tmpl_run *r, enum lg_tmpl_op op, int64_t a, int64_t 
     return 0;
 }
 
-/* ---- sequences ------------------------------------------------------------------------------------------------------- */
+/* ---- sequences -------------------------------------------------------------------------------------- */
 
-int lg_tmpl_concat(struct lg_tmpl_run *r, const struct lg_value *a, const struct lg_value *b, struct lg_value *out)
+int lg_tmpl_concat(struct lg_tmpl_run *r, const struct lg_value *a, const struct lg_value *b,
+                   struct lg_value *out)
 {
     size_t n = (size_t)a->n + b->n;
     if (a->n == 0 || b->n == 0) {
@@ -160,7 +163,8 @@ static const struct lg_value *items_of(const struct lg_value *v, uint32_t *n)
     return is_list ? v->list->items : v->items;
 }
 
-static int give_items(struct lg_tmpl_run *r, uint8_t kind, struct lg_value *items, uint32_t n, struct lg_value *out)
+static int give_items(struct lg_tmpl_run *r, uint8_t kind, struct lg_value *items, uint32_t n,
+                      struct lg_value *out)
 {
     if (kind == LG_VALUE_LIST)
         return lg_tmpl_list(r, items, n, n, out);
@@ -168,7 +172,8 @@ static int give_items(struct lg_tmpl_run *r, uint8_t kind, struct lg_value *item
     return 0;
 }
 
-static int join_items(struct lg_tmpl_run *r, const struct lg_value *a, const struct lg_value *b, struct lg_value *out)
+static int join_items(struct lg_tmpl_run *r, const struct lg_value *a, const struct lg_value *b,
+                      struct lg_value *out)
 {
     uint32_t n_a, n_b;
     const struct lg_value *from_a = items_of(a, &n_a), *from_b = items_of(b, &n_b);
@@ -213,8 +218,8 @@ static bool is_sequence(const struct lg_value *v)
     return v->kind == LG_VALUE_STRING || v->kind == LG_VALUE_LIST || v->kind == LG_VALUE_TUPLE;
 }
 
-static int sequence_op(struct lg_tmpl_run *r, enum lg_tmpl_op op, const struct lg_value *a, const struct lg_value *b,
-                       struct lg_value *out)
+static int sequence_op(struct lg_tmpl_run *r, enum lg_tmpl_op op, const struct lg_value *a,
+                       const struct lg_value *b, struct lg_value *out)
 {
     if (op == LG_OP_ADD && a->kind == b->kind && is_sequence(a))
         return a->kind == LG_VALUE_STRING ? lg_tmpl_concat(r, a, b, out) : join_items(r, a, b, out);
@@ -223,7 +228,6 @@ static int sequence_op(struct lg_tmpl_run *r, enum lg_tmpl_op op, const struct l
     if (op == LG_OP_MUL && is_sequence(b) && lg_tmpl_is_int(a))
         return repeat(r, b, a->i, out);
     if (op == LG_OP_MOD && a->kind == LG_VALUE_STRING) {
-        LG_TRY(lg_tmpl_defined(r, b));
         struct lg_tmpl_args args = {.v = b, .n = 1};
         if (b->kind == LG_VALUE_TUPLE)
             args = (struct lg_tmpl_args){.v = b->items, .n = b->n};
@@ -232,14 +236,15 @@ static int sequence_op(struct lg_tmpl_run *r, enum lg_tmpl_op op, const struct l
     return wrong_types(r, op, a, b);
 }
 
-/* ---- comparisons ----------------------------------------------------------------------------------------------------- */
+/* ---- comparisons ------------------------------------------------------------------------------------ */
 
 /** -1, 0, 1, or 2 with a NaN. */
 static int compare_numbers(const struct lg_value *a, const struct lg_value *b)
 {
     if (lg_tmpl_is_int(a) && lg_tmpl_is_int(b))
         return (a->i > b->i) - (a->i < b->i);
-    long double x = lg_tmpl_is_int(a) ? (long double)a->i : a->f, y = lg_tmpl_is_int(b) ? (long double)b->i : b->f;
+    long double x = lg_tmpl_is_int(a) ? (long double)a->i : a->f,
+                y = lg_tmpl_is_int(b) ? (long double)b->i : b->f;
     return x < y ? -1 : x > y ? 1 : x == y ? 0 : 2;
 }
 
@@ -282,25 +287,13 @@ int lg_tmpl_equal(struct lg_tmpl_run *r, const struct lg_value *a, const struct 
     } else if (a->kind == b->kind) {
         switch (a->kind) {
         case LG_VALUE_UNDEFINED:
-        case LG_VALUE_NONE:
-            *out = true;
-            break;
-        case LG_VALUE_STRING:
-            *out = a->n == b->n && memcmp(a->s, b->s, a->n) == 0;
-            break;
+        case LG_VALUE_NONE: *out = true; break;
+        case LG_VALUE_STRING: *out = a->n == b->n && memcmp(a->s, b->s, a->n) == 0; break;
         case LG_VALUE_LIST:
-        case LG_VALUE_TUPLE:
-            LG_TRY(equal_items(r, a, b, out));
-            break;
-        case LG_VALUE_DICT:
-            LG_TRY(equal_dicts(r, a->dict, b->dict, out));
-            break;
-        case LG_VALUE_RANGE:
-            *out = equal_ranges(a->object, b->object);
-            break;
-        default:
-            *out = a->object == b->object && a->sub == b->sub;
-            break;
+        case LG_VALUE_TUPLE: LG_TRY(equal_items(r, a, b, out)); break;
+        case LG_VALUE_DICT: LG_TRY(equal_dicts(r, a->dict, b->dict, out)); break;
+        case LG_VALUE_RANGE: *out = equal_ranges(a->object, b->object); break;
+        default: *out = a->object == b->object && a->sub == b->sub; break;
         }
     }
     lg_tmpl_leave(r);
@@ -343,7 +336,8 @@ int lg_tmpl_compare(struct lg_tmpl_run *r, const struct lg_value *a, const struc
     return 0;
 }
 
-int lg_tmpl_contains(struct lg_tmpl_run *r, const struct lg_value *seq, const struct lg_value *item, bool *out)
+int lg_tmpl_contains(struct lg_tmpl_run *r, const struct lg_value *seq, const struct lg_value *item,
+                     bool *out)
 {
     struct lg_tmpl_cursor c;
     struct lg_value found;
@@ -367,8 +361,8 @@ int lg_tmpl_contains(struct lg_tmpl_run *r, const struct lg_value *seq, const st
     return 0;
 }
 
-int lg_tmpl_binary(struct lg_tmpl_run *r, enum lg_tmpl_op op, const struct lg_value *a, const struct lg_value *b,
-                   struct lg_value *out)
+int lg_tmpl_binary(struct lg_tmpl_run *r, enum lg_tmpl_op op, const struct lg_value *a,
+                   const struct lg_value *b, struct lg_value *out)
 {
     bool yes;
     int order;

@@ -2,7 +2,7 @@
  * Statements, and what both parsers need. */
 #include "text/template/internal.h"
 
-/* ---- tokens ---------------------------------------------------------------------------------------------------------- */
+/* ---- tokens ----------------------------------------------------------------------------------------- */
 
 bool lg_tmpl_is_op(const struct lg_tmpl_parser *p, const char *op)
 {
@@ -66,7 +66,7 @@ static int expect_block_end(struct lg_tmpl_parser *p)
     return lg_tmpl_expect_kind(p, LG_T_BLOCK_END, "the end of the block");
 }
 
-/* ---- nodes ----------------------------------------------------------------------------------------------------------- */
+/* ---- nodes ------------------------------------------------------------------------------------------ */
 
 int lg_tmpl_node_new(struct lg_tmpl_parser *p, enum lg_tmpl_node_kind kind, struct lg_tmpl_node **out)
 {
@@ -90,7 +90,8 @@ int lg_tmpl_node_close(struct lg_tmpl_parser *p, struct lg_tmpl_node *node)
         if (node->list[i] && node->list[i]->height > height)
             height = node->list[i]->height;
     if (height >= p->t->limits.nesting)
-        return lg_tmpl_fail_at(p->env, node->line, "it is nested deeper than %u levels", p->t->limits.nesting);
+        return lg_tmpl_fail_at(p->env, node->line, "it is nested deeper than %u levels",
+                               p->t->limits.nesting);
     node->height = (uint16_t)(height + 1);
     return 0;
 }
@@ -114,7 +115,8 @@ int lg_tmpl_nodes_add(struct lg_tmpl_parser *p, struct lg_tmpl_nodes *nodes, str
 int lg_tmpl_parse_enter(struct lg_tmpl_parser *p)
 {
     if (++p->depth > 2 * p->t->limits.nesting)
-        return lg_tmpl_fail_at(p->env, p->at->line, "it is nested deeper than %u levels", p->t->limits.nesting);
+        return lg_tmpl_fail_at(p->env, p->at->line, "it is nested deeper than %u levels",
+                               p->t->limits.nesting);
     return 0;
 }
 
@@ -126,11 +128,12 @@ int lg_tmpl_parse_name(struct lg_tmpl_parser *p, struct lg_str name, uint32_t *o
     if (known)
         return 0;
     struct lg_value key = lg_value_string(name.ptr, name.len), number = lg_value_int(names->n);
-    return lg_dict_put(&p->t->arena, names, &key, &number) ? 0
-                                                          : lg_tmpl_fail_memory(p->env, &p->t->arena, p->at->line);
+    return lg_dict_put(&p->t->arena, names, &key, &number)
+               ? 0
+               : lg_tmpl_fail_memory(p->env, &p->t->arena, p->at->line);
 }
 
-/* ---- statements ------------------------------------------------------------------------------------------------------ */
+/* ---- statements ------------------------------------------------------------------------------------- */
 
 static int parse_body(struct lg_tmpl_parser *p, const char *const *ends, struct lg_tmpl_node **out);
 
@@ -175,7 +178,7 @@ static int parse_if(struct lg_tmpl_parser *p, struct lg_tmpl_node *node)
 static int parse_for(struct lg_tmpl_parser *p, struct lg_tmpl_node *node)
 {
     static const char *const ends[] = {"endfor", "else", NULL};
-    LG_TRY(lg_tmpl_parse_target(p, 0, &node->b));
+    LG_TRY(lg_tmpl_parse_target(p, LG_PARSE_FOR, &node->b));
     LG_TRY(expect_name(p, "in"));
     LG_TRY(lg_tmpl_parse_tuple(p, LG_PARSE_NO_IF, &node->a));
     if (lg_tmpl_skip_name(p, "if"))
@@ -233,7 +236,8 @@ static int parse_signature(struct lg_tmpl_parser *p, struct lg_tmpl_node *node)
     return lg_tmpl_expect_op(p, ")");
 }
 
-/** What is called later: names of the macro's own are noted on the way, and loops around it cannot be left. */
+/** What is called later: names of the macro's own are noted on the way, and loops around it cannot be left.
+ */
 static int parse_macro_body(struct lg_tmpl_parser *p, const char *end, struct lg_tmpl_node *node)
 {
     struct lg_tmpl_macro_scope scope = {p->macro, node};
@@ -368,7 +372,7 @@ static int parse_body(struct lg_tmpl_parser *p, const char *const *ends, struct 
     struct lg_tmpl_nodes list = {0};
     LG_TRY(lg_tmpl_node_new(p, LG_N_BODY, out));
     while (p->at->kind != LG_T_EOF) {
-        struct lg_tmpl_node *node = NULL;
+        struct lg_tmpl_node *node;
         if (p->at->kind == LG_T_DATA) {
             LG_TRY(lg_tmpl_node_new(p, LG_N_TEXT, &node));
             node->value = lg_value_string(p->at->text.ptr, p->at->text.len);

@@ -1,13 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * Expressions, by precedence climbing. From the loosest: x if y else z, or, and, not, comparisons, + and -, ~, the other
- * arithmetic, **, signs; filters and tests bind to the operand before them.
+ * Expressions, by precedence climbing. From the loosest: x if y else z, or, and, not, comparisons, + and -,
+ * ~, the other arithmetic, **, signs; filters and tests bind to the operand before them.
  */
 #include "text/template/internal.h"
 
-enum level { LEVEL_OR, LEVEL_AND, LEVEL_NOT, LEVEL_COMPARE, LEVEL_SUM, LEVEL_CONCAT, LEVEL_PRODUCT, LEVEL_POWER };
+enum level {
+    LEVEL_OR,
+    LEVEL_AND,
+    LEVEL_NOT,
+    LEVEL_COMPARE,
+    LEVEL_SUM,
+    LEVEL_CONCAT,
+    LEVEL_PRODUCT,
+    LEVEL_POWER
+};
 
-struct operator {
+struct operator
+{
     const char *text; // "not in" is two names
     uint8_t level, kind, op;
 };
@@ -34,7 +44,7 @@ static const struct operator operators[] = {
 };
 
 /** The operator that comes next, or NULL. */
-static const struct operator *peek_operator(const struct lg_tmpl_parser *p)
+static const struct operator* peek_operator(const struct lg_tmpl_parser *p)
 {
     const struct lg_tmpl_token *t = p->at;
     if (t->kind != LG_T_OP && t->kind != LG_T_NAME)
@@ -47,7 +57,7 @@ static const struct operator *peek_operator(const struct lg_tmpl_parser *p)
     return NULL;
 }
 
-/* ---- operators ------------------------------------------------------------------------------------------------------- */
+/* ---- operators -------------------------------------------------------------------------------------- */
 
 static int parse_unary(struct lg_tmpl_parser *p, bool filters, struct lg_tmpl_node **out)
 {
@@ -66,7 +76,7 @@ static int parse_unary(struct lg_tmpl_parser *p, bool filters, struct lg_tmpl_no
 }
 
 /** Joins two operands. Comparisons and ~ in a row are one node: *chain, NULL when they begin. */
-static int join(struct lg_tmpl_parser *p, const struct operator *op, struct lg_tmpl_node *left,
+static int join(struct lg_tmpl_parser *p, const struct operator* op, struct lg_tmpl_node *left,
                 struct lg_tmpl_node *right, struct lg_tmpl_nodes *chain, struct lg_tmpl_node **out)
 {
     bool chained = op->kind == LG_N_COMPARE || op->kind == LG_N_CONCAT;
@@ -107,7 +117,7 @@ static int parse_level(struct lg_tmpl_parser *p, uint8_t level, struct lg_tmpl_n
     }
     struct lg_tmpl_nodes chain = {0};
     uint8_t last = LEVEL_POWER + 1;
-    for (const struct operator *op; (op = peek_operator(p)) && op->level >= level; last = op->level) {
+    for (const struct operator* op; (op = peek_operator(p)) && op->level >= level; last = op->level) {
         struct lg_tmpl_node *right;
         p->at += op->op == LG_OP_NOT_IN ? 2 : 1;
         LG_TRY(parse_level(p, op->level + 1, &right));
@@ -150,7 +160,7 @@ int lg_tmpl_parse_expr(struct lg_tmpl_parser *p, uint32_t flags, struct lg_tmpl_
 static bool ends_tuple(const struct lg_tmpl_parser *p, uint32_t flags)
 {
     return p->at->kind == LG_T_PRINT_END || p->at->kind == LG_T_BLOCK_END || lg_tmpl_is_op(p, ")") ||
-           (flags & LG_PARSE_TARGET && lg_tmpl_is_name(p, "in"));
+           (flags & LG_PARSE_FOR && lg_tmpl_is_name(p, "in"));
 }
 
 int lg_tmpl_parse_tuple(struct lg_tmpl_parser *p, uint32_t flags, struct lg_tmpl_node **out)

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * Operands of expressions: names, literals and brackets; what may follow one: attributes, subscripts, calls, filters and
- * tests.
+ * Operands of expressions: names, literals and brackets; what may follow one: attributes, subscripts, calls,
+ * filters and tests.
  */
 #include "text/template/internal.h"
 
 int lg_tmpl_node_unary(struct lg_tmpl_parser *p, enum lg_tmpl_node_kind kind, struct lg_tmpl_node *a,
-                     struct lg_tmpl_node **out)
+                       struct lg_tmpl_node **out)
 {
     LG_TRY(lg_tmpl_node_new(p, kind, out));
     (*out)->a = a;
     return lg_tmpl_node_close(p, *out);
 }
 
-/* ---- what an operand is made of -------------------------------------------------------------------------------------- */
+/* ---- what an operand is made of --------------------------------------------------------------------- */
 
 static int new_const(struct lg_tmpl_parser *p, struct lg_value value, struct lg_tmpl_node **out)
 {
@@ -149,15 +149,10 @@ int lg_tmpl_parse_primary(struct lg_tmpl_parser *p, uint32_t flags, struct lg_tm
     if (flags & LG_PARSE_TARGET)
         return lg_tmpl_unexpected(p, "a name to assign to");
     switch (p->at->kind) {
-    case LG_T_STRING:
-        LG_TRY(parse_string(p, &value));
-        return new_const(p, value, out);
+    case LG_T_STRING: LG_TRY(parse_string(p, &value)); return new_const(p, value, out);
     case LG_T_INT:
-    case LG_T_FLOAT:
-        LG_TRY(parse_number(p, &value));
-        return new_const(p, value, out);
-    default:
-        break;
+    case LG_T_FLOAT: LG_TRY(parse_number(p, &value)); return new_const(p, value, out);
+    default: break;
     }
     bool is_dict = lg_tmpl_is_op(p, "{");
     if (!is_dict && !lg_tmpl_is_op(p, "["))
@@ -167,7 +162,7 @@ int lg_tmpl_parse_primary(struct lg_tmpl_parser *p, uint32_t flags, struct lg_tm
     return parse_items(p, is_dict ? "}" : "]", is_dict, *out);
 }
 
-/* ---- what follows an operand ----------------------------------------------------------------------------------------- */
+/* ---- what follows an operand ------------------------------------------------------------------------ */
 
 /** What may stand in a call, and behind what it may not. */
 static const struct {
@@ -235,31 +230,54 @@ static int parse_slice_part(struct lg_tmpl_parser *p, struct lg_tmpl_node **out)
     return lg_tmpl_parse_expr(p, 0, out);
 }
 
-/** "[...]" behind `of`. */
+/** "a:b:c" with `first` behind it. */
+static int parse_slice(struct lg_tmpl_parser *p, struct lg_tmpl_node *of, struct lg_tmpl_node *first,
+                       struct lg_tmpl_node **out)
+{
+    struct lg_tmpl_node *parts[3] = {first};
+    struct lg_tmpl_nodes list = {0};
+    LG_TRY(parse_slice_part(p, &parts[1]));
+    if (lg_tmpl_skip_op(p, ":"))
+        LG_TRY(parse_slice_part(p, &parts[2]));
+    LG_TRY(lg_tmpl_node_new(p, LG_N_SLICE, out));
+    for (int i = 0; i < 3; i++)
+        LG_TRY(lg_tmpl_nodes_add(p, &list, parts[i]));
+    (*out)->a = of;
+    (*out)->list = list.items;
+    (*out)->n = list.n;
+    return 0;
+}
+
+/** "[...]" behind `of`: an index, a slice, or a tuple without parentheses. */
 static int parse_subscript(struct lg_tmpl_parser *p, struct lg_tmpl_node *of, struct lg_tmpl_node **out)
 {
-    struct lg_tmpl_node *parts[3] = {0};
+    struct lg_tmpl_node *first, *index;
     LG_TRY(lg_tmpl_expect_op(p, "["));
-    LG_TRY(parse_slice_part(p, &parts[0]));
-    if (!lg_tmpl_skip_op(p, ":")) {
-        if (!parts[0])
-            return lg_tmpl_unexpected(p, "a subscript");
-        LG_TRY(lg_tmpl_node_new(p, LG_N_ITEM, out));
-        (*out)->a = of;
-        (*out)->b = parts[0];
-    } else {
-        LG_TRY(parse_slice_part(p, &parts[1]));
-        if (lg_tmpl_skip_op(p, ":"))
-            LG_TRY(parse_slice_part(p, &parts[2]));
-        LG_TRY(lg_tmpl_node_new(p, LG_N_SLICE, out));
-        (*out)->a = of;
+    LG_TRY(parse_slice_part(p, &first));
+    if (lg_tmpl_skip_op(p, ":")) {
+        LG_TRY(parse_slice(p, of, first, out));
+        LG_TRY(lg_tmpl_expect_op(p, "]"));
+        return lg_tmpl_node_close(p, *out);
+    }
+    if (!first)
+        return lg_tmpl_unexpected(p, "a subscript");
+    index = first;
+    if (lg_tmpl_is_op(p, ",")) {
         struct lg_tmpl_nodes list = {0};
-        for (int i = 0; i < 3; i++)
-            LG_TRY(lg_tmpl_nodes_add(p, &list, parts[i]));
-        (*out)->list = list.items;
-        (*out)->n = list.n;
+        LG_TRY(lg_tmpl_nodes_add(p, &list, first));
+        while (lg_tmpl_skip_op(p, ",")) {
+            LG_TRY(lg_tmpl_parse_expr(p, 0, &first));
+            LG_TRY(lg_tmpl_nodes_add(p, &list, first));
+        }
+        LG_TRY(lg_tmpl_node_new(p, LG_N_TUPLE, &index));
+        index->list = list.items;
+        index->n = list.n;
+        LG_TRY(lg_tmpl_node_close(p, index));
     }
     LG_TRY(lg_tmpl_expect_op(p, "]"));
+    LG_TRY(lg_tmpl_node_new(p, LG_N_ITEM, out));
+    (*out)->a = of;
+    (*out)->b = index;
     return lg_tmpl_node_close(p, *out);
 }
 
@@ -301,7 +319,8 @@ int lg_tmpl_parse_postfix(struct lg_tmpl_parser *p, struct lg_tmpl_node **node)
     }
 }
 
-int lg_tmpl_parse_filters(struct lg_tmpl_parser *p, struct lg_tmpl_node *input, bool bare, struct lg_tmpl_node **out)
+int lg_tmpl_parse_filters(struct lg_tmpl_parser *p, struct lg_tmpl_node *input, bool bare,
+                          struct lg_tmpl_node **out)
 {
     *out = input;
     while (bare || lg_tmpl_skip_op(p, "|")) {
@@ -338,7 +357,8 @@ static int parse_test(struct lg_tmpl_parser *p, struct lg_tmpl_node *input, stru
                    lg_tmpl_is_op(p, "[") || lg_tmpl_is_op(p, "{");
     if (lg_tmpl_is_op(p, "(")) {
         LG_TRY(parse_arguments(p, node));
-    } else if (operand && !lg_tmpl_is_name(p, "else") && !lg_tmpl_is_name(p, "or") && !lg_tmpl_is_name(p, "and")) {
+    } else if (operand && !lg_tmpl_is_name(p, "else") && !lg_tmpl_is_name(p, "or") &&
+               !lg_tmpl_is_name(p, "and")) {
         struct lg_tmpl_nodes args = {0};
         struct lg_tmpl_node *arg;
         if (lg_tmpl_is_name(p, "is"))

@@ -63,15 +63,15 @@ static int write_float(struct lg_tmpl_run *r, double f)
     return lg_tmpl_write(r, text, lg_number_repr(f, text));
 }
 
-/* ---- repr ------------------------------------------------------------------------------------------------------------ */
+/* ---- repr ------------------------------------------------------------------------------------------- */
 
 /** Whether repr() shows a character as it is. */
 static bool is_printable(uint32_t c)
 {
     static const uint32_t hidden[][2] = {
-        {0x00, 0x1f},     {0x7f, 0xa0},     {0xad, 0xad},     {0x600, 0x605},   {0x61c, 0x61c},
-        {0x6dd, 0x6dd},   {0x70f, 0x70f},   {0x1680, 0x1680}, {0x180e, 0x180e}, {0x2000, 0x200f},
-        {0x2028, 0x202f}, {0x205f, 0x206f}, {0x3000, 0x3000}, {0xd800, 0xf8ff}, {0xfeff, 0xfeff},
+        {0x00, 0x1f},     {0x7f, 0xa0},     {0xad, 0xad},       {0x600, 0x605},        {0x61c, 0x61c},
+        {0x6dd, 0x6dd},   {0x70f, 0x70f},   {0x1680, 0x1680},   {0x180e, 0x180e},      {0x2000, 0x200f},
+        {0x2028, 0x202f}, {0x205f, 0x206f}, {0x3000, 0x3000},   {0xd800, 0xf8ff},      {0xfeff, 0xfeff},
         {0xfff9, 0xfffb}, {0xfffe, 0xffff}, {0xe0000, 0xe00ff}, {0xe01f0, UINT32_MAX},
     };
     for (size_t i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++)
@@ -146,20 +146,15 @@ static int write_container(struct lg_tmpl_run *r, const struct lg_value *v)
 {
     static const char *const views[] = {"dict_keys([", "dict_values([", "dict_items(["};
     switch (v->kind) {
-    case LG_VALUE_LIST:
-        return write_items(r, v, "[", "]");
-    case LG_VALUE_TUPLE:
-        return write_items(r, v, "(", v->n == 1 ? ",)" : ")");
-    case LG_VALUE_VIEW:
-        return write_items(r, v, views[v->sub], "])");
-    case LG_VALUE_DICT:
-        return write_dict(r, v->dict);
+    case LG_VALUE_LIST: return write_items(r, v, "[", "]");
+    case LG_VALUE_TUPLE: return write_items(r, v, "(", v->n == 1 ? ",)" : ")");
+    case LG_VALUE_VIEW: return write_items(r, v, views[v->sub], "])");
+    case LG_VALUE_DICT: return write_dict(r, v->dict);
     case LG_VALUE_NAMESPACE:
         LG_TRY(write_z(r, "<Namespace "));
         LG_TRY(write_dict(r, v->dict));
         return write_z(r, ">");
-    case LG_VALUE_RANGE:
-        return write_range(r, v->object);
+    case LG_VALUE_RANGE: return write_range(r, v->object);
     default:
         LG_TRY(write_z(r, "<"));
         LG_TRY(write_z(r, lg_tmpl_type_name(v)));
@@ -172,16 +167,11 @@ int lg_tmpl_write_repr(struct lg_tmpl_run *r, const struct lg_value *v)
     LG_TRY(lg_tmpl_charge(r, 1, 0));
     switch (v->kind) {
     case LG_VALUE_UNDEFINED:
-    case LG_VALUE_NONE:
-        return write_z(r, lg_tmpl_type_name(v));
-    case LG_VALUE_BOOL:
-        return write_z(r, v->i ? "True" : "False");
-    case LG_VALUE_INT:
-        return write_int(r, v->i);
-    case LG_VALUE_FLOAT:
-        return write_float(r, v->f);
-    case LG_VALUE_STRING:
-        return write_quoted(r, lg_tmpl_str(v));
+    case LG_VALUE_NONE: return write_z(r, lg_tmpl_type_name(v));
+    case LG_VALUE_BOOL: return write_z(r, v->i ? "True" : "False");
+    case LG_VALUE_INT: return write_int(r, v->i);
+    case LG_VALUE_FLOAT: return write_float(r, v->f);
+    case LG_VALUE_STRING: return write_quoted(r, lg_tmpl_str(v));
     default:
         LG_TRY(lg_tmpl_enter(r));
         LG_TRY(write_container(r, v));
@@ -197,7 +187,7 @@ int lg_tmpl_write_str(struct lg_tmpl_run *r, const struct lg_value *v)
     return v->kind == LG_VALUE_UNDEFINED ? 0 : lg_tmpl_write_repr(r, v);
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------------------------------ */
+/* ---- JSON ------------------------------------------------------------------------------------------- */
 
 /** A character that JSON has to escape, into `out`; 0 when it can stay. */
 static size_t escape_json(uint32_t c, bool ascii, char out[16])
@@ -232,7 +222,8 @@ static int write_json_string(struct lg_tmpl_run *r, struct lg_str s, bool ascii)
     return lg_tmpl_write(r, "\"", 1);
 }
 
-static int write_json(struct lg_tmpl_run *r, const struct lg_value *v, const struct lg_tmpl_json *how, uint32_t level);
+static int write_json(struct lg_tmpl_run *r, const struct lg_value *v, const struct lg_tmpl_json *how,
+                      uint32_t level);
 
 static int new_line(struct lg_tmpl_run *r, const struct lg_tmpl_json *how, uint32_t level)
 {
@@ -316,27 +307,25 @@ static int write_json_items(struct lg_tmpl_run *r, const struct lg_value *v, con
     return write_z(r, "]");
 }
 
-static int write_json(struct lg_tmpl_run *r, const struct lg_value *v, const struct lg_tmpl_json *how, uint32_t level)
+static int write_json(struct lg_tmpl_run *r, const struct lg_value *v, const struct lg_tmpl_json *how,
+                      uint32_t level)
 {
     LG_TRY(lg_tmpl_charge(r, 1, 0));
     switch (v->kind) {
-    case LG_VALUE_NONE:
-        return write_z(r, "null");
-    case LG_VALUE_BOOL:
-        return write_z(r, v->i ? "true" : "false");
-    case LG_VALUE_INT:
-        return write_int(r, v->i);
+    case LG_VALUE_NONE: return write_z(r, "null");
+    case LG_VALUE_BOOL: return write_z(r, v->i ? "true" : "false");
+    case LG_VALUE_INT: return write_int(r, v->i);
     case LG_VALUE_FLOAT:
         if (!isfinite(v->f))
             return write_z(r, isnan(v->f) ? "NaN" : v->f < 0 ? "-Infinity" : "Infinity");
         return write_float(r, v->f);
-    case LG_VALUE_STRING:
-        return write_json_string(r, lg_tmpl_str(v), how->ascii);
+    case LG_VALUE_STRING: return write_json_string(r, lg_tmpl_str(v), how->ascii);
     case LG_VALUE_LIST:
     case LG_VALUE_TUPLE:
     case LG_VALUE_DICT:
         LG_TRY(lg_tmpl_enter(r));
-        LG_TRY(v->kind == LG_VALUE_DICT ? write_json_dict(r, v->dict, how, level) : write_json_items(r, v, how, level));
+        LG_TRY(v->kind == LG_VALUE_DICT ? write_json_dict(r, v->dict, how, level)
+                                        : write_json_items(r, v, how, level));
         lg_tmpl_leave(r);
         return 0;
     default:

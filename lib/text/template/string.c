@@ -26,7 +26,8 @@ size_t lg_char_put(uint32_t c, char out[4])
 bool lg_char_is_space(uint32_t c)
 {
     return (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f ||
+           c == 0x3000;
 }
 
 bool lg_char_is_newline(uint32_t c)
@@ -107,7 +108,7 @@ int lg_tmpl_rfind(struct lg_tmpl_run *r, struct lg_str s, struct lg_str needle, 
     return 0;
 }
 
-/* ---- making new ones ------------------------------------------------------------------------------------------------- */
+/* ---- making new ones -------------------------------------------------------------------------------- */
 
 enum change { TO_UPPER, TO_LOWER, TO_CAPITALIZED };
 
@@ -162,8 +163,8 @@ static int insert(struct lg_tmpl_run *r, struct lg_str s, struct lg_str to, int6
     return lg_tmpl_write(r, s.ptr, s.len);
 }
 
-int lg_tmpl_replace(struct lg_tmpl_run *r, struct lg_str s, struct lg_str from, struct lg_str to, int64_t count,
-                    struct lg_value *out)
+int lg_tmpl_replace(struct lg_tmpl_run *r, struct lg_str s, struct lg_str from, struct lg_str to,
+                    int64_t count, struct lg_value *out)
 {
     size_t mark = r->n_out, at = 0, next;
     if (count < 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * x.name, x[key] and x[a:b:c]. Attributes are those that Python's values have and that change nothing; there is no way from
- * a value to anything else.
+ * x.name, x[key] and x[a:b:c]. Attributes are those that Python's values have and that change nothing; there
+ * is no way from a value to anything else.
  */
 #include "text/template/internal.h"
 
@@ -14,7 +14,8 @@ static bool find_index(int64_t i, int64_t n, uint32_t *out)
     return i >= 0 && i < n;
 }
 
-static int no_member(struct lg_tmpl_run *r, const struct lg_value *v, const struct lg_value *key, struct lg_value *out)
+static int no_member(struct lg_tmpl_run *r, const struct lg_value *v, const struct lg_value *key,
+                     struct lg_value *out)
 {
     char quote[LG_TMPL_QUOTE];
     if (key->kind == LG_VALUE_STRING)
@@ -59,7 +60,8 @@ static int find_attr(struct lg_tmpl_run *r, const struct lg_value *v, struct lg_
     return 0;
 }
 
-int lg_tmpl_attr(struct lg_tmpl_run *r, const struct lg_value *v, const struct lg_value *name, struct lg_value *out)
+int lg_tmpl_attr(struct lg_tmpl_run *r, const struct lg_value *v, const struct lg_value *name,
+                 struct lg_value *out)
 {
     bool found;
     struct lg_value result;
@@ -78,7 +80,8 @@ int lg_tmpl_attr(struct lg_tmpl_run *r, const struct lg_value *v, const struct l
 }
 
 /** x[i] of what is in an order. */
-static int index_item(struct lg_tmpl_run *r, const struct lg_value *v, int64_t key, bool *found, struct lg_value *out)
+static int index_item(struct lg_tmpl_run *r, const struct lg_value *v, int64_t key, bool *found,
+                      struct lg_value *out)
 {
     uint32_t i;
     if (v->kind == LG_VALUE_VIEW || !(*found = find_index(key, lg_tmpl_length(v), &i)))
@@ -95,7 +98,8 @@ static int index_item(struct lg_tmpl_run *r, const struct lg_value *v, int64_t k
     return 0;
 }
 
-int lg_tmpl_item(struct lg_tmpl_run *r, const struct lg_value *v, const struct lg_value *key, struct lg_value *out)
+int lg_tmpl_item(struct lg_tmpl_run *r, const struct lg_value *v, const struct lg_value *key,
+                 struct lg_value *out)
 {
     bool found = false;
     struct lg_value result;
@@ -115,11 +119,11 @@ int lg_tmpl_item(struct lg_tmpl_run *r, const struct lg_value *v, const struct l
     return 0;
 }
 
-/* ---- slices ---------------------------------------------------------------------------------------------------------- */
+/* ---- slices ----------------------------------------------------------------------------------------- */
 
-/** Items start, start + step, ...: n of them. */
+/** Items start, start + step, ... before stop: n of them. */
 struct slice {
-    int64_t start, step, n;
+    int64_t start, stop, step, n;
 };
 
 /** An end of a slice within [lo, hi]. */
@@ -149,7 +153,7 @@ static int make_slice(struct lg_tmpl_run *r, const struct lg_value part[3], int6
     LG_TRY(slice_end(r, &part[0], len, back ? -1 : 0, back ? len - 1 : len, back ? len - 1 : 0, &start));
     LG_TRY(slice_end(r, &part[1], len, back ? -1 : 0, back ? len - 1 : len, back ? -1 : len, &stop));
     int64_t span = back ? start - stop : stop - start, stride = back ? -step : step;
-    *out = (struct slice){start, step, span > 0 ? (span - 1) / stride + 1 : 0};
+    *out = (struct slice){start, stop, step, span > 0 ? (span - 1) / stride + 1 : 0};
     return 0;
 }
 
@@ -162,7 +166,8 @@ static int slice_string(struct lg_tmpl_run *r, struct lg_str s, struct slice sli
     size_t at = slice.n > 0 ? lg_str_offset(s, (uint32_t)first) : 0;
     LG_TRY(lg_tmpl_charge(r, 0, s.len));
     if (slice.step == 1 || slice.n == 0) {
-        size_t end = slice.n > 0 ? at + lg_str_offset((struct lg_str){s.ptr + at, s.len - at}, (uint32_t)slice.n) : at;
+        size_t end =
+            slice.n > 0 ? at + lg_str_offset((struct lg_str){s.ptr + at, s.len - at}, (uint32_t)slice.n) : at;
         *out = lg_value_string(s.ptr + at, end - at);
         return 0;
     }
@@ -186,7 +191,8 @@ static int slice_string(struct lg_tmpl_run *r, struct lg_str s, struct slice sli
     return 0;
 }
 
-static int slice_items(struct lg_tmpl_run *r, const struct lg_value *v, struct slice slice, struct lg_value *out)
+static int slice_items(struct lg_tmpl_run *r, const struct lg_value *v, struct slice slice,
+                       struct lg_value *out)
 {
     uint32_t n = (uint32_t)slice.n;
     const struct lg_value *from = v->kind == LG_VALUE_LIST ? v->list->items : v->items;
@@ -205,23 +211,30 @@ static int slice_items(struct lg_tmpl_run *r, const struct lg_value *v, struct s
     return 0;
 }
 
-static int slice_range(struct lg_tmpl_run *r, const struct lg_value *v, struct slice slice, struct lg_value *out)
+static int64_t add_steps(const struct lg_tmpl_range *range, int64_t n)
+{
+    return (int64_t)((uint64_t)range->start + (uint64_t)range->step * (uint64_t)n);
+}
+
+static int slice_range(struct lg_tmpl_run *r, const struct lg_value *v, struct slice slice,
+                       struct lg_value *out)
 {
     const struct lg_tmpl_range *range = v->object;
     void *object;
     LG_TRY(lg_tmpl_object(r, sizeof(*range), &object));
-    // What is not needed for its items may be beyond 64 bits.
+    // What the items do not need may be beyond 64 bits, and is then printed wrong.
     *(struct lg_tmpl_range *)object = (struct lg_tmpl_range){
-        .start = slice.n > 0 ? range->start + slice.start * range->step : 0,
-        .step = slice.n > 1 ? range->step * slice.step : 1,
+        .start = add_steps(range, slice.start),
+        .stop = add_steps(range, slice.stop),
+        .step = (int64_t)((uint64_t)range->step * (uint64_t)slice.step),
         .n = (uint32_t)slice.n,
     };
-    ((struct lg_tmpl_range *)object)->stop = range->stop;
     *out = (struct lg_value){.kind = LG_VALUE_RANGE, .object = object};
     return 0;
 }
 
-int lg_tmpl_slice(struct lg_tmpl_run *r, const struct lg_value *v, const struct lg_value part[3], struct lg_value *out)
+int lg_tmpl_slice(struct lg_tmpl_run *r, const struct lg_value *v, const struct lg_value part[3],
+                  struct lg_value *out)
 {
     struct slice slice = {0};
     LG_TRY(lg_tmpl_defined(r, v));

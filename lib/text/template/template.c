@@ -13,7 +13,7 @@ const struct lg_template_limits lg_template_default_limits = {
     .range = 100000,
 };
 
-/* ---- failures -------------------------------------------------------------------------------------------------------- */
+/* ---- failures --------------------------------------------------------------------------------------- */
 
 static int fail_at(struct lg_env *env, uint32_t line, const char *fmt, va_list args)
     __attribute__((format(printf, 3, 0)));
@@ -90,7 +90,7 @@ int lg_tmpl_enter(struct lg_tmpl_run *r)
     return 0;
 }
 
-/* ---- parsing --------------------------------------------------------------------------------------------------------- */
+/* ---- parsing ---------------------------------------------------------------------------------------- */
 
 static int parse(struct lg_env *env, struct lg_template *t, const char *text, size_t len)
 {
@@ -118,8 +118,8 @@ static int parse(struct lg_env *env, struct lg_template *t, const char *text, si
     return rc;
 }
 
-int lg_template_parse(struct lg_env *env, const char *text, size_t len, const struct lg_template_limits *limits,
-                      struct lg_template **out)
+int lg_template_parse(struct lg_env *env, const char *text, size_t len,
+                      const struct lg_template_limits *limits, struct lg_template **out)
 {
     *out = NULL;
     struct lg_template *t = lg_alloc(env, sizeof(*t));
@@ -145,7 +145,7 @@ void lg_template_destroy(struct lg_template *t)
     lg_free(t->env, t);
 }
 
-/* ---- rendering ------------------------------------------------------------------------------------------------------- */
+/* ---- rendering -------------------------------------------------------------------------------------- */
 
 static int run(struct lg_tmpl_run *r)
 {
@@ -157,11 +157,12 @@ static int run(struct lg_tmpl_run *r)
     return lg_tmpl_exec(r, r->t->body);
 }
 
-int lg_template_render(const struct lg_template *t, struct lg_env *env, const struct lg_value *vars, int64_t now,
-                       struct lg_rendering *out)
+int lg_template_render(const struct lg_template *t, struct lg_env *env, const struct lg_value *vars,
+                       int64_t now, struct lg_rendering *out)
 {
     *out = (struct lg_rendering){0};
-    struct lg_tmpl_run r = {.env = env, .t = t, .vars = vars, .now = now, .steps = t->limits.steps, .line = 1};
+    struct lg_tmpl_run r = {
+        .env = env, .t = t, .vars = vars, .now = now, .steps = t->limits.steps, .line = 1};
     lg_arena_init(&r.arena, env, t->limits.memory_bytes);
     int rc = run(&r);
     out->raised = r.raised;

@@ -9,10 +9,10 @@ static int answer(bool yes, struct lg_value *out)
 }
 
 /** Tests that only look at the kind of a value. */
-#define KIND_TEST(name, condition)                                                                           \
-    LG_TMPL_FN(name)                                                                                               \
-    {                                                                                                        \
-        return answer(condition, out);                                                                       \
+#define KIND_TEST(name, condition)     \
+    LG_TMPL_FN(name)                   \
+    {                                  \
+        return answer(condition, out); \
     }
 
 KIND_TEST(is_defined, self->kind != LG_VALUE_UNDEFINED)
@@ -36,10 +36,10 @@ KIND_TEST(is_callable, self->kind == LG_VALUE_UNDEFINED || self->kind == LG_VALU
 KIND_TEST(is_escaped, false) // no text is
 
 /** Comparisons: the operator's name is the test's. */
-#define OPERATOR_TEST(name, op)                                                                              \
-    LG_TMPL_FN(name)                                                                                               \
-    {                                                                                                        \
-        return lg_tmpl_binary(r, op, self, &args->v[0], out);                                                \
+#define OPERATOR_TEST(name, op)                               \
+    LG_TMPL_FN(name)                                          \
+    {                                                         \
+        return lg_tmpl_binary(r, op, self, &args->v[0], out); \
     }
 
 OPERATOR_TEST(is_eq, LG_OP_EQ)
@@ -50,8 +50,8 @@ OPERATOR_TEST(is_gt, LG_OP_GT)
 OPERATOR_TEST(is_ge, LG_OP_GE)
 OPERATOR_TEST(is_in, LG_OP_IN)
 
-static int has_rest(struct lg_tmpl_run *r, const struct lg_value *v, const struct lg_value *divisor, int64_t wanted,
-                    struct lg_value *out)
+static int has_rest(struct lg_tmpl_run *r, const struct lg_value *v, const struct lg_value *divisor,
+                    int64_t wanted, struct lg_value *out)
 {
     struct lg_value rest, number = lg_value_int(wanted);
     LG_TRY(lg_tmpl_binary(r, LG_OP_MOD, v, divisor, &rest));

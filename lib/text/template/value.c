@@ -56,7 +56,8 @@ int lg_tmpl_object(struct lg_tmpl_run *r, size_t size, void **out)
     return *out ? 0 : lg_tmpl_nomem(r);
 }
 
-int lg_tmpl_list(struct lg_tmpl_run *r, struct lg_value *items, uint32_t n, uint32_t cap, struct lg_value *out)
+int lg_tmpl_list(struct lg_tmpl_run *r, struct lg_value *items, uint32_t n, uint32_t cap,
+                 struct lg_value *out)
 {
     if (lg_value_list(&r->arena, items, n, out) < 0)
         return lg_tmpl_nomem(r);
@@ -98,44 +99,29 @@ bool lg_tmpl_truth(const struct lg_value *v)
     switch (v->kind) {
     case LG_VALUE_UNDEFINED:
     case LG_VALUE_NONE:
-    case LG_VALUE_MISSING:
-        return false;
+    case LG_VALUE_MISSING: return false;
     case LG_VALUE_BOOL:
-    case LG_VALUE_INT:
-        return v->i != 0;
-    case LG_VALUE_FLOAT:
-        return v->f != 0;
-    case LG_VALUE_STRING:
-        return v->n != 0;
+    case LG_VALUE_INT: return v->i != 0;
+    case LG_VALUE_FLOAT: return v->f != 0;
+    case LG_VALUE_STRING: return v->n != 0;
     case LG_VALUE_ITERATOR:
-    case LG_VALUE_LOOP:
-        return true;
-    default:
-        return lg_tmpl_length(v) != 0;
+    case LG_VALUE_LOOP: return true;
+    default: return lg_tmpl_length(v) != 0;
     }
 }
 
 const char *lg_tmpl_type_name(const struct lg_value *v)
 {
     static const char *const names[] = {
-        [LG_VALUE_UNDEFINED] = "Undefined",
-        [LG_VALUE_NONE] = "None",
-        [LG_VALUE_BOOL] = "bool",
-        [LG_VALUE_INT] = "int",
-        [LG_VALUE_FLOAT] = "float",
-        [LG_VALUE_STRING] = "str",
-        [LG_VALUE_LIST] = "list",
-        [LG_VALUE_DICT] = "dict",
-        [LG_VALUE_TUPLE] = "tuple",
-        [LG_VALUE_RANGE] = "range",
-        [LG_VALUE_VIEW] = "dict view",
-        [LG_VALUE_ITERATOR] = "iterator",
-        [LG_VALUE_NAMESPACE] = "namespace",
-        [LG_VALUE_LOOP] = "loop",
-        [LG_VALUE_MACRO] = "macro",
-        [LG_VALUE_FUNCTION] = "function",
-        [LG_VALUE_METHOD] = "method",
-        [LG_VALUE_MISSING] = "nothing",
+        [LG_VALUE_UNDEFINED] = "Undefined", [LG_VALUE_NONE] = "None",
+        [LG_VALUE_BOOL] = "bool",           [LG_VALUE_INT] = "int",
+        [LG_VALUE_FLOAT] = "float",         [LG_VALUE_STRING] = "str",
+        [LG_VALUE_LIST] = "list",           [LG_VALUE_DICT] = "dict",
+        [LG_VALUE_TUPLE] = "tuple",         [LG_VALUE_RANGE] = "range",
+        [LG_VALUE_VIEW] = "dict view",      [LG_VALUE_ITERATOR] = "iterator",
+        [LG_VALUE_NAMESPACE] = "namespace", [LG_VALUE_LOOP] = "loop",
+        [LG_VALUE_MACRO] = "macro",         [LG_VALUE_FUNCTION] = "function",
+        [LG_VALUE_METHOD] = "method",       [LG_VALUE_MISSING] = "nothing",
     };
     return names[v->kind];
 }
