@@ -126,6 +126,10 @@ static void test_recover(const char *device, bool background)
     llmgpu_vulkan_device none = {.size = sizeof(none)};
     REQUIRE_INT(llmgpu_context_recover(f.ctx, &none), ==, LLMGPU_E_INVALID);
     REQUIRE_INT(llmgpu_context_recover(f.ctx, NULL), ==, 0);
+    // What had been computed is not forgotten when computing it again is cancelled.
+    int32_t none_yet;
+    llmgpu_session_cancel(f.sessions[0]);
+    REQUIRE_INT(llmgpu_session_next(f.sessions[0], &none_yet), ==, LLMGPU_E_CANCELLED);
     take_after(&f, found);
     REQUIRE(memcmp(expected, found, sizeof(found)) == 0);
 

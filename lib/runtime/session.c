@@ -91,6 +91,13 @@ int lg_session_init(struct lg_session *s, struct lg_env *env, struct lg_schedule
     return 0;
 }
 
+/** How many tokens are there for good: those that were computed at some time, and the one behind them. */
+static uint32_t count_kept(const struct lg_session *s)
+{
+    uint32_t n = s->n_past + 1 < s->n_tokens ? s->n_past : s->n_tokens;
+    return lg_max_u32(n, s->n_kept);
+}
+
 int lg_session_revive(struct lg_session *s)
 {
     int slot = lg_engine_take_slot(s->engine, s->params.n_ctx, s->params.n_batch);
@@ -98,6 +105,7 @@ int lg_session_revive(struct lg_session *s)
     lock(s);
     s->slot = (uint32_t)slot;
     s->has_slot = true;
+    s->n_kept = count_kept(s);
     s->n_past = 0;
     s->epoch++;
     s->inputs++;
@@ -115,6 +123,7 @@ int lg_session_fork(struct lg_session *s, struct lg_env *env, struct lg_session 
     pthread_mutex_lock(&s->sched->lock);
     s->n_tokens = s->n_visible = original->n_visible;
     s->n_past = original->n_past < s->n_tokens ? original->n_past : s->n_tokens ? s->n_tokens - 1 : 0;
+    s->n_kept = lg_min_u32(count_kept(original), s->n_tokens);
     s->closed = original->closed && original->n_tokens == original->n_visible;
     s->remaining = original->remaining;
     s->n_prompt = original->n_prompt;
@@ -177,6 +186,7 @@ static void cut(struct lg_session *s, uint32_t n)
     s->n_generated -= s->n_tokens - s->n_visible; // those were not given
     s->n_tokens = s->n_visible = n;
     s->n_past = n == 0 ? 0 : lg_min_u32(s->n_past, n - 1);
+    s->n_kept = lg_min_u32(s->n_kept, n);
     s->closed = false;
     s->epoch++;
     s->inputs++;
@@ -193,14 +203,15 @@ static void drop_unread(struct lg_session *s)
     s->closed = closed;
 }
 
-/** Answers a request to stop, once: what was fed and not computed is forgotten. */
+/** Answers a request to stop, once: what was fed and never computed is forgotten. */
 static int take_cancel(struct lg_session *s)
 {
     if (!atomic_exchange(&s->cancelled, 0))
         return 0;
     drop_unread(s);
-    if (s->n_past + 1 < s->n_tokens) {
-        cut(s, s->n_past);
+    uint32_t kept = count_kept(s);
+    if (kept < s->n_tokens) {
+        cut(s, kept);
         s->closed = true;
     }
     return lg_note(s->env, LLMGPU_E_CANCELLED, "cancelled");
@@ -447,6 +458,7 @@ static void replace(struct lg_session *s, const struct lg_state *state, uint32_t
     set_runs(s, n_prefix, state);
     s->n_tokens = s->n_visible = n;
     s->n_past = n ? lg_min_u32(n_past, n - 1) : 0;
+    s->n_kept = n;
     if (n)
         s->decoded[n - 1] = 0;
     s->closed = state->ended;

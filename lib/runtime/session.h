@@ -60,6 +60,7 @@ struct lg_session {
     int32_t *tokens;  // [n_ctx + 1]
     uint8_t *decoded; // [n_ctx + 1], 1: a decode pass computed the token; 0 also where nothing did yet
     uint32_t n_tokens, n_visible, n_past; // n_past < n_tokens unless both are 0
+    uint32_t n_kept;    // tokens that are to be computed again, and so are not forgotten when that is cancelled
     bool closed;        // the last token ends the answer
     uint32_t remaining; // tokens that may still be given; UINT32_MAX: no limit
     uint32_t epoch;     // changes when a pass that runs no longer means anything

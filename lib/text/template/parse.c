@@ -372,7 +372,7 @@ static int parse_body(struct lg_tmpl_parser *p, const char *const *ends, struct 
     struct lg_tmpl_nodes list = {0};
     LG_TRY(lg_tmpl_node_new(p, LG_N_BODY, out));
     while (p->at->kind != LG_T_EOF) {
-        struct lg_tmpl_node *node;
+        struct lg_tmpl_node *node = NULL;
         if (p->at->kind == LG_T_DATA) {
             LG_TRY(lg_tmpl_node_new(p, LG_N_TEXT, &node));
             node->value = lg_value_string(p->at->text.ptr, p->at->text.len);
