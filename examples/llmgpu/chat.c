@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "conversation.h"
+#include "interrupt.h"
 #include "lineedit.h"
 #include "sampler.h"
 
@@ -247,6 +248,7 @@ static int chat(void *values, const struct cli_args *args, FILE *out)
             talk_note("%s on %s %s; /help lists the commands", c.engine.info.name, c.engine.device.id,
                       c.engine.device.name);
         rc = converse(&c, &in);
+        cli_on_interrupt(CLI_INTERRUPT_DEFAULT, NULL);
         lineedit_close(&in);
     }
     int checked = c.engine.ctx ? cli_engine_check(&c.engine) : CLI_OK;

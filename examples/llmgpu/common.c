@@ -2,7 +2,6 @@
 #include "common.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -256,32 +255,6 @@ int cli_next(llmgpu_session *session, int32_t *token)
             break;
     }
     return rc;
-}
-
-/* A signal handler has no other way to know its session. */
-static llmgpu_session *volatile interruptible;
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int signal_number)
-{
-    (void)signal_number;
-    interrupted = 1;
-    llmgpu_session_cancel(interruptible);
-}
-
-void cli_catch_interrupts(llmgpu_session *session)
-{
-    interrupted = 0;
-    interruptible = session;
-    sigaction(SIGINT, &(struct sigaction){.sa_handler = interrupt, .sa_flags = SA_RESETHAND | SA_RESTART},
-              NULL);
-}
-
-bool cli_release_interrupts(void)
-{
-    signal(SIGINT, SIG_DFL);
-    interruptible = NULL;
-    return interrupted;
 }
 
 int cli_tokenize(const struct cli_engine *engine, const struct cli_text *text, uint32_t flags,

@@ -106,11 +106,6 @@ int cli_session_adapt(llmgpu_session *session, const struct cli_engine *engine, 
 /** As llmgpu_session_next(), but waits for what comes: never LLMGPU_AGAIN. */
 int cli_next(llmgpu_session *session, int32_t *token);
 
-/** From here on the first Ctrl-C cancels the session; the second does what it always does. */
-void cli_catch_interrupts(llmgpu_session *session);
-/** Ends that. Whether there was a Ctrl-C: the session may not have told it yet. */
-bool cli_release_interrupts(void);
-
 /** Text to ids; `flags` are llmgpu_tokenize_flags. CLI_OK, or CLI_FAILED when reported. */
 int cli_tokenize(const struct cli_engine *engine, const struct cli_text *text, uint32_t flags,
                  struct cli_tokens *out);

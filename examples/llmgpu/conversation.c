@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "interrupt.h"
+
 /* What an answer that is drawn again needs. */
 #define AGAIN_TEMPERATURE 0.8f
 
@@ -125,9 +127,9 @@ static int answer(struct conversation *c)
     const char *why = "";
     int32_t token;
     int status;
-    cli_catch_interrupts(t->session);
+    cli_on_interrupt(CLI_INTERRUPT_CANCEL, t->session);
     int rc = stream(c, &a, &status, &why);
-    bool interrupted = cli_release_interrupts();
+    bool interrupted = cli_on_interrupt(CLI_INTERRUPT_HOLD, NULL);
     if (rc == CLI_OK)
         rc = judge(c, &a, status, why);
     if (interrupted && status != LLMGPU_E_CANCELLED)

@@ -4,14 +4,13 @@
 #include <errno.h>
 #include <langinfo.h>
 #include <locale.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "args.h"
+#include "interrupt.h"
 
 /* Makes the folders of a path, all that come before its last '/'. */
 static bool make_folders(char *path)
@@ -59,20 +58,6 @@ void lineedit_close(struct lineedit *in)
     *in = (struct lineedit){0};
 }
 
-/* There is nothing to lose at the prompt, and an editor has given the terminal back before this is called. */
-static void leave(int signal_number)
-{
-    (void)signal_number;
-    _exit(CLI_INTERRUPTED);
-}
-
-static void leave_terminal(int signal_number)
-{
-    ssize_t n = write(STDERR_FILENO, "\n", 1); // what comes next begins a line
-    (void)n;
-    leave(signal_number);
-}
-
 /* Both answer the bytes of in->line; 0 at the end of the input, -1 when it failed. */
 static ssize_t read_plain(struct lineedit *in, const char *prompt)
 {
@@ -95,11 +80,10 @@ static ssize_t read_edited(struct lineedit *in, const char *prompt)
 
 enum line lineedit_read(struct lineedit *in, const char *prompt, const char **line, size_t *len)
 {
-    struct sigaction before;
-    sigaction(SIGINT, &(struct sigaction){.sa_handler = in->terminal ? leave_terminal : leave}, &before);
+    cli_on_interrupt(CLI_INTERRUPT_LEAVE, NULL); // there is nothing to lose at the prompt
     ssize_t n = in->editor ? read_edited(in, prompt) : read_plain(in, prompt);
     int reason = errno;
-    sigaction(SIGINT, &before, NULL);
+    cli_on_interrupt(CLI_INTERRUPT_HOLD, NULL);
     if (in->terminal && n <= 0)
         fputc('\n', stderr);
     errno = reason;

@@ -27,7 +27,7 @@ enum line {
 /** `history`: whether lines are kept in a file from one time to the next. */
 void lineedit_open(struct lineedit *in, bool history);
 /**
- * Reads a line. Ctrl-C meanwhile ends the process with CLI_INTERRUPTED, without another word.
+ * Reads a line, with CLI_INTERRUPT_LEAVE meanwhile and CLI_INTERRUPT_HOLD afterwards.
  *
  * @param prompt is shown at a terminal
  * @param line   `len` bytes with a NUL behind them and no newline, valid until the next call

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common.h"
+#include "interrupt.h"
 #include "json.h"
 #include "sampler.h"
 
@@ -246,9 +247,9 @@ static int run(void *values, const struct cli_args *args, FILE *out)
     if (rc == CLI_OK)
         rc = load(&r, v);
     if (rc == CLI_OK) {
-        cli_catch_interrupts(r.session);
+        cli_on_interrupt(CLI_INTERRUPT_CANCEL, r.session);
         rc = generate(&r, v->n_predict);
-        cli_release_interrupts();
+        cli_on_interrupt(CLI_INTERRUPT_DEFAULT, NULL);
     }
     bool lost = r.text && r.text != stdout && fclose(r.text) != 0;
     if (rc == CLI_OK)

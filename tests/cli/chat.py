@@ -75,7 +75,9 @@ class Turns(ChatTest):
         self.assertEqual(self.answers("", "  ", "\t"), [])
 
     def test_a_slash_is_written_with_two(self):
-        self.assertEqual(self.answers("//who are you?"), [self.continuation("/who are you?")])
+        self.answers("//who are you?", f"/save {self.path('talk')}")
+        with open(self.path("talk"), encoding="utf-8") as file:
+            self.assertIn('"/who are you?"', file.read())
 
     def test_an_answer_that_is_cut(self):
         status, answers, messages = self.chat("Who are you?", args=("-n", "3"))
@@ -332,6 +334,9 @@ class Templates(ChatTest):
         self.assertIn("no chat template", messages)
         self.assertIn("ChatML", messages)
 
+    def test_falls_back_again_after_a_reset(self):
+        self.assertEqual(len(set(self.answers(*["Who are you?", "/reset"] * 20, model=self.bare))), 1)
+
     def test_template_of_ones_own(self):
         template = self.file("template", "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
                                          "{% endfor %}<|im_start|>assistant{{ '\n' }}")
@@ -508,6 +513,25 @@ class Interactive(TerminalTest):
             self.at = terminal.prompted(rf"messages +{1 + 2 * turn}\r\n[^>]*", self.at)
         terminal.type("\x03")
         self.assertEqual(terminal.end(), 130, terminal.shown)
+
+    def test_interrupt_before_the_answer(self):
+        """With a prompt that takes long. What was asked is taken back, and an answer to be drawn again stays."""
+        messages = [{"role": "user", "content": "a " * 16_000}, {"role": "assistant", "content": "No."}]
+        path = self.file("long.jsonl", "".join(json.dumps(message) + "\n" for message in messages))
+        terminal = self.terminal("--ctx", "20000", "--batch", "1", "--threads", "1", system=None)
+        terminal.type(f"/load {path}\n")
+        self.at = terminal.prompted(r"loaded 2 messages, \d+ tokens of which 0 are computed", self.at)
+        for typed in ("Why?", "/regen"):
+            terminal.type(typed + "\n")
+            self.at = terminal.wait(re.escape(typed) + r"\r\n", self.at)
+            terminal.type("\x03")
+            self.at = terminal.prompted("interrupted; the question is taken back", self.at)
+        terminal.type(f"/save {self.path('again.jsonl')}\n")
+        self.at = terminal.prompted("saved 2 messages.*", self.at)
+        with open(self.path("again.jsonl"), encoding="utf-8") as file:
+            self.assertEqual([json.loads(line) for line in file], messages)
+        terminal.type("\x04")
+        self.assertEqual(terminal.end(), 0)
 
     def test_rubbing_out(self):
         terminal = self.terminal()

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What Ctrl-C does.
+ */
+#ifndef CLI_INTERRUPT_H
+#define CLI_INTERRUPT_H
+
+#include <stdbool.h>
+
+#include <llmgpu/llmgpu.h>
+
+enum cli_interrupt {
+    CLI_INTERRUPT_DEFAULT, // it kills the process
+    CLI_INTERRUPT_HOLD,    // nothing, until another of these holds: then it is as if it came now
+    CLI_INTERRUPT_CANCEL,  // it cancels a session; the second one kills the process
+    CLI_INTERRUPT_LEAVE,   // it ends the process with CLI_INTERRUPTED; the terminal is as it is now
+};
+
+/**
+ * Says what it does from here on.
+ *
+ * @param session for CLI_INTERRUPT_CANCEL, and living until the next call
+ * @return whether it has cancelled the session of the last call, which may not have told it yet
+ */
+bool cli_on_interrupt(enum cli_interrupt what, llmgpu_session *session);
+
+#endif
