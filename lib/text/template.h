@@ -133,7 +133,6 @@ void lg_template_destroy(struct lg_template *t);
 struct lg_rendering {
     char *text; // NUL behind it; to be freed with lg_free(); NULL on failure
     size_t len;
-    bool raised; // failed, because the template called raise_exception()
 };
 
 /**

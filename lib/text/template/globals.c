@@ -6,7 +6,7 @@
 
 LG_TMPL_FN(call_range)
 {
-    int64_t part[3] = {0, 0, 1}, span, n;
+    int64_t part[3] = {0, 0, 1};
     void *object;
     if (args->n < 1 || args->n > 3 || args->n_kw > 0)
         return lg_tmpl_fail(r, "range() takes one to three integers");
@@ -15,12 +15,8 @@ LG_TMPL_FN(call_range)
     if (part[2] == 0)
         return lg_tmpl_fail(r, "the step of a range is 0");
     bool back = part[2] < 0, empty = back ? part[0] <= part[1] : part[0] >= part[1];
-    bool over = __builtin_sub_overflow(back ? part[0] : part[1], back ? part[1] : part[0], &span);
-    // The quotient is exact, as -INT64_MIN is not needed: the longest stride leaves one item.
-    n = empty                  ? 0
-        : over                 ? INT64_MAX
-        : part[2] == INT64_MIN ? 1
-                               : (span - 1) / (back ? -part[2] : part[2]) + 1;
+    uint64_t lo = (uint64_t)part[back], hi = (uint64_t)part[!back]; // the distance may have 64 bits
+    uint64_t stride = back ? -(uint64_t)part[2] : (uint64_t)part[2], n = empty ? 0 : (hi - lo - 1) / stride + 1;
     if (n > r->t->limits.range)
         return lg_tmpl_fail(r, "a range of more than %u items", r->t->limits.range);
     LG_TRY(lg_tmpl_object(r, sizeof(struct lg_tmpl_range), &object));
@@ -77,7 +73,6 @@ LG_TMPL_FN(call_raise_exception)
     struct lg_value text;
     char quote[LG_TMPL_QUOTE];
     LG_TRY(lg_tmpl_string(r, &args->v[0], &text));
-    r->raised = true;
     return lg_tmpl_fail(r, "it raised: %s", lg_tmpl_quote(lg_tmpl_str(&text), quote));
 }
 

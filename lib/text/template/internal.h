@@ -252,7 +252,6 @@ struct lg_tmpl_run {
     struct lg_value *stack; // arguments of the calls under way
     uint32_t n_stack;
     struct lg_value captured; // of LG_N_CAPTURED
-    bool raised;
 };
 
 /** Arguments of a call. */

@@ -83,6 +83,7 @@ static int join(struct lg_tmpl_parser *p, const struct operator* op, struct lg_t
     struct lg_tmpl_node *node = left;
     if (!chained || chain->n == 0) {
         LG_TRY(lg_tmpl_node_new(p, op->kind, &node));
+        node->line = left->line;
         node->a = left;
     }
     *out = node;

@@ -102,7 +102,7 @@ int lg_tmpl_rfind(struct lg_tmpl_run *r, struct lg_str s, struct lg_str needle, 
     *out = needle.len == 0 ? s.len : SIZE_MAX;
     LG_TRY(lg_tmpl_charge(r, 0, s.len));
     for (size_t at = 0; needle.len > 0 && (at = lg_str_find(s, needle, at)) != SIZE_MAX; at++) {
-        LG_TRY(lg_tmpl_charge(r, 1, needle.len)); // each search looks at all of it
+        LG_TRY(lg_tmpl_charge(r, 1 + needle.len / 2, 0)); // each search prepares for all of it
         *out = at;
     }
     return 0;

@@ -165,7 +165,6 @@ int lg_template_render(const struct lg_template *t, struct lg_env *env, const st
         .env = env, .t = t, .vars = vars, .now = now, .steps = t->limits.steps, .line = 1};
     lg_arena_init(&r.arena, env, t->limits.memory_bytes);
     int rc = run(&r);
-    out->raised = r.raised;
     if (rc == 0) {
         out->text = r.out;
         out->len = r.n_out;
