@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The interpreter of chat templates: its limits, each met by a template that would go beyond; templates made to hurt;
- * allocations that fail. What its language means is tests/template_jinja.py's.
+ * The interpreter of chat templates: its limits, each met by a template that would go beyond; templates made
+ * to hurt; allocations that fail. What its language means is tests/template_jinja.py's.
  */
 #include <pthread.h>
 
@@ -36,7 +36,8 @@ static int try_render(struct lg_env *e, const char *text, size_t len, const char
     return rc;
 }
 
-static const char vars_json[] = "{\"s\": \"abc\", \"l\": [3, 1, 2], \"d\": {\"a\": {\"b\": [1, null, true]}}}";
+static const char vars_json[] =
+    "{\"s\": \"abc\", \"l\": [3, 1, 2], \"d\": {\"a\": {\"b\": [1, null, true]}}}";
 
 static void check(const char *text, const char *want)
 {
@@ -49,7 +50,8 @@ static void check(const char *text, const char *want)
     lg_free(&env, out);
 }
 
-static void check_refused_by(const char *text, size_t len, const struct lg_template_limits *limits, const char *says)
+static void check_refused_by(const char *text, size_t len, const struct lg_template_limits *limits,
+                             const char *says)
 {
     char *out;
     int rc = try_render(&env, text, len, vars_json, limits, &out);
@@ -96,15 +98,20 @@ static void check_language(void)
     check("\n", "");
     check("Hello, {{ s }}!", "Hello, abc!");
     check("{% for x in l %}{{ loop.index }}:{{ x }}{{ ' ' if not loop.last }}{% endfor %}", "1:3 2:1 3:2");
-    check("{% macro m(x, y='-') %}<{{ x }}{{ y }}>{% endmacro %}{{ m(1) }}{{ m(2, y=l) }}", "<1-><2[3, 1, 2]>");
+    check("{% macro m(x, y='-') %}<{{ x }}{{ y }}>{% endmacro %}{{ m(1) }}{{ m(2, y=l) }}",
+          "<1-><2[3, 1, 2]>");
     check("{{ d | tojson }}{{ d }}", "{\"a\": {\"b\": [1, null, true]}}{'a': {'b': [1, None, True]}}");
     check("{{ nothing }}{{ d.a.zz is defined }}{{ none }}", "FalseNone");
 
-    // What jinja2's sandbox refuses, but templates in files do: lists of their own may grow, in all who see them.
-    check("{% set a = [] %}{% set b = a %}{{ a.append(1) }}{{ a.append([2]) }}{{ a }}{{ b }}", "NoneNone[1, [2]][1, [2]]");
+    // What jinja2's sandbox refuses, but templates in files do: lists of their own may grow, in all who see
+    // them.
+    check("{% set a = [] %}{% set b = a %}{{ a.append(1) }}{{ a.append([2]) }}{{ a }}{{ b }}",
+          "NoneNone[1, [2]][1, [2]]");
     check("{% set a = l[1:] %}{% set _ = a.append(9) %}{{ a }}{{ l }}", "[1, 2, 9][3, 1, 2]");
-    check("{% set ns = namespace(x=[1]) %}{% for i in l %}{% set _ = ns.x.append(i) %}{% endfor %}{{ ns.x }}", "[1, 3, 1, 2]");
-    check("{% set a = [1] %}{% for x in a if a|length < 4 %}{% set _ = a.append(x + 1) %}{% endfor %}{{ a }}", "[1, 2, 3, 4]");
+    check("{% set ns = namespace(x=[1]) %}{% for i in l %}{% set _ = ns.x.append(i) %}{% endfor %}{{ ns.x }}",
+          "[1, 3, 1, 2]");
+    check("{% set a = [1] %}{% for x in a if a|length < 4 %}{% set _ = a.append(x + 1) %}{% endfor %}{{ a }}",
+          "[1, 2, 3, 4]");
     refused("{{ l.append(1) }}", "would change a value that was given");
     refused("{{ d.a.b.append(1) }}", "would change a value that was given");
 
@@ -125,11 +132,18 @@ static void check_numbers(void)
 {
     check("{{ 1.5 }}{{ '%.2f' % 2.5 }}{{ '{:,.1f}'.format(1234.5) }}{{ '2.5' | float + 1 }}{{ 0.1 + 0.2 }}",
           "1.52.501,234.53.50.30000000000000004");
-    check("{{ 9223372036854775807 }}{{ -9223372036854775807 - 1 }}", "9223372036854775807-9223372036854775808");
+    check("{{ 9223372036854775807 }}{{ -9223372036854775807 - 1 }}",
+          "9223372036854775807-9223372036854775808");
     static const char *const beyond[] = {
-        "{{ 9223372036854775808 }}",         "{{ 9223372036854775807 + 1 }}", "{{ 2 ** 63 }}",
-        "{{ -(-9223372036854775807 - 1) }}", "{{ 4294967296 * 4294967296 }}", "{{ (-2 ** 63) // -1 }}",
-        "{{ (-9223372036854775807 - 1) // -1 }}", "{{ 1e30 | int }}", "{{ (-9223372036854775807 - 1) | abs }}",
+        "{{ 9223372036854775808 }}",
+        "{{ 9223372036854775807 + 1 }}",
+        "{{ 2 ** 63 }}",
+        "{{ -(-9223372036854775807 - 1) }}",
+        "{{ 4294967296 * 4294967296 }}",
+        "{{ (-2 ** 63) // -1 }}",
+        "{{ (-9223372036854775807 - 1) // -1 }}",
+        "{{ 1e30 | int }}",
+        "{{ (-9223372036854775807 - 1) | abs }}",
     };
     for (size_t i = 0; i < sizeof(beyond) / sizeof(beyond[0]); i++)
         refused(beyond[i], "64 bits");
@@ -148,17 +162,21 @@ static void check_limits(void)
     check_refused_by("abcd", 4, &limits, "the chat template has 4 bytes, more than 3");
 
     limits = lg_template_default_limits;
-    refused("{% for i in range(100000) %}{% for j in range(1000) %}{% endfor %}{% endfor %}", "20000000 steps");
+    refused("{% for i in range(100000) %}{% for j in range(1000) %}{% endfor %}{% endfor %}",
+            "20000000 steps");
     limits.steps = 100;
-    check_refused_by("\n{% for i in range(200) %}{% endfor %}", 38, &limits, "line 2: it takes more than 100 steps");
+    check_refused_by("\n{% for i in range(200) %}{% endfor %}", 38, &limits,
+                     "line 2: it takes more than 100 steps");
 
     limits = lg_template_default_limits;
-    refused("{% set s = 'x' * 1000000 %}{% for i in range(20) %}{{ s }}{% endfor %}", "writes more than 16777216 bytes");
+    refused("{% set s = 'x' * 1000000 %}{% for i in range(20) %}{{ s }}{% endfor %}",
+            "writes more than 16777216 bytes");
     limits.output_bytes = 10;
     check_refused_by("12345678901", 11, &limits, "writes more than 10 bytes");
 
     limits = lg_template_default_limits;
-    refused("{% set ns = namespace(l=[]) %}{% for i in range(100) %}{% set ns.l = ns.l + [1] * 100000 %}{% endfor %}",
+    refused("{% set ns = namespace(l=[]) %}{% for i in range(100) %}{% set ns.l = ns.l + [1] * 100000 %}{% "
+            "endfor %}",
             "67108864 bytes of memory");
     limits.memory_bytes = 4096;
     check_refused_by("{{ s }}", 7, &limits, "4096 bytes of memory"); // its own stack is larger
@@ -179,9 +197,9 @@ static void check_limits(void)
 static void check_nesting(void)
 {
     static const char *const parts[][3] = {
-        {"[", "1", "]"},       {"(", "1", ")"},        {"{1: ", "1", "}"},   {"-", "1", ""},
-        {"not ", "1", ""},     {"1 if 1 else ", "1", ""}, {"s[", "0", "]"},  {"m(", "1", ")"},
-        {"1 ** -", "1", ""},   {"l|join(", "1", ")"},  {"1 is eq(", "1", ")"}, {"a.b(c=", "1", ")"},
+        {"[", "1", "]"},     {"(", "1", ")"},           {"{1: ", "1", "}"},     {"-", "1", ""},
+        {"not ", "1", ""},   {"1 if 1 else ", "1", ""}, {"s[", "0", "]"},       {"m(", "1", ")"},
+        {"1 ** -", "1", ""}, {"l|join(", "1", ")"},     {"1 is eq(", "1", ")"}, {"a.b(c=", "1", ")"},
     };
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         const char *inner = join(times(parts[i][0], 20000), parts[i][1], times(parts[i][2], 20000));
@@ -189,7 +207,8 @@ static void check_nesting(void)
         snprintf(text, sizeof(text), "{{ %s }}", inner);
         refused(text, "nested"); // the brackets of the tokens are counted, too
     }
-    static const char *const chains[] = {" + 1", ".x", "|upper", "[0]", "(1)", " - 1", " and 1", " or 0", " is odd"};
+    static const char *const chains[] = {" + 1", ".x",     "|upper", "[0]",    "(1)",
+                                         " - 1", " and 1", " or 0",  " is odd"};
     for (size_t i = 0; i < sizeof(chains) / sizeof(chains[0]); i++) {
         static char text[1 << 21];
         snprintf(text, sizeof(text), "{{ 1%s }}", times(chains[i], 20000));
@@ -210,17 +229,20 @@ static void check_nesting(void)
 /** Values that contain themselves, or each other to any depth. */
 static void check_deep_values(void)
 {
-    static const char deep[] = "{% set ns = namespace(x=1) %}{% for i in range(50000) %}{% set ns.x = [ns.x] %}{% endfor %}";
+    static const char deep[] =
+        "{% set ns = namespace(x=1) %}{% for i in range(50000) %}{% set ns.x = [ns.x] %}{% endfor %}";
     static const char *const uses[] = {
-        "{{ ns.x }}",         "{{ ns.x | tojson }}", "{{ ns.x == ns.x }}", "{{ [ns.x, ns.x] | sort }}",
-        "{{ ns.x in [ns.x] }}", "{{ ns.x ~ '' }}",   "{{ ns.x < ns.x }}",
+        "{{ ns.x }}",           "{{ ns.x | tojson }}", "{{ ns.x == ns.x }}", "{{ [ns.x, ns.x] | sort }}",
+        "{{ ns.x in [ns.x] }}", "{{ ns.x ~ '' }}",     "{{ ns.x < ns.x }}",
     };
     for (size_t i = 0; i < sizeof(uses) / sizeof(uses[0]); i++)
         refused(join(deep, uses[i], ""), "deeper than 1000 levels");
-    static const char tuples[] = "{% set ns = namespace(x=1) %}{% for i in range(50000) %}{% set ns.x = (ns.x,) %}{% endfor %}";
+    static const char tuples[] =
+        "{% set ns = namespace(x=1) %}{% for i in range(50000) %}{% set ns.x = (ns.x,) %}{% endfor %}";
     refused(join(tuples, "{{ {ns.x: 1} }}", ""), "a key is nested");
     refused(join(tuples, "{{ [ns.x] | unique | list }}", ""), "a key is nested");
-    static const char wide[] = "{% set ns = namespace(x=1) %}{% for i in range(30) %}{% set ns.x = (ns.x, ns.x) %}{% endfor %}";
+    static const char wide[] =
+        "{% set ns = namespace(x=1) %}{% for i in range(30) %}{% set ns.x = (ns.x, ns.x) %}{% endfor %}";
     refused(join(wide, "{{ {ns.x: 1} }}", ""), "steps");
     refused(join(wide, "{{ ns.x }}", ""), "");
     refused(join(wide, "{{ ns.x == ns.x }}", ""), "steps");
@@ -237,9 +259,18 @@ static void check_growth(void)
 {
     static const char grow[] = "{% set ns = namespace(x='ab') %}{% for i in range(90) %}{% set ns.x = ";
     static const char *const how[] = {
-        "ns.x + ns.x",          "ns.x ~ ns.x",           "ns.x * 2",       "ns.x.replace('a', 'aa')",
-        "ns.x | replace('', 'ab')", "'%s%s' % (ns.x, ns.x)", "'{0}{0}'.format(ns.x)", "[ns.x, ns.x] | join",
-        "ns.x.join([ns.x, ns.x])", "[ns.x, ns.x]",       "ns.x | center(99999999)", "ns.x.ljust(999999999999)",
+        "ns.x + ns.x",
+        "ns.x ~ ns.x",
+        "ns.x * 2",
+        "ns.x.replace('a', 'aa')",
+        "ns.x | replace('', 'ab')",
+        "'%s%s' % (ns.x, ns.x)",
+        "'{0}{0}'.format(ns.x)",
+        "[ns.x, ns.x] | join",
+        "ns.x.join([ns.x, ns.x])",
+        "[ns.x, ns.x]",
+        "ns.x | center(99999999)",
+        "ns.x.ljust(999999999999)",
     };
     for (size_t i = 0; i < sizeof(how) / sizeof(how[0]); i++)
         refused(join(grow, how[i], " %}{% endfor %}{{ ns.x }}"), "");
@@ -258,7 +289,8 @@ static void check_growth(void)
     refused("{% set a = 'a' * 1000000 %}{{ a.rsplit('a', 999999) }}", "steps");
     refused("{% set a = 'ab' * 500000 %}{% for i in range(100000) %}{% set x = a | upper %}{% endfor %}", "");
     refused("{% macro m(a, b) %}{{ m(a, b) ~ m(b, a) }}{% endmacro %}{{ m(1, 2) }}", "levels");
-    refused("{% macro m() %}{% call m() %}{{ caller() }}{% endcall %}{{ caller() }}{% endmacro %}{{ m() }}", "");
+    refused("{% macro m() %}{% call m() %}{{ caller() }}{% endcall %}{{ caller() }}{% endmacro %}{{ m() }}",
+            "");
     refused(join("{{ range(", times("1,", 5000), "1) }}"), "arguments at a time");
     refused("{{ range(*([1] * 5000)) }}", "arguments at a time");
 }
@@ -266,12 +298,59 @@ static void check_growth(void)
 static void check_unfinished(void)
 {
     static const char *const texts[] = {
-        "{{", "{%", "{#", "{# x", "{{ 'a", "{{ \"a", "{{ 'a\\", "{{ (", "{{ a", "{{ a.", "{{ a[", "{{ a(", "{{ a|", "{{ a is",
-        "{{ a if", "{{ {", "{{ [", "{{ a }", "{% if", "{% if a", "{% if a %}", "{% for", "{% for a", "{% for a in",
-        "{% for a in b", "{% for a in b %}", "{% set", "{% set a", "{% set a =", "{% set a %}", "{% macro", "{% macro a",
-        "{% macro a(", "{% macro a()", "{% macro a() %}", "{% call", "{% call a() %}", "{% filter", "{% filter a %}",
-        "{% with", "{% with a = 1 %}", "{% raw %}", "{% raw", "{% generation %}", "{%-", "{{-", "{#-", "{% if a %}{% else %}",
-        "{% raw %}{% endraw", "{{ '\\x", "{{ '\\u12", "{{ '\\ud800' }}", "{% raw %}{% endraw +",
+        "{{",
+        "{%",
+        "{#",
+        "{# x",
+        "{{ 'a",
+        "{{ \"a",
+        "{{ 'a\\",
+        "{{ (",
+        "{{ a",
+        "{{ a.",
+        "{{ a[",
+        "{{ a(",
+        "{{ a|",
+        "{{ a is",
+        "{{ a if",
+        "{{ {",
+        "{{ [",
+        "{{ a }",
+        "{% if",
+        "{% if a",
+        "{% if a %}",
+        "{% for",
+        "{% for a",
+        "{% for a in",
+        "{% for a in b",
+        "{% for a in b %}",
+        "{% set",
+        "{% set a",
+        "{% set a =",
+        "{% set a %}",
+        "{% macro",
+        "{% macro a",
+        "{% macro a(",
+        "{% macro a()",
+        "{% macro a() %}",
+        "{% call",
+        "{% call a() %}",
+        "{% filter",
+        "{% filter a %}",
+        "{% with",
+        "{% with a = 1 %}",
+        "{% raw %}",
+        "{% raw",
+        "{% generation %}",
+        "{%-",
+        "{{-",
+        "{#-",
+        "{% if a %}{% else %}",
+        "{% raw %}{% endraw",
+        "{{ '\\x",
+        "{{ '\\u12",
+        "{{ '\\ud800' }}",
+        "{% raw %}{% endraw +",
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         refused(texts[i], "line 1");
@@ -284,15 +363,26 @@ static void check_unfinished(void)
 static void check_escapes(void)
 {
     static const char *const texts[] = {
-        "{{ ''.__class__.__mro__ }}",      "{{ l.__class__.x }}",           "{{ s['__class__']['__base__'] }}",
-        "{{ raise_exception.__globals__.x }}", "{{ namespace.__init__.x }}", "{{ (s.upper).__self__.x }}",
-        "{{ '{0.__class__.x}'.format(s) }}", "{{ '{0[__class__][x]}'.format(s) }}", "{{ s | attr('__class__') | attr('x') }}",
-        "{{ l | map(attribute='__class__.x') | list }}", "{{ loop.x.y }}", "{{ range._x.y }}", "{{ self.x }}", "{{ caller.x.y }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ l.__class__.x }}",
+        "{{ s['__class__']['__base__'] }}",
+        "{{ raise_exception.__globals__.x }}",
+        "{{ namespace.__init__.x }}",
+        "{{ (s.upper).__self__.x }}",
+        "{{ '{0.__class__.x}'.format(s) }}",
+        "{{ '{0[__class__][x]}'.format(s) }}",
+        "{{ s | attr('__class__') | attr('x') }}",
+        "{{ l | map(attribute='__class__.x') | list }}",
+        "{{ loop.x.y }}",
+        "{{ range._x.y }}",
+        "{{ self.x }}",
+        "{{ caller.x.y }}",
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         refused(texts[i], "");
     check("{{ s.__class__ }}{{ l._items }}{{ d.__init__ }}{{ raise_exception.x }}", "");
-    check("{% set d2 = {'__class__': 1} %}{{ d2.__class__ }}{{ d2['__class__'] }}", "11"); // a member like others
+    check("{% set d2 = {'__class__': 1} %}{{ d2.__class__ }}{{ d2['__class__'] }}",
+          "11"); // a member like others
     // A sentence holds what a template says without what a terminal would obey, and without end.
     refused("{{ raise_exception('\x1b[2J\\n' ~ 'a' * 100000) }}", "it raised:  [2J aaaa");
     REQUIRE(!strchr(env.error, '\x1b') && !strchr(env.error, '\n'));
@@ -305,19 +395,34 @@ static void *run_in_small_stack(void *user)
     (void)user;
     check_nesting();
     check_deep_values();
-    refused("{% macro m(n) %}{% if n %}{% for x in [1] %}{{ [1, m(n) | upper ~ 'x'] | join }}{% endfor %}{% endif %}"
+    refused("{% macro m(n) %}{% if n %}{% for x in [1] %}{{ [1, m(n) | upper ~ 'x'] | join }}{% endfor %}{% "
+            "endif %}"
             "{% endmacro %}{{ m(1) }}",
             "deeper than");
     return NULL;
 }
 
-/** Hosts have threads with little stack: what the limits on depth allow fits into 1 MiB. */
+// A sanitizer's frames are larger.
+#if defined(__SANITIZE_ADDRESS__) || !defined(NDEBUG)
+#define STACK_SIZE (1 << 20)
+#else
+#define STACK_SIZE (512 << 10)
+#endif
+
+// The frames of a build for debugging or watching are larger.
+#ifdef NDEBUG
+#define STACK_SIZE (512 << 10)
+#else
+#define STACK_SIZE (1 << 20)
+#endif
+
+/** Hosts have threads with little stack: what the limits on depth allow fits into 512 KiB. */
 static void check_stack(void)
 {
     pthread_t thread;
     pthread_attr_t attr;
     pthread_attr_init(&attr);
-    REQUIRE_INT(pthread_attr_setstacksize(&attr, 1 << 20), ==, 0);
+    REQUIRE_INT(pthread_attr_setstacksize(&attr, STACK_SIZE), ==, 0);
     REQUIRE_INT(pthread_create(&thread, &attr, run_in_small_stack, NULL), ==, 0);
     pthread_join(thread, NULL);
     pthread_attr_destroy(&attr);
@@ -354,20 +459,81 @@ static void check_no_json(const char *text, size_t len)
 static void check_reader(void)
 {
     check_json("null", "null");
-    check_json(" [ 1 , -0, 1.5e3, 0.1, 1E2, true , false,null ] ", "[1, 0, 1500.0, 0.1, 100.0, true, false, null]");
+    check_json(" [ 1 , -0, 1.5e3, 0.1, 1E2, true , false,null ] ",
+               "[1, 0, 1500.0, 0.1, 100.0, true, false, null]");
     check_json("{\"a\":{},\"b\":[],\"a\":2}", "{\"a\": 2, \"b\": []}");
     check_json("9223372036854775807", "9223372036854775807");
     check_json("-9223372036854775808", "-9223372036854775808");
     check_json("9223372036854775808", "9.223372036854776e+18");
-    check_json("\"\\u00e9\\u4e16\\ud83d\\ude00\\n\\\"\\\\\\/\\b\\f\\r\\t\"", "\"\u00e9\u4e16\U0001f600\\n\\\"\\\\/\\b\\f\\r\\t\"");
+    check_json("\"\\u00e9\\u4e16\\ud83d\\ude00\\n\\\"\\\\\\/\\b\\f\\r\\t\"",
+               "\"\u00e9\u4e16\U0001f600\\n\\\"\\\\/\\b\\f\\r\\t\"");
     check_json("\"\\u0000\"", "\"\\u0000\"");
     check_json(join(times("[", 100), "", times("]", 100)), join(times("[", 100), "", times("]", 100)));
     static const char *const wrong[] = {
-        "", " ", "nul", "nulll", "tru", "True", "[", "]", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "{", "}", "{\"a\"", "{\"a\":",
-        "{\"a\":1", "{\"a\":1,", "{\"a\":1,}", "{a:1}", "{'a':1}", "{1:1}", "{\"a\" 1}", "\"", "\"a", "\"\\", "\"\\\"", "\"\\x\"",
-        "\"\\u12\"", "\"\\u12g4\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "\"\\ud800\\", "\"a\nb\"", "\"\t\"",
-        "01", "-", "+1", "1.", ".5", "1e", "1e+", "0x1", "1_0", "NaN", "Infinity", "-Infinity", "1 1", "[] []", "/**/1", "\xef\xbb\xbf" "1",
-        "\"\xff\"", "\"\xc3\"", "\"\xed\xa0\x80\"", "\"\xc0\x80\"", "[1]x", "'a'", "\"\\u-123\"", "\"\\u+123\"",
+        "",
+        " ",
+        "nul",
+        "nulll",
+        "tru",
+        "True",
+        "[",
+        "]",
+        "[1",
+        "[1,",
+        "[1,]",
+        "[,1]",
+        "[1 2]",
+        "{",
+        "}",
+        "{\"a\"",
+        "{\"a\":",
+        "{\"a\":1",
+        "{\"a\":1,",
+        "{\"a\":1,}",
+        "{a:1}",
+        "{'a':1}",
+        "{1:1}",
+        "{\"a\" 1}",
+        "\"",
+        "\"a",
+        "\"\\",
+        "\"\\\"",
+        "\"\\x\"",
+        "\"\\u12\"",
+        "\"\\u12g4\"",
+        "\"\\ud800\"",
+        "\"\\udc00\"",
+        "\"\\ud800\\u0041\"",
+        "\"\\ud800\\",
+        "\"a\nb\"",
+        "\"\t\"",
+        "1e999",
+        "-1e999",
+        "01",
+        "-",
+        "+1",
+        "1.",
+        ".5",
+        "1e",
+        "1e+",
+        "0x1",
+        "1_0",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1 1",
+        "[] []",
+        "/**/1",
+        "\xef\xbb\xbf"
+        "1",
+        "\"\xff\"",
+        "\"\xc3\"",
+        "\"\xed\xa0\x80\"",
+        "\"\xc0\x80\"",
+        "[1]x",
+        "'a'",
+        "\"\\u-123\"",
+        "\"\\u+123\"",
     };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         check_no_json(wrong[i], strlen(wrong[i]));
@@ -434,11 +600,16 @@ static void check_allocations(void)
 {
     static const char text[] =
         "{% macro m(x, y=[1]) %}{{ x ~ y }}{{ caller() if caller }}{{ varargs }}{{ kwargs }}{% endmacro %}"
-        "{% set ns = namespace(t='') %}{% for k, v in d.items() if k %}{% set ns.t = ns.t + k ~ v|tojson(indent=2) %}{% endfor %}"
-        "{% call m(l|sort|map('string')|list, 2, 3, z=4) %}c{% endcall %}{% filter upper %}{{ s * 3 }}{% endfilter %}"
-        "{{ '%s-%05d' % (s, 7) }}{{ '{:>9}'.format(s) }}{{ s.split('b') }}{{ l[::-1] }}{{ s[::-1] }}{{ {'q': l} }}"
-        "{{ [{'a': 1}, {'a': 2}]|groupby('a') }}{{ l|unique|list }}{{ s|replace('a', 'bc') }}{{ range(9)|batch(2)|list }}"
-        "{% set b %}{{ strftime_now('%F') }}{% endset %}{{ b }}{{ ns.t|indent }}{{ dict(a=1, **d) }}{{ l|sum }}{{ nothing }}";
+        "{% set ns = namespace(t='') %}{% for k, v in d.items() if k %}{% set ns.t = ns.t + k ~ "
+        "v|tojson(indent=2) %}{% endfor %}"
+        "{% call m(l|sort|map('string')|list, 2, 3, z=4) %}c{% endcall %}{% filter upper %}{{ s * 3 }}{% "
+        "endfilter %}"
+        "{{ '%s-%05d' % (s, 7) }}{{ '{:>9}'.format(s) }}{{ s.split('b') }}{{ l[::-1] }}{{ s[::-1] }}{{ {'q': "
+        "l} }}"
+        "{{ [{'a': 1}, {'a': 2}]|groupby('a') }}{{ l|unique|list }}{{ s|replace('a', 'bc') }}{{ "
+        "range(9)|batch(2)|list }}"
+        "{% set b %}{{ strftime_now('%F') }}{% endset %}{{ b }}{{ ns.t|indent }}{{ dict(a=1, **d) }}{{ l|sum "
+        "}}{{ nothing }}";
     char *want, *out;
     int rc = try_render(&env, text, sizeof(text) - 1, vars_json, NULL, &want);
     if (rc < 0)
@@ -483,7 +654,8 @@ static void *render_often(void *user)
 
 static void check_threads(void)
 {
-    static const char text[] = "{% macro m(x) %}{{ x * 2 }}{% endmacro %}{% for x in l|sort %}{{ m(x) }}{{ d.a.b }}{% endfor %}";
+    static const char text[] =
+        "{% macro m(x) %}{{ x * 2 }}{% endmacro %}{% for x in l|sort %}{{ m(x) }}{{ d.a.b }}{% endfor %}";
     static char want[] = "2[1, None, True]4[1, None, True]6[1, None, True]";
     struct lg_template *t;
     pthread_t threads[4];

@@ -8,6 +8,7 @@ strftime_now() and the generation tag. They must give the same text, or both fai
 """
 import copy
 import datetime
+import functools
 import json
 import os
 import re
@@ -70,11 +71,16 @@ OPAQUE = re.compile(r"<(generator|built-in|function|bound|class|Macro|LoopContex
 TOLERATED = re.compile(r"64 bits|type (int|float|bool|None|dict|method) cannot be sliced")
 
 
+@functools.lru_cache(maxsize=None)
+def compiled(template):
+    return ENVIRONMENT.from_string(template)
+
+
 def reference(template, context):
     """(text, None) or (None, error)."""
     try:
         # A copy: indent() appends to a list that it is given.
-        text = ENVIRONMENT.from_string(template).render(**copy.deepcopy(context))
+        text = compiled(template).render(**copy.deepcopy(context))
         text.encode()  # lone surrogates are no text
         return text, None
     except RecursionError:

@@ -111,6 +111,7 @@ static int put_weights(llmgpu_model *model)
 {
     llmgpu_context *ctx = model->ctx;
     LG_TRY(lg_model_put_weights(model->model, ctx->dev));
+    model->env.watch = NULL; // who recovers the context puts the weights again
     lg_engine_init(&model->engine, &ctx->dev_env, model->model);
     lg_api_model_join(model);
     return 0;
@@ -133,8 +134,8 @@ static int load(struct lg_env *env, llmgpu_context *ctx, struct source *source, 
         rc = lg_api_enter(ctx, &model->env);
     if (rc == 0)
         rc = lg_api_leave(ctx, &model->env, put_weights(model));
-    model->env.watch = NULL;
     if (rc < 0) {
+        model->env.watch = NULL;
         memcpy(env->error, model->env.error, sizeof(env->error));
         lg_model_destroy(model->model);
         lg_free(env, model);

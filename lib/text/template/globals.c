@@ -16,7 +16,8 @@ LG_TMPL_FN(call_range)
         return lg_tmpl_fail(r, "the step of a range is 0");
     bool back = part[2] < 0, empty = back ? part[0] <= part[1] : part[0] >= part[1];
     uint64_t lo = (uint64_t)part[back], hi = (uint64_t)part[!back]; // the distance may have 64 bits
-    uint64_t stride = back ? -(uint64_t)part[2] : (uint64_t)part[2], n = empty ? 0 : (hi - lo - 1) / stride + 1;
+    uint64_t stride = back ? -(uint64_t)part[2] : (uint64_t)part[2],
+             n = empty ? 0 : (hi - lo - 1) / stride + 1;
     if (n > r->t->limits.range)
         return lg_tmpl_fail(r, "a range of more than %u items", r->t->limits.range);
     LG_TRY(lg_tmpl_object(r, sizeof(struct lg_tmpl_range), &object));

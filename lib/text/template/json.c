@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A strict reader of JSON. */
+#include <math.h>
+
 #include "text/template/internal.h"
 #include "text/utf8.h"
 
@@ -150,8 +152,8 @@ static int read_number(struct reader *j, struct lg_value *out)
         return 0;
     }
     out->kind = LG_VALUE_FLOAT;
-    return lg_number_parse(j->s + start, j->pos - start, &out->f) ? 0
-                                                                  : fail(j, "a number with too many digits");
+    bool fits = lg_number_parse(j->s + start, j->pos - start, &out->f) && isfinite(out->f);
+    return fits ? 0 : fail(j, "a number that is too large or has too many digits");
 }
 
 static int read_value(struct reader *j, struct lg_value *out);

@@ -93,7 +93,8 @@ size_t lg_str_find(struct lg_str s, struct lg_str needle, size_t from)
         return SIZE_MAX;
     if (needle.len == 0)
         return from;
-    const char *found = memmem(s.ptr + from, s.len - from, needle.ptr, needle.len);
+    const char *found = needle.len == 1 ? memchr(s.ptr + from, needle.ptr[0], s.len - from)
+                                        : memmem(s.ptr + from, s.len - from, needle.ptr, needle.len);
     return found ? (size_t)(found - s.ptr) : SIZE_MAX;
 }
 
