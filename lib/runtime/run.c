@@ -10,7 +10,10 @@
 /** A submission that can be cancelled between slices should be over in about this time. */
 #define SUBMIT_NS UINT64_C(25000000)
 
-enum { FIRST_STEP_ROWS = 16 };
+enum {
+    FIRST_STEP_ROWS = 16,
+    SHARE_SUBMITS = 6, // a submission under a budget is worth its cost when its dispatches take this many times that
+};
 
 void lg_batch_dims(struct lg_engine *e, uint32_t rows, uint32_t out, uint32_t sample, uint32_t score, uint32_t top)
 {
@@ -109,15 +112,26 @@ static int refine(struct lg_engine *e)
     return 0;
 }
 
+/**
+ * What the next submission may take of what is left: half of it while that is much more than submitting costs, so that
+ * what one takes beyond its expectation (caches went cold, a clock went down) is seen before all is given away.
+ */
+static uint64_t share_of(const struct lg_engine *e, uint64_t left_ns)
+{
+    uint64_t worth = SHARE_SUBMITS * e->submit_ns;
+    return left_ns / 2 > worth ? left_ns / 2 : worth;
+}
+
 /** How many dispatches fit; one that was never measured goes alone. */
 static uint32_t count_fitting(const struct lg_engine *e, const struct lg_room *room)
 {
     const struct lg_run *r = &e->run;
+    uint64_t share_ns = share_of(e, room->left_ns);
     uint64_t used = e->submit_ns;
     uint32_t n = 0, left = r->pass->fine->n_slices - r->next;
     for (; n < left; n++) {
         uint64_t ns = r->pass->fine_ns[r->next + n];
-        if (ns == 0 || used + ns > room->left_ns)
+        if (ns == 0 || used + ns > (n > 0 && share_ns < room->left_ns ? share_ns : room->left_ns))
             break;
         used += ns;
     }
