@@ -46,6 +46,7 @@ static void run_way(enum way way, struct outcome *o)
     REQUIRE_INT(use_start(&use, 64, false), ==, 0);
     use.engine.tune.fused_decode = way != PLAIN; // passes are built when they are first needed
     use.engine.tune.fused_head = way == FUSED_HEAD;
+    use.engine.tune.int8 = LG_INT8_NONE; // which has no fused kernels
     o->n_vocab = use.model->hp.n_vocab;
     REQUIRE_INT(o->n_vocab, <=, MAX_VOCAB);
     for (uint32_t i = 0; i < N_STEPS; i++) {

@@ -17,10 +17,10 @@ enum {
 
 #define PUSH(p) .push = &(p), .push_size = sizeof(p)
 
-/** An adapter adds between the pieces of a step. */
+/** An adapter adds between the pieces of a step, and products in 8 bits have kernels of their own. */
 static bool fuses(const struct lg_graph *g)
 {
-    return g->tune.fused_decode && g->phase == LG_DECODE && !g->adapters;
+    return g->tune.fused_decode && g->phase == LG_DECODE && !g->adapters && !g->int8;
 }
 
 static uint32_t form_of(const struct lg_graph *g)
