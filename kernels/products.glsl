@@ -6,8 +6,8 @@
 // GPUs want few rows (1 to 4), unrolled. A driver on a CPU wants many (32), and a loop: it compiles a long shader for
 // seconds, and its registers are memory anyway.
 //
-// Before the inclusion: common.glsl, W_BINDING and X_BINDING. With NORM_BINDING x is normalised as it is loaded: see
-// norm.glsl. The kernel then has row_byte().
+// Before the inclusion: common.glsl, W_BINDING and X_BINDING. With NORM_BINDING x is normalised as it is loaded (norm.glsl),
+// and the push constants, p, have the norm's eps. The kernel then has row_byte().
 layout(constant_id = 1) const uint ROWS = 4;
 layout(constant_id = 2) const uint UNIT_GROUPS = 1; // 1, 2 or 4; 0 is 1
 

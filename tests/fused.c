@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Fused steps against the ordinary kernels, in whole passes on the device that the first argument names: which dispatches
- * each way has, where barriers are, and that the logits are the same but for rounding.
+ * Fused steps against the ordinary kernels, in whole passes on the device that the first argument names:
+ * which dispatches each way has, where barriers are, and that the logits are the same but for rounding.
  */
 #include "model_use.h"
 
@@ -50,7 +50,8 @@ static void run_way(enum way way, struct outcome *o)
     o->n_vocab = use.model->hp.n_vocab;
     REQUIRE_INT(o->n_vocab, <=, MAX_VOCAB);
     for (uint32_t i = 0; i < N_STEPS; i++) {
-        REQUIRE_INT(use_generate(&use.session, 40 + 31 * (int32_t)i, i ? 1 : N_PROMPT, &o->tokens[i], 1), ==, 0);
+        REQUIRE_INT(use_generate(&use.session, 40 + 31 * (int32_t)i, i ? 1 : N_PROMPT, &o->tokens[i], 1), ==,
+                    0);
         struct lg_view logits = use.engine.plain.decode.views.logits;
         logits.size = o->n_vocab * sizeof(float);
         REQUIRE_INT(lg_download(use.dev, logits, o->logits[i]), ==, 0);
@@ -79,7 +80,8 @@ static void require_close(const char *what, const struct outcome *got, const str
 
 /** What a model's steps become when they are fused, a layer each. */
 struct expected {
-    uint32_t n_qkv, n_open_qkv, n_project, n_ffn, n_matvec; // n_matvec: with the head, which is not fused at first
+    uint32_t n_qkv, n_open_qkv, n_project, n_ffn,
+        n_matvec; // n_matvec: with the head, which is not fused at first
 };
 
 static void check_model(const char *what, struct expected e)
@@ -119,7 +121,8 @@ static void check_families(void)
     }
 }
 
-/** Heads of which a part is rotated, widths that no vector unit would like, biases where few models have them. */
+/** Heads of which a part is rotated, widths that no vector unit would like, biases where few models have
+ * them. */
 static void check_odd(void)
 {
     struct model_shape shape = model_tiny("llama");
@@ -147,8 +150,9 @@ static void check_mixed(void)
     model_tensor(&m, "blk.0.attn_v.weight")->type = LG_TYPE_Q8_0;
     model_tensor(&m, "blk.1.attn_q.weight")->type = LG_TYPE_Q5_0;
     model_tensor(&m, "blk.1.attn_k.weight")->type = LG_TYPE_Q4_0;
-    check_model("q, k and v of several types",
-                (struct expected){.n_qkv = 2 + 3, .n_open_qkv = 1 + 2, .n_project = 4, .n_ffn = 2, .n_matvec = 1});
+    check_model(
+        "q, k and v of several types",
+        (struct expected){.n_qkv = 2 + 3, .n_open_qkv = 1 + 2, .n_project = 4, .n_ffn = 2, .n_matvec = 1});
     model_init(&m, &shape);
     model_tensor(&m, "blk.1.ffn_gate.weight")->type = LG_TYPE_Q8_0;
     check_model("gate and up of two types",

@@ -13,11 +13,11 @@
 #define ACCESS(access, i) ACCESS_OF((access "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0")[i])
 #define ACCESS4(access, i) \
     ACCESS(access, i), ACCESS(access, (i) + 1), ACCESS(access, (i) + 2), ACCESS(access, (i) + 3)
-#define KERNEL_INFO(kernel, views, access_string)                                  \
-    {.name = #kernel,                                                              \
-     .n_views = views,                                                             \
-     .access = {ACCESS4(access_string, 0), ACCESS4(access_string, 4),              \
-                ACCESS4(access_string, 8), ACCESS4(access_string, 12)}},
+#define KERNEL_INFO(kernel, views, access_string)                                                \
+    {.name = #kernel,                                                                            \
+     .n_views = views,                                                                           \
+     .access = {ACCESS4(access_string, 0), ACCESS4(access_string, 4), ACCESS4(access_string, 8), \
+                ACCESS4(access_string, 12)}},
 
 const struct lg_kernel_info lg_kernel_infos[LG_K_COUNT] = {LG_KERNELS(KERNEL_INFO)};
 

@@ -36,10 +36,11 @@ static uint32_t groups_of(const struct lg_graph *g, uint32_t n_rows)
 /** Fills in what all have: a subgroup's rows of matrices, and a row of x for each at y. */
 static void add(struct lg_graph *g, struct lg_chain_op *op, uint32_t n_rows, uint32_t form)
 {
-    const uint32_t spec[LG_MAX_SPEC] = {g->tune.matvec_wg, g->tune.fused_rows, g->tune.matvec_groups, form};
+    const uint32_t spec[LG_MAX_SPEC] = {g->tune.fused_wg, g->tune.fused_rows, g->tune.matvec_groups, form};
     for (uint32_t i = 0; i < LG_MAX_SPEC; i++)
         op->spec[i] = spec[i];
-    op->grid = (struct lg_grid_rule){.grid = {groups_of(g, n_rows), 0, 1}, .dim = g->dim, .axis = 1, .per_group = 1};
+    op->grid =
+        (struct lg_grid_rule){.grid = {groups_of(g, n_rows), 0, 1}, .dim = g->dim, .axis = 1, .per_group = 1};
     lg_chain_add(g->chain, op);
 }
 
@@ -66,10 +67,11 @@ static bool span(const struct lg_graph *g, const struct lg_weight *const *w, uin
 
 /* ---- q, k and v */
 
-/** Matrices [first, end) in dispatch number `index`. What it does not make it needs a place for all the same: activations
- * that only the ordinary kernels have a use for, others in each dispatch, so that no two seem to write the same. */
-static void add_qkv(struct lg_graph *g, const struct lg_layer *l, uint32_t layer, uint32_t first, uint32_t end,
-                    struct lg_view weights, uint32_t index)
+/** Matrices [first, end) in dispatch number `index`. What it does not make it needs a place for all the same:
+ * activations that only the ordinary kernels have a use for, others in each dispatch, so that no two seem to
+ * write the same. */
+static void add_qkv(struct lg_graph *g, const struct lg_layer *l, uint32_t layer, uint32_t first,
+                    uint32_t end, struct lg_view weights, uint32_t index)
 {
     const struct lg_hparams *hp = &g->model->hp;
     const struct lg_acts *a = &g->acts;
@@ -130,7 +132,8 @@ bool lg_fused_qkv(struct lg_graph *g, const struct lg_layer *l, uint32_t layer)
 
 /* ---- projections */
 
-bool lg_fused_project(struct lg_graph *g, struct lg_view y, const struct lg_weight *w, const struct lg_weight *bias)
+bool lg_fused_project(struct lg_graph *g, struct lg_view y, const struct lg_weight *w,
+                      const struct lg_weight *bias)
 {
     struct lg_view weights;
     if (!fuses(g) || !span(g, &w, 1, &weights) || groups_of(g, w->rows) > MAX_GROUPS)
@@ -188,7 +191,8 @@ bool lg_fused_head(struct lg_graph *g)
     const struct lg_weights *w = &g->model->w;
     const struct lg_weight *const output = &w->output;
     struct lg_view weights, norm = w->out_norm.view;
-    if (!fuses(g) || !g->tune.fused_head || !span(g, &output, 1, &weights) || groups_of(g, output->rows) > MAX_GROUPS)
+    if (!fuses(g) || !g->tune.fused_head || !span(g, &output, 1, &weights) ||
+        groups_of(g, output->rows) > MAX_GROUPS)
         return false;
     struct lg_ffn_push push = {
         .n_cols = output->cols,

@@ -26,7 +26,8 @@ static int read_qwen2(struct lg_model *model)
 }
 
 /** What one dispatch reads together. */
-static const char *const qkv_names[] = {"blk.%u.attn_q.weight", "blk.%u.attn_k.weight", "blk.%u.attn_v.weight"};
+static const char *const qkv_names[] = {"blk.%u.attn_q.weight", "blk.%u.attn_k.weight",
+                                        "blk.%u.attn_v.weight"};
 static const char *const gate_up_names[] = {"blk.%u.ffn_gate.weight", "blk.%u.ffn_up.weight"};
 
 static int bind_layer(struct lg_model *model, struct lg_layer *l, uint32_t i)

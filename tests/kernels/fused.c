@@ -31,8 +31,8 @@ static struct split software_split(const struct check *c)
     return (struct split){.wg = c->dev->info.subgroup_size, .rows = 64, .groups = 4};
 }
 
-/* Whether the type stands for others: what does not depend on the type is tried with plain numbers, with blocks, and with
- * blocks that have offsets. A driver takes long to compile each. */
+/* Whether the type stands for others: what does not depend on the type is tried with plain numbers, with
+ * blocks, and with blocks that have offsets. A driver takes long to compile each. */
 static bool tries_all(enum lg_type type)
 {
     return type == LG_TYPE_F32 || type == LG_TYPE_Q8_0 || type == LG_TYPE_Q4_K;
@@ -54,7 +54,8 @@ struct matrix {
     float *value, *slack; // [n_t][n_rows] products with the bias, and how far they may be off
 };
 
-static void input_init(struct check *c, struct input *in, enum lg_type type, uint32_t n_cols, uint32_t n_t, uint32_t form)
+static void input_init(struct check *c, struct input *in, enum lg_type type, uint32_t n_cols, uint32_t n_t,
+                       uint32_t form)
 {
     const struct lg_type_info *info = lg_type_info(type);
     *in = (struct input){.type = type, .n_cols = n_cols, .n_t = n_t, .form = form};
@@ -81,7 +82,8 @@ static void input_free(struct input *in)
 }
 
 /* Puts a matrix behind the others into the view and finds what its products with `rows` are. */
-static void add_matrix(struct check *c, struct input *in, struct matrix *m, uint32_t n_rows, const float *rows)
+static void add_matrix(struct check *c, struct input *in, struct matrix *m, uint32_t n_rows,
+                       const float *rows)
 {
     size_t size = check_weights_size(in->type, n_rows, in->n_cols), gap = 16 * check_int(c, 0, 3);
     *m = (struct matrix){.n_rows = n_rows, .at = (uint32_t)(in->w_size + gap)};
@@ -119,8 +121,8 @@ static void matrix_free(struct matrix *m)
     free(m->slack);
 }
 
-static void set_split(struct check *c, struct check_case *k, struct split split, uint32_t n_rows, uint32_t n_t,
-                      uint32_t form)
+static void set_split(struct check *c, struct check_case *k, struct split split, uint32_t n_rows,
+                      uint32_t n_t, uint32_t form)
 {
     const uint32_t spec[] = {split.wg, split.rows, split.groups, form};
     memcpy(k->spec, spec, sizeof(spec));
@@ -139,7 +141,8 @@ struct heads {
 };
 
 /* Each row at a position of its own, on pages in random order. */
-static void random_rows(struct check *c, struct lg_row *rows, uint32_t n_t, uint32_t pages[N_SLOTS * MAX_PAGES])
+static void random_rows(struct check *c, struct lg_row *rows, uint32_t n_t,
+                        uint32_t pages[N_SLOTS * MAX_PAGES])
 {
     for (uint32_t i = 0; i < N_SLOTS * MAX_PAGES; i++) {
         uint32_t j = check_int(c, 0, i);
@@ -151,7 +154,8 @@ static void random_rows(struct check *c, struct lg_row *rows, uint32_t n_t, uint
 }
 
 /* What the elements of a row of matrix m may be off, at where they are put; rotation mixes two of them. */
-static float *slack_at(const struct matrix *m, const struct lg_row *rows, uint32_t n_t, const uint32_t *pages, bool cache)
+static float *slack_at(const struct matrix *m, const struct lg_row *rows, uint32_t n_t, const uint32_t *pages,
+                       bool cache)
 {
     float *slack = check_zeros((size_t)(cache ? N_CELLS : n_t) * m->n_rows, sizeof(float));
     for (uint32_t t = 0; t < n_t; t++) {
@@ -166,8 +170,8 @@ static float *slack_at(const struct matrix *m, const struct lg_row *rows, uint32
     return slack;
 }
 
-static void qkv_case(struct check *c, enum lg_kernel kernel, enum lg_type type, struct split split, struct heads s,
-                     uint32_t n_cols, uint32_t n_t, uint32_t form)
+static void qkv_case(struct check *c, enum lg_kernel kernel, enum lg_type type, struct split split,
+                     struct heads s, uint32_t n_cols, uint32_t n_t, uint32_t form)
 {
     struct input in;
     struct matrix m[3];
@@ -197,9 +201,10 @@ static void qkv_case(struct check *c, enum lg_kernel kernel, enum lg_type type, 
     struct check_case k = {
         .kernel = kernel,
         .data = {rows, pages, table, in.x, in.norm, in.norm_bias, in.w, m[0].bias, m[1].bias, m[2].bias},
-        .size = {n_t * sizeof(*rows), sizeof(pages), ((size_t)N_POS * n_pairs * 2 + 1) * 4, (size_t)n_t * n_cols * 4,
-                 n_cols * 4, n_cols * 4, in.w_size, widths[0] * 4, widths[1] * 4, widths[2] * 4, (size_t)n_t * widths[0] * 4,
-                 (size_t)N_CELLS * widths[1] * 4, (size_t)N_CELLS * widths[2] * 4},
+        .size = {n_t * sizeof(*rows), sizeof(pages), ((size_t)N_POS * n_pairs * 2 + 1) * 4,
+                 (size_t)n_t * n_cols * 4, n_cols * 4, n_cols * 4, in.w_size, widths[0] * 4, widths[1] * 4,
+                 widths[2] * 4, (size_t)n_t * widths[0] * 4, (size_t)N_CELLS * widths[1] * 4,
+                 (size_t)N_CELLS * widths[2] * 4},
         .push = &push,
         .push_size = sizeof(push),
         .bytes = (double)n_all * in.row_bytes * n_t,
@@ -211,8 +216,10 @@ static void qkv_case(struct check *c, enum lg_kernel kernel, enum lg_type type, 
         k.tolerance[10 + i] = (struct check_tolerance){.rel = 1e-6f, .scale = slack[i]};
     }
     set_split(c, &k, split, n_all, n_t, form);
-    check_run(c, &k, "%u/%u heads of %u, %u rotated %d, made %u, biased %u, %u columns, %u rows of x, wg %u, form %u",
-              s.n_heads, s.n_kv, s.head_dim, s.n_rot, s.halves, s.made, s.biased, n_cols, n_t, split.wg, k.spec[3]);
+    check_run(
+        c, &k,
+        "%u/%u heads of %u, %u rotated %d, made %u, biased %u, %u columns, %u rows of x, wg %u, form %u",
+        s.n_heads, s.n_kv, s.head_dim, s.n_rot, s.halves, s.made, s.biased, n_cols, n_t, split.wg, k.spec[3]);
     for (int i = 0; i < 3; i++) {
         free(before[i]);
         free(slack[i]);
@@ -232,22 +239,24 @@ static void qkv(struct check *c, enum lg_kernel kernel, enum lg_type type)
         return;
     }
     qkv_case(c, kernel, type, gpu, (struct heads){3, 1, 10, 10, true, 7, 7}, block == 1 ? 33 : block, 2, 0);
-    qkv_case(c, kernel, type, gpu, (struct heads){4, 2, 6, 4, false, 7, 2}, block == 1 ? check_int(c, 1, 300) : block * 3, 3,
-             0);
-    qkv_case(c, kernel, type, software, (struct heads){7, 1, 16, 12, true, 3, 5}, block == 1 ? 300 : block * 5, 2, 0);
-    qkv_case(c, kernel, type, software, (struct heads){2, 2, 8, 8, false, 4, 4}, block == 1 ? 128 : block * 4, 4, 0);
+    qkv_case(c, kernel, type, gpu, (struct heads){4, 2, 6, 4, false, 7, 2},
+             block == 1 ? check_int(c, 1, 300) : block * 3, 3, 0);
+    qkv_case(c, kernel, type, software, (struct heads){7, 1, 16, 12, true, 3, 5},
+             block == 1 ? 300 : block * 5, 2, 0);
+    qkv_case(c, kernel, type, software, (struct heads){2, 2, 8, 8, false, 4, 4}, block == 1 ? 128 : block * 4,
+             4, 0);
     if (!tries_all(type))
         return;
     qkv_case(c, kernel, type, gpu, (struct heads){2, 2, 5, 0, false, 7, 7}, block == 1 ? 127 : block * 2, 1,
              LG_FUSED_LAYER_NORM);
-    qkv_case(c, kernel, type, software, (struct heads){3, 3, 7, 0, false, 2, 0}, block == 1 ? check_int(c, 1, 300) : block, 2,
-             LG_FUSED_LAYER_NORM);
+    qkv_case(c, kernel, type, software, (struct heads){3, 3, 7, 0, false, 2, 0},
+             block == 1 ? check_int(c, 1, 300) : block, 2, LG_FUSED_LAYER_NORM);
 }
 
 /* ---- projections */
 
-static void project_case(struct check *c, enum lg_kernel kernel, enum lg_type type, struct split split, uint32_t n_rows,
-                         uint32_t n_cols, uint32_t n_t)
+static void project_case(struct check *c, enum lg_kernel kernel, enum lg_type type, struct split split,
+                         uint32_t n_rows, uint32_t n_cols, uint32_t n_t)
 {
     struct input in;
     struct matrix m;
@@ -306,8 +315,8 @@ static void activate(const struct input *in, const struct matrix *gate, struct m
     }
 }
 
-static void ffn_case(struct check *c, enum lg_kernel kernel, enum lg_type type, struct split split, uint32_t n_rows,
-                     uint32_t n_cols, uint32_t n_t, uint32_t form)
+static void ffn_case(struct check *c, enum lg_kernel kernel, enum lg_type type, struct split split,
+                     uint32_t n_rows, uint32_t n_cols, uint32_t n_t, uint32_t form)
 {
     struct input in;
     struct matrix up, gate = {0};
@@ -358,23 +367,24 @@ static void ffn(struct check *c, enum lg_kernel kernel, enum lg_type type)
     ffn_case(c, kernel, type, software, 127, block == 1 ? 127 : block * 3, 1, LG_FUSED_GATED);
     if (!tries_all(type))
         return;
-    ffn_case(c, kernel, type, gpu, 33, block == 1 ? check_int(c, 1, 400) : block * 3, 3, LG_FUSED_GELU | LG_FUSED_LAYER_NORM);
+    ffn_case(c, kernel, type, gpu, 33, block == 1 ? check_int(c, 1, 400) : block * 3, 3,
+             LG_FUSED_GELU | LG_FUSED_LAYER_NORM);
     ffn_case(c, kernel, type, gpu, 70, block == 1 ? 96 : block * 2, 1, 0);
     ffn_case(c, kernel, type, software, 33, block == 1 ? check_int(c, 1, 700) : block * 5, 2, LG_FUSED_GELU);
     ffn_case(c, kernel, type, software, 1, block == 1 ? 256 : block * 4, 1, LG_FUSED_LAYER_NORM);
 }
 
-#define CHECK_STEPS(lower, UPPER)                        \
-    void check_qkv_##lower(struct check *c)              \
-    {                                                    \
-        qkv(c, LG_K_QKV_##UPPER, LG_TYPE_##UPPER);       \
-    }                                                    \
-    void check_project_##lower(struct check *c)          \
-    {                                                    \
+#define CHECK_STEPS(lower, UPPER)                          \
+    void check_qkv_##lower(struct check *c)                \
+    {                                                      \
+        qkv(c, LG_K_QKV_##UPPER, LG_TYPE_##UPPER);         \
+    }                                                      \
+    void check_project_##lower(struct check *c)            \
+    {                                                      \
         project(c, LG_K_PROJECT_##UPPER, LG_TYPE_##UPPER); \
-    }                                                    \
-    void check_ffn_##lower(struct check *c)              \
-    {                                                    \
-        ffn(c, LG_K_FFN_##UPPER, LG_TYPE_##UPPER);       \
+    }                                                      \
+    void check_ffn_##lower(struct check *c)                \
+    {                                                      \
+        ffn(c, LG_K_FFN_##UPPER, LG_TYPE_##UPPER);         \
     }
 LG_WEIGHT_TYPES(CHECK_STEPS)

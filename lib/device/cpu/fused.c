@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * The steps of a layer for few rows of x, each put together from the kernels that it stands for. A workgroup makes
- * spec[0] * spec[1] rows of the matrices, as matvec; no device of this kind prefers them, so they are the reference only. */
+ * The steps of a layer for few rows of x, each put together from the kernels that it stands for. A workgroup
+ * makes spec[0] * spec[1] rows of the matrices, as matvec; no device of this kind prefers them, so they are
+ * the reference only. */
 #include "device/cpu/activation.h"
 #include "device/cpu/weight_row.h"
 
 /** The norm of row t of x, as spec[3] says: view[first] is x, then the norm's weight and bias. */
-static struct lg_cpu_norm norm_of(const struct lg_cpu_args *args, uint32_t first, const float *x, uint32_t n, float eps)
+static struct lg_cpu_norm norm_of(const struct lg_cpu_args *args, uint32_t first, const float *x, uint32_t n,
+                                  float eps)
 {
     const float *bias = args->spec[3] & LG_FUSED_LAYER_NORM ? args->view[first + 2] : NULL;
     return lg_cpu_norm_of(x, n, eps, args->view[first + 1], bias);
@@ -36,7 +38,8 @@ static float *target_of(const struct lg_cpu_args *args, uint32_t t, struct place
     const struct lg_row *row = (const struct lg_row *)args->view[0] + t;
     const uint32_t *pages = (const uint32_t *)args->view[1] + (size_t)row->slot * push->max_pages;
     size_t cell = (size_t)pages[row->pos / push->page_size] * push->page_size + row->pos % push->page_size;
-    return (float *)args->view[10 + place.matrix] + (place.matrix ? cell : t) * push->n_rows[place.matrix] + place.row;
+    return (float *)args->view[10 + place.matrix] + (place.matrix ? cell : t) * push->n_rows[place.matrix] +
+           place.row;
 }
 
 /** Rotates *a and *b, the first of which is at `place`. */
@@ -53,13 +56,16 @@ static void rotate(const struct lg_cpu_args *args, uint32_t t, struct place plac
     *a = rotated;
 }
 
-static float qkv_element(enum lg_type type, const struct lg_cpu_args *args, const struct lg_cpu_norm *norm, const float *x,
-                         struct place place)
+static float qkv_element(enum lg_type type, const struct lg_cpu_args *args, const struct lg_cpu_norm *norm,
+                         const float *x, struct place place)
 {
     const struct lg_qkv_push *push = args->push;
-    const uint8_t *w = (const uint8_t *)args->view[6] + push->at[place.matrix] + (size_t)place.row * push->row_bytes;
+    const uint8_t *w =
+        (const uint8_t *)args->view[6] + push->at[place.matrix] + (size_t)place.row * push->row_bytes;
     float sum = lg_weight_row_dot_norm(type, w, norm, x, push->n_cols);
-    return push->flags & LG_QKV_BIAS(place.matrix) ? sum + ((const float *)args->view[7 + place.matrix])[place.row] : sum;
+    return push->flags & LG_QKV_BIAS(place.matrix)
+               ? sum + ((const float *)args->view[7 + place.matrix])[place.row]
+               : sum;
 }
 
 static void qkv(enum lg_type type, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
@@ -101,8 +107,8 @@ static void project(enum lg_type type, const struct lg_cpu_args *args, uint32_t 
 
 /* ---- the first half of a feed-forward, and the head */
 
-static float ffn_element(enum lg_type type, const struct lg_cpu_args *args, const struct lg_cpu_norm *norm, const float *x,
-                         uint32_t m)
+static float ffn_element(enum lg_type type, const struct lg_cpu_args *args, const struct lg_cpu_norm *norm,
+                         const float *x, uint32_t m)
 {
     const struct lg_ffn_push *push = args->push;
     const uint8_t *row = (const uint8_t *)args->view[3] + (size_t)m * push->row_bytes;
@@ -133,10 +139,10 @@ static void ffn(enum lg_type type, const struct lg_cpu_args *args, uint32_t firs
     }
 }
 
-#define FUSED(name, lower, UPPER)                                                              \
+#define FUSED(name, lower, UPPER)                                                               \
     void lg_cpu_##name##_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last) \
-    {                                                                                          \
-        name(LG_TYPE_##UPPER, args, first, last);                                              \
+    {                                                                                           \
+        name(LG_TYPE_##UPPER, args, first, last);                                               \
     }
 #define ALL_FUSED(lower, UPPER) FUSED(qkv, lower, UPPER) FUSED(project, lower, UPPER) FUSED(ffn, lower, UPPER)
 LG_WEIGHT_TYPES(ALL_FUSED)

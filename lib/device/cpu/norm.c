@@ -6,7 +6,8 @@
 
 #include "device/cpu/grid.h"
 
-static void normalise_rows(const struct lg_cpu_args *args, const float *bias, float *y, uint32_t first, uint32_t last)
+static void normalise_rows(const struct lg_cpu_args *args, const float *bias, float *y, uint32_t first,
+                           uint32_t last)
 {
     const struct lg_norm_push *push = args->push;
     size_t n = push->n_cols;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The norm of a row, for the kernels that normalise alone and for those that do it on the way. Private to lib/device/cpu. */
+ * The norm of a row, for the kernels that normalise alone and for those that do it on the way. Private to
+ * lib/device/cpu. */
 #ifndef LG_DEVICE_CPU_NORM_H
 #define LG_DEVICE_CPU_NORM_H
 
@@ -31,7 +32,8 @@ static inline struct lg_cpu_norm lg_cpu_norm_of(const float *x, size_t n, float 
 }
 
 /** Elements [first, first + n) of the normalised row. */
-static inline void lg_cpu_normalise(const struct lg_cpu_norm *norm, const float *x, size_t first, size_t n, float *y)
+static inline void lg_cpu_normalise(const struct lg_cpu_norm *norm, const float *x, size_t first, size_t n,
+                                    float *y)
 {
     for (size_t i = first; i < first + n; i++)
         *y++ = norm->bias ? (x[i] - norm->mean) * norm->scale * norm->weight[i] + norm->bias[i]
