@@ -139,33 +139,34 @@ static void check_type(enum lg_cpu_isa isa, const struct type *t)
 
 static void check_attention(enum lg_cpu_isa isa)
 {
-    enum { MAX_PAGES = 8, SLOTS = 2 };
-    uint32_t n_kv = test_randu(&rng, 1, 3), head_dim = test_randu(&rng, 1, 40) * 2,
-             page_size = test_randu(&rng, 1, 9);
+    enum { MAX_PAGES = 8, SLOTS = 2, MAX_ROWS = 6 };
+    uint32_t n_kv = test_randu(&rng, 1, 3), sharing = test_randu(&rng, 1, 9);
     struct lg_attention_push push = {
-        .n_heads = n_kv * test_randu(&rng, 1, 4),
+        .n_heads = n_kv * sharing,
         .n_kv = n_kv,
-        .head_dim = head_dim,
-        .page_size = page_size,
+        .head_dim = test_randu(&rng, 0, 3) ? 8 * test_randu(&rng, 1, 18) : test_randu(&rng, 1, 300),
+        .page_size = test_randu(&rng, 1, 40),
         .max_pages = MAX_PAGES,
-        .scale = 0.3f,
+        .scale = 0.1f,
     };
-    uint32_t n_rows = test_randu(&rng, 1, 6), pages[SLOTS * MAX_PAGES];
-    struct lg_row rows[6] = {0};
+    uint32_t n_rows = test_randu(&rng, 1, MAX_ROWS), pages[SLOTS * MAX_PAGES];
+    struct lg_row rows[MAX_ROWS] = {0};
     for (uint32_t i = 0; i < SLOTS * MAX_PAGES; i++)
         pages[i] = i * 5 % (SLOTS * MAX_PAGES);
     for (uint32_t i = 0; i < n_rows; i++) {
-        rows[i].pos = test_randu(&rng, 0, MAX_PAGES * page_size - 1);
+        rows[i].pos = test_randu(&rng, 0, MAX_PAGES * push.page_size - 1);
         rows[i].slot = test_randu(&rng, 0, SLOTS - 1);
     }
-    size_t n_y = (size_t)n_rows * push.n_heads * head_dim,
-           n_cache = (size_t)SLOTS * MAX_PAGES * page_size * n_kv * head_dim;
+    size_t n_y = (size_t)n_rows * push.n_heads * push.head_dim,
+           n_cache = (size_t)SLOTS * MAX_PAGES * push.page_size * n_kv * push.head_dim;
     float *q = random_floats(n_y), *k = random_floats(n_cache), *v = random_floats(n_cache),
           *y = random_floats(n_y);
+    uint32_t spec[LG_MAX_SPEC] = {[3] = test_randu(&rng, 0, sharing)}, heads = spec[3] ? spec[3] : 1;
     struct lg_cpu_args args = {
         .view = {rows, pages, q, k, v, y},
         .push = &push,
-        .grid = {push.n_heads, n_rows, 1},
+        .spec = spec,
+        .grid = {n_kv * ((sharing + heads - 1) / heads), n_rows, 1},
     };
     compare(isa, LG_K_ATTENTION, args, 5, n_y * sizeof(float));
     free(q);

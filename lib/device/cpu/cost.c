@@ -41,7 +41,7 @@ static uint64_t attention(const struct lg_dispatch *d)
 {
     struct lg_attention_push push;
     memcpy(&push, d->push, sizeof(push));
-    return 2 * TYPICAL_KEYS * (uint64_t)push.head_dim;
+    return 2 * TYPICAL_KEYS * (uint64_t)push.head_dim * (d->spec[3] ? d->spec[3] : 1);
 }
 
 static uint64_t matvec(const struct lg_dispatch *d)

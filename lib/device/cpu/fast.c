@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "device/cpu/fast.h"
 
+enum { N_FILES = 2 }; // hot*.c
+
 #ifdef __x86_64__
 #include <cpuid.h>
 
 static const char *const isa_names[LG_CPU_ISA_COUNT] = {"SSE2", "AVX2", "AVX-512"};
-static lg_cpu_fast_table *const tables[LG_CPU_ISA_COUNT] = {
-    &lg_cpu_fast_portable,
-    &lg_cpu_fast_avx2,
-    &lg_cpu_fast_avx512,
+static lg_cpu_fast_table *const tables[LG_CPU_ISA_COUNT][N_FILES] = {
+    {&lg_cpu_hot_portable, &lg_cpu_hot_attention_portable},
+    {&lg_cpu_hot_avx2, &lg_cpu_hot_attention_avx2},
+    {&lg_cpu_hot_avx512, &lg_cpu_hot_attention_avx512},
 };
 
 /* Not all compilers' __builtin_cpu_supports() know it. */
@@ -32,7 +34,9 @@ static bool is_usable(enum lg_cpu_isa isa)
 }
 #else
 static const char *const isa_names[LG_CPU_ISA_COUNT] = {"portable"};
-static lg_cpu_fast_table *const tables[LG_CPU_ISA_COUNT] = {&lg_cpu_fast_portable};
+static lg_cpu_fast_table *const tables[LG_CPU_ISA_COUNT][N_FILES] = {
+    {&lg_cpu_hot_portable, &lg_cpu_hot_attention_portable},
+};
 
 static bool is_usable(enum lg_cpu_isa isa)
 {
@@ -55,7 +59,13 @@ enum lg_cpu_isa lg_cpu_best_isa(void)
 
 lg_cpu_kernel_fn *lg_cpu_isa_kernel(enum lg_cpu_isa isa, enum lg_kernel kernel)
 {
-    return is_usable(isa) ? (*tables[isa])[kernel] : NULL;
+    if (!is_usable(isa))
+        return NULL;
+    for (int i = 0; i < N_FILES; i++) {
+        if ((*tables[isa][i])[kernel])
+            return (*tables[isa][i])[kernel];
+    }
+    return NULL;
 }
 
 lg_cpu_kernel_fn *lg_cpu_fast(enum lg_kernel kernel)
