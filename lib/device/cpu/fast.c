@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "device/cpu/fast.h"
 
-enum { N_FILES = 2 }; // hot*.c
+enum { N_FILES = 3 }; // hot*.c
 
 #ifdef __x86_64__
 #include <cpuid.h>
 
 static const char *const isa_names[LG_CPU_ISA_COUNT] = {"SSE2", "AVX2", "AVX-512"};
 static lg_cpu_fast_table *const tables[LG_CPU_ISA_COUNT][N_FILES] = {
-    {&lg_cpu_hot_portable, &lg_cpu_hot_attention_portable},
-    {&lg_cpu_hot_avx2, &lg_cpu_hot_attention_avx2},
-    {&lg_cpu_hot_avx512, &lg_cpu_hot_attention_avx512},
+    {&lg_cpu_hot_portable, &lg_cpu_hot_attention_portable, &lg_cpu_hot_rows_portable},
+    {&lg_cpu_hot_avx2, &lg_cpu_hot_attention_avx2, &lg_cpu_hot_rows_avx2},
+    {&lg_cpu_hot_avx512, &lg_cpu_hot_attention_avx512, &lg_cpu_hot_rows_avx512},
 };
 
 /* Not all compilers' __builtin_cpu_supports() know it. */
@@ -35,7 +35,7 @@ static bool is_usable(enum lg_cpu_isa isa)
 #else
 static const char *const isa_names[LG_CPU_ISA_COUNT] = {"portable"};
 static lg_cpu_fast_table *const tables[LG_CPU_ISA_COUNT][N_FILES] = {
-    {&lg_cpu_hot_portable, &lg_cpu_hot_attention_portable},
+    {&lg_cpu_hot_portable, &lg_cpu_hot_attention_portable, &lg_cpu_hot_rows_portable},
 };
 
 static bool is_usable(enum lg_cpu_isa isa)
