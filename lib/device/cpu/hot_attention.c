@@ -59,13 +59,32 @@ static void find_keys(const struct lg_cpu_attention *a, struct block *b)
 
 /* ---- turning a block around ---------------------------------------------------------------------- */
 
-/* Four elements from `from` of each fourth key: of key[0] in the lowest lanes, of key[4] in the next. */
+INLINE f32x4 load_four(const float *p)
+{
+    f32x4 v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+/* Four elements of each fourth key: of key[0] in the lowest lanes, of key[4] in the next. */
+#ifdef __AVX2__
+INLINE f32x8 load_two_fours(const float *const *key, size_t from)
+{
+    return __builtin_shufflevector(load_four(key[0] + from), load_four(key[4] + from), 0, 1, 2, 3, 4, 5, 6,
+                                   7);
+}
+#endif
+
 INLINE vec load_fourths(const float *const *key, size_t from)
 {
-    float four[VEC];
-    for (int i = 0; i < VEC / 4; i++)
-        memcpy(four + 4 * i, key[4 * i] + from, 4 * sizeof(float));
-    return load(four);
+#if defined(__AVX512F__)
+    return __builtin_shufflevector(load_two_fours(key, from), load_two_fours(key + 8, from), 0, 1, 2, 3, 4, 5,
+                                   6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif defined(__AVX2__)
+    return load_two_fours(key, from);
+#else
+    return load_four(key[0] + from);
+#endif
 }
 
 /* Within each four lanes. */
