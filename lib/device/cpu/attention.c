@@ -54,17 +54,42 @@ static void attend(const struct lg_cpu_attention *a, uint32_t n_keys, const floa
         y[i] /= sum;
 }
 
+/* Heads of one row. */
+static void attend_heads(const struct lg_attention_push *push, void *const *view, struct lg_cpu_heads heads,
+                         uint32_t row)
+{
+    const struct lg_row *rows = view[0];
+    struct lg_cpu_attention a = lg_cpu_attention_of(push, view, rows[row].slot, heads.kv_head);
+    for (uint32_t head = heads.begin; head < heads.end; head++) {
+        size_t at = ((size_t)row * push->n_heads + head) * push->head_dim;
+        attend(&a, rows[row].pos + 1, (const float *)view[2] + at, (float *)view[5] + at);
+    }
+}
+
 void lg_cpu_attention(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
-    const struct lg_attention_push *push = args->push;
-    const struct lg_row *rows = args->view[0];
     for (uint32_t i = first; i < last; i++) {
-        struct lg_cpu_heads h = lg_cpu_heads(push, args->spec[3], i % args->grid[0]);
-        uint32_t row = i / args->grid[0];
-        struct lg_cpu_attention a = lg_cpu_attention_of(push, &args->view[0], rows[row].slot, h.kv_head);
-        for (uint32_t head = h.begin; head < h.end; head++) {
-            size_t at = ((size_t)row * push->n_heads + head) * push->head_dim;
-            attend(&a, rows[row].pos + 1, (const float *)args->view[2] + at, (float *)args->view[5] + at);
-        }
+        struct lg_cpu_heads heads = lg_cpu_heads(args->push, args->spec[3], i % args->grid[0]);
+        attend_heads(args->push, args->view, heads, i / args->grid[0]);
+    }
+}
+
+void lg_cpu_attention_tile(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    for (uint32_t i = first; i < last; i++) {
+        struct lg_cpu_heads heads = lg_cpu_heads(args->push, args->spec[3], i % args->grid[0]);
+        struct lg_cpu_span rows = lg_cpu_attention_rows(args, i);
+        for (uint32_t row = rows.begin; row < rows.end; row++)
+            attend_heads(args->push, args->view + 1, heads, row);
+    }
+}
+
+/* The workgroups of all parts but the first have nothing left to do. */
+void lg_cpu_attention_split(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    for (uint32_t i = first; i < last; i++) {
+        struct lg_cpu_heads heads = lg_cpu_heads(args->push, args->spec[3], i % args->grid[0]);
+        if (i / args->grid[0] % args->grid[1] == 0)
+            attend_heads(args->push, args->view, heads, i / args->grid[0] / args->grid[1]);
     }
 }

@@ -27,6 +27,14 @@ static inline struct lg_cpu_heads lg_cpu_heads(const struct lg_attention_push *p
     };
 }
 
+/** The rows that workgroup i of attention_tile takes. */
+static inline struct lg_cpu_span lg_cpu_attention_rows(const struct lg_cpu_args *args, uint32_t i)
+{
+    const struct lg_attention_push *push = args->push;
+    uint32_t n = ((const uint32_t *)args->view[0])[push->dim], begin = i / args->grid[0] * args->spec[2];
+    return (struct lg_cpu_span){.begin = lg_min_u32(begin, n), .end = lg_min_u32(begin + args->spec[2], n)};
+}
+
 /** The keys and values that a head of a slot's rows sees. */
 struct lg_cpu_attention {
     const struct lg_attention_push *push;

@@ -298,7 +298,7 @@ static void attend_tile(const struct lg_cpu_attention *a, struct tile *t)
     t->n = 0;
 }
 
-/* Heads of rows [begin, end), which may be of any slots. View 0 are the rows, the last one y. */
+/* Heads of rows [begin, end), which may be of any slots. */
 static void attend_rows(const struct lg_attention_push *push, void *const *view, struct lg_cpu_heads heads,
                         uint32_t begin, uint32_t end)
 {
@@ -335,4 +335,14 @@ static void attention(const struct lg_cpu_args *args, uint32_t first, uint32_t l
     }
 }
 
-lg_cpu_fast_table HOT_TABLE = {[LG_K_ATTENTION] = attention};
+static void attention_tile(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    const struct lg_attention_push *push = args->push;
+    for (uint32_t i = first; i < last; i++) {
+        struct lg_cpu_span rows = lg_cpu_attention_rows(args, i);
+        attend_rows(push, args->view + 1, lg_cpu_heads(push, args->spec[3], i % args->grid[0]), rows.begin,
+                    rows.end);
+    }
+}
+
+lg_cpu_fast_table HOT_TABLE = {[LG_K_ATTENTION] = attention, [LG_K_ATTENTION_TILE] = attention_tile};
