@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Activations, element by element:
  *     silu_mul  y = gate / (1 + exp(-gate)) * up
- *     gelu      y = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) */
+ *     gelu      y = x / 2 * (1 + tanh(u)) = x / (1 + exp(-2 u)), u = sqrt(2 / pi) * (x + 0.044715 x^3) */
 #include "device/cpu/activation.h"
 
 #include "device/cpu/grid.h"

@@ -7,6 +7,8 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "device/cpu/sum.h"
+
 /** Normalised x is (x - mean) * scale * weight + bias; RMSNorm has no mean and no bias. */
 struct lg_cpu_norm {
     const float *weight, *bias; // bias: NULL for RMSNorm
@@ -17,17 +19,17 @@ struct lg_cpu_norm {
 static inline struct lg_cpu_norm lg_cpu_norm_of(const float *x, size_t n, float eps, const float *weight,
                                                 const float *bias)
 {
-    double mean = 0, squares = 0;
+    struct lg_sum sum = {0}, squares = {0};
     for (size_t i = 0; i < n && bias; i++)
-        mean += x[i];
-    mean /= (double)n;
+        sum.lane[i % LG_SUM_LANES] += x[i];
+    double mean = lg_sum_total(&sum) / (double)n;
     for (size_t i = 0; i < n; i++)
-        squares += (x[i] - mean) * (x[i] - mean);
+        squares.lane[i % LG_SUM_LANES] += (x[i] - mean) * (x[i] - mean);
     return (struct lg_cpu_norm){
         .weight = weight,
         .bias = bias,
         .mean = (float)mean,
-        .scale = (float)(1.0 / sqrt(squares / (double)n + eps)),
+        .scale = (float)(1.0 / sqrt(lg_sum_total(&squares) / (double)n + eps)),
     };
 }
 
