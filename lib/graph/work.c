@@ -74,6 +74,15 @@ static uint64_t embed_bytes(const struct lg_work_frame *f, const struct lg_dispa
     return (uint64_t)n_rows * (push.row_bytes + push.n_cols * (uint64_t)sizeof(float));
 }
 
+/** A few words here and there, however long the row is. */
+static uint64_t no_bytes(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows)
+{
+    (void)f;
+    (void)d;
+    (void)n_rows;
+    return 0;
+}
+
 static uint64_t matmul_flops(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows)
 {
     (void)f;
@@ -118,7 +127,9 @@ static const struct rule {
                        [LG_K_SILU_MUL] = {.each = 5},
                        [LG_K_GELU] = {.each = 8},
                        [LG_K_ADD] = {.each = 1},
-                       [LG_K_LORA_DOWN] = {.flops = lora_flops},
+                       [LG_K_PENALTIES] = {.bytes = no_bytes},
+    [LG_K_SAMPLE] = {.bytes = no_bytes}, // of a greedy sampler
+    [LG_K_LORA_DOWN] = {.flops = lora_flops},
                        [LG_K_LORA_UP] = {.flops = lora_flops},
 #define TYPED(lower, UPPER)                                                                         \
     [LG_K_EMBED_##UPPER] = {.bytes = embed_bytes}, [LG_K_MATVEC_##UPPER] = {.flops = matmul_flops}, \
