@@ -128,14 +128,18 @@ static const struct rule {
                        [LG_K_GELU] = {.each = 8},
                        [LG_K_ADD] = {.each = 1},
                        [LG_K_PENALTIES] = {.bytes = no_bytes},
-    [LG_K_SAMPLE] = {.bytes = no_bytes}, // of a greedy sampler
-    [LG_K_LORA_DOWN] = {.flops = lora_flops},
+                       [LG_K_SAMPLE] = {.bytes = no_bytes}, // of a greedy sampler
+                       [LG_K_LORA_DOWN] = {.flops = lora_flops},
                        [LG_K_LORA_UP] = {.flops = lora_flops},
 #define TYPED(lower, UPPER)                                                                         \
     [LG_K_EMBED_##UPPER] = {.bytes = embed_bytes}, [LG_K_MATVEC_##UPPER] = {.flops = matmul_flops}, \
     [LG_K_MATMUL_##UPPER] = {.flops = matmul_flops},
                        LG_WEIGHT_TYPES(TYPED)
 #undef TYPED
+#define I8(lower, UPPER) \
+    [LG_K_MATVEC_I8_##UPPER] = {.flops = matmul_flops}, [LG_K_MATMUL_I8_##UPPER] = {.flops = matmul_flops},
+                           LG_BLOCK_TYPES(I8)
+#undef I8
 };
 
 struct lg_work lg_work_of(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t dim)
