@@ -5,6 +5,7 @@
  */
 #include "api.h"
 #include "graph/work.h"
+#include "heap.h"
 #include "runtime/profile.h"
 
 enum { N_CTX = 256, N_ANSWER = 16, N_PASSES = 3 };
@@ -238,6 +239,39 @@ static void test_refused(struct api *a)
     llmgpu_session_free(s);
 }
 
+/** Each allocation fails once: that is told, and nothing is left. */
+static void test_no_memory(const char *device)
+{
+    static struct test_heap heap;
+    struct api a;
+    llmgpu_context_params params;
+    REQUIRE_INT(llmgpu_context_params_init(&params, sizeof(params)), ==, 0);
+    params.alloc = test_heap_alloc;
+    params.resize = test_heap_resize;
+    params.release = test_heap_release;
+    params.alloc_user = &heap;
+    api_open_tiny(&a, device, &params);
+    llmgpu_session *s = api_session(&a, 64, GREEDY);
+    for (int phase = LLMGPU_PROFILE_PREFILL; phase <= LLMGPU_PROFILE_DECODE; phase++) {
+        llmgpu_profile *p = profile(s, phase, 1); // records the pass, which stays
+        llmgpu_profile_free(p);
+        size_t live = heap.live;
+        int rc = LLMGPU_E_NOMEM, n = 0;
+        for (; rc < 0; n++) {
+            heap.fail_at = heap.n + (uint64_t)n + 1;
+            rc = llmgpu_profile_create(&p, s, phase, 1, 2);
+            heap.fail_at = 0;
+            REQUIRE(rc == 0 || (rc == LLMGPU_E_NOMEM && !p && *llmgpu_session_error(s)));
+            llmgpu_profile_free(p);
+            REQUIRE_INT(heap.live, ==, live);
+        }
+        REQUIRE_INT(n, >, 8);
+    }
+    llmgpu_session_free(s);
+    api_close(&a);
+    REQUIRE_INT(heap.live, ==, 0);
+}
+
 static void test_dispatch(struct api *a)
 {
     double ns = 0;
@@ -259,5 +293,6 @@ int main(int argc, char **argv)
     test_refused(&a);
     test_dispatch(&a);
     api_close(&a);
+    test_no_memory(argv[1]);
     return 0;
 }
