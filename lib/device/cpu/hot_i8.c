@@ -28,7 +28,7 @@ enum {
     ROWS = 4,      // of weights in a panel
     SLICE = 2048,  // columns of a panel
     MAX_X = 32,    // rows of x that share a panel
-    SPAN = 16384,  // columns of x that are made ready together
+    SPAN = 16384,  // columns of a row of x that are made ready
 };
 
 /* An encoded matrix. */
@@ -59,24 +59,15 @@ INLINE ints chunk_bias(enum lg_type type, bytes x)
 
 /* ---- one row of x -------------------------------------------------------------------------------- */
 
-/* What a row of x is for weights of some type: made once for many rows of them. */
-struct lanes {
-    ints bias[SPAN / 64];
-    floats ds[SPAN / 64];
-};
-
-struct unit_lanes {
-    ints bias[LG_I8_CHUNKS];
-    floats ds[LG_I8_CHUNKS];
-};
-
-INLINE void make_lanes(enum lg_type type, struct lg_i8_row x, uint32_t k, uint32_t n, ints *bias, floats *ds)
+/* What makes a row of x ready for weights of some type, made once for many rows of them. */
+INLINE void make_bias(enum lg_type type, struct lg_i8_row x, uint32_t k, uint32_t n, ints *bias)
 {
-    for (uint32_t i = 0; i < (n + 63) / 64; i++) {
+    for (uint32_t i = 0; i < (n + 63) / 64; i++)
         bias[i] = chunk_bias(type, load_chunk(x.q + k + 64 * i));
-        ds[i] = lane_ds(x.d + k / 32 + 2 * i);
-    }
 }
+
+/* What is constant stays in registers. */
+#define UNROLL _Pragma("GCC unroll 4")
 
 struct sums {
     floats lanes, mins;
@@ -84,46 +75,44 @@ struct sums {
 
 /* Adds n_blocks blocks of a row of weights, a unit or less, at column k. */
 INLINE struct sums add_unit(enum lg_type type, uint32_t n_blocks, const uint8_t *src, struct lg_i8_row x, uint32_t k,
-                            const ints *bias, const floats *ds, struct sums sums)
+                            const ints *bias, struct sums sums)
 {
-    floats scales = unit_scales(type, src, n_blocks);
+    floats scales = multiply(unit_scales(type, src, n_blocks), load_floats(x.d + k / 16));
     if (has_min(type))
         sums.mins = multiply_add(unit_mins(type, src, n_blocks), load_floats(x.sums + k / 16), sums.mins);
-    _Pragma("GCC unroll 4")
-    for (uint32_t j = 0; j < (n_blocks + 1) / 2; j++) {
+    UNROLL for (uint32_t j = 0; j < (n_blocks + 1) / 2; j++) {
         bytes w = chunk(type, src, j, n_blocks - 1);
         ints products = lane_products(type, bias[j], w, load_chunk(x.q + k + 64 * j));
-        sums.lanes = add_products(sums.lanes, products, lane_scales(scales, (int)j), ds[j]);
+        sums.lanes = add_products(sums.lanes, products, lane_scales(scales, (int)j));
     }
     return sums;
 }
 
-/* The part of a row of weights behind column k, which is not a multiple of units or whose lanes are not made. */
-INLINE struct sums add_rest(enum lg_type type, const uint8_t *src, struct lg_i8_row x, const struct lanes *lanes,
-                            uint32_t k, uint32_t n, struct sums sums)
+/* The part of a row of weights behind column k, which is not a multiple of units or not made ready. */
+INLINE struct sums add_rest(enum lg_type type, const uint8_t *src, struct lg_i8_row x, const ints *ready, uint32_t k,
+                            uint32_t n, struct sums sums)
 {
     for (; k < n; k += LG_I8_UNIT, src += unit_bytes(type)) {
-        struct unit_lanes here;
+        ints here[LG_I8_CHUNKS];
         uint32_t n_blocks = lg_min_u32(n - k, LG_I8_UNIT) / 32;
-        const ints *bias = k < SPAN ? lanes->bias + k / 64 : here.bias;
-        const floats *ds = k < SPAN ? lanes->ds + k / 64 : here.ds;
+        const ints *bias = k < SPAN ? ready + k / 64 : here;
         if (k >= SPAN)
-            make_lanes(type, x, k, n_blocks * 32, here.bias, here.ds);
-        sums = n_blocks == LG_I8_BLOCKS / 2 ? add_unit(type, LG_I8_BLOCKS / 2, src, x, k, bias, ds, sums)
-                                            : add_unit(type, n_blocks, src, x, k, bias, ds, sums);
+            make_bias(type, x, k, n_blocks * 32, here);
+        sums = n_blocks == LG_I8_BLOCKS / 2 ? add_unit(type, LG_I8_BLOCKS / 2, src, x, k, bias, sums)
+                                            : add_unit(type, n_blocks, src, x, k, bias, sums);
     }
     return sums;
 }
 
-/* A row of weights times a row of x, of which the lanes of the first SPAN columns are made. */
-INLINE float multiply_row(enum lg_type type, const uint8_t *src, struct lg_i8_row x, const struct lanes *lanes, uint32_t n)
+/* A row of weights times a row of x, of which the first SPAN columns are ready. */
+INLINE float multiply_row(enum lg_type type, const uint8_t *src, struct lg_i8_row x, const ints *ready, uint32_t n)
 {
     struct sums sums = {zeros(), zeros()};
-    uint32_t k = 0, made = lg_min_u32(n, SPAN) / LG_I8_UNIT * LG_I8_UNIT;
-    for (; k < made; k += LG_I8_UNIT, src += unit_bytes(type))
-        sums = add_unit(type, LG_I8_BLOCKS, src, x, k, lanes->bias + k / 64, lanes->ds + k / 64, sums);
+    uint32_t k = 0, end = lg_min_u32(n, SPAN) / LG_I8_UNIT * LG_I8_UNIT;
+    for (; k < end; k += LG_I8_UNIT, src += unit_bytes(type))
+        sums = add_unit(type, LG_I8_BLOCKS, src, x, k, ready + k / 64, sums);
     if (k < n)
-        sums = add_rest(type, src, x, lanes, k, n, sums);
+        sums = add_rest(type, src, x, ready, k, n, sums);
     return sum_lanes(sums.lanes) + sum_lanes(sums.mins);
 }
 
@@ -134,10 +123,10 @@ INLINE float multiply_row(enum lg_type type, const uint8_t *src, struct lg_i8_ro
 INLINE void multiply_rows(enum lg_type type, const struct weights *w, uint32_t begin, uint32_t end, struct lg_i8_row x,
                           float *y)
 {
-    struct lanes lanes;
-    make_lanes(type, x, 0, lg_min_u32(w->n_cols, SPAN), lanes.bias, lanes.ds);
+    ints ready[SPAN / 64];
+    make_bias(type, x, 0, lg_min_u32(w->n_cols, SPAN), ready);
     for (; begin < end; begin++)
-        y[begin] = multiply_row(type, w->data + begin * w->row_bytes, x, &lanes, w->n_cols);
+        y[begin] = multiply_row(type, w->data + begin * w->row_bytes, x, ready, w->n_cols);
 }
 
 /* Neighbouring workgroups of one row of x are one span of weight rows. */
@@ -179,40 +168,51 @@ INLINE void decode_row(enum lg_type type, const uint8_t *row, uint32_t k, uint32
         store_floats(panel->scale[r] + i / 16, unit_scales(type, src, n_blocks));
         if (has_min(type))
             store_floats(panel->min[r] + i / 16, unit_mins(type, src, n_blocks));
-        _Pragma("GCC unroll 4")
-        for (uint32_t j = 0; j < LG_I8_CHUNKS; j++) {
+        UNROLL for (uint32_t j = 0; j < LG_I8_CHUNKS; j++) {
             if (2 * j < n_blocks)
                 store_chunk(panel->q[r] + i + 64 * j, chunk(type, src, j, n_blocks - 1));
         }
     }
 }
 
-/* The panel's products with n_x rows of x, a constant, n_chunks of each. */
-INLINE void add_panel(enum lg_type type, const struct panel *panel, const struct lg_i8_row *x, int n_x, uint32_t k,
-                      uint32_t n_chunks, float (*lanes)[ROWS][LG_I8_LANES])
+/* A unit of the panel times n_x rows of x, a constant, n_chunks of each. */
+INLINE void add_panel_unit(enum lg_type type, const struct panel *panel, uint32_t i, const struct lg_i8_row *x, int n_x,
+                           uint32_t k, uint32_t n_chunks, floats (*acc)[ROWS])
 {
-    floats acc[TILE_X][ROWS];
-    for (int t = 0; t < n_x; t++) {
-        for (int r = 0; r < ROWS; r++)
-            acc[t][r] = load_floats(lanes[t][r]);
+    floats scales[TILE_X][ROWS];
+    UNROLL for (int t = 0; t < n_x; t++) {
+        UNROLL for (int r = 0; r < ROWS; r++)
+            scales[t][r] = multiply(load_floats(panel->scale[r] + i / 16), load_floats(x[t].d + k / 16));
     }
-    for (uint32_t j = 0; j < n_chunks; j++) {
+    UNROLL for (uint32_t j = 0; j < n_chunks; j++) {
         bytes ws[ROWS];
-        floats scale[ROWS];
-        for (int r = 0; r < ROWS; r++) {
-            ws[r] = load_chunk(panel->q[r] + 64 * j);
-            scale[r] = lane_scales_at(panel->scale[r] + 4 * j);
-        }
-        for (int t = 0; t < n_x; t++) {
+        UNROLL for (int r = 0; r < ROWS; r++)
+            ws[r] = load_chunk(panel->q[r] + i + 64 * j);
+        UNROLL for (int t = 0; t < n_x; t++) {
             bytes xs = load_chunk(x[t].q + k + 64 * j);
             ints bias = chunk_bias(type, xs);
-            floats ds = lane_ds(x[t].d + k / 32 + 2 * j);
-            for (int r = 0; r < ROWS; r++)
-                acc[t][r] = add_products(acc[t][r], lane_products(type, bias, ws[r], xs), scale[r], ds);
+            UNROLL for (int r = 0; r < ROWS; r++)
+                acc[t][r] = add_products(acc[t][r], lane_products(type, bias, ws[r], xs), lane_scales(scales[t][r], (int)j));
         }
     }
-    for (int t = 0; t < n_x; t++) {
-        for (int r = 0; r < ROWS; r++)
+}
+
+/* The panel's products with n_x rows of x, a constant, n columns of each. */
+INLINE void add_panel(enum lg_type type, const struct panel *panel, const struct lg_i8_row *x, int n_x, uint32_t k,
+                      uint32_t n, float (*lanes)[ROWS][LG_I8_LANES])
+{
+    floats acc[TILE_X][ROWS];
+    uint32_t i = 0;
+    UNROLL for (int t = 0; t < n_x; t++) {
+        UNROLL for (int r = 0; r < ROWS; r++)
+            acc[t][r] = load_floats(lanes[t][r]);
+    }
+    for (; n - i >= LG_I8_UNIT; i += LG_I8_UNIT)
+        add_panel_unit(type, panel, i, x, n_x, k + i, LG_I8_CHUNKS, acc);
+    if (i < n)
+        add_panel_unit(type, panel, i, x, n_x, k + i, (n - i + 63) / 64, acc);
+    UNROLL for (int t = 0; t < n_x; t++) {
+        UNROLL for (int r = 0; r < ROWS; r++)
             store_floats(lanes[t][r], acc[t][r]);
     }
 }
@@ -232,11 +232,11 @@ INLINE void add_mins(const struct panel *panel, struct lg_i8_row x, uint32_t k, 
 INLINE void add_panels(enum lg_type type, const struct panel *panel, const struct lg_i8_row *x, uint32_t n_x, uint32_t k,
                       uint32_t n, struct tile *tile)
 {
-    uint32_t t = 0, n_chunks = (n + 63) / 64;
+    uint32_t t = 0;
     for (; n_x - t >= TILE_X; t += TILE_X)
-        add_panel(type, panel, x + t, TILE_X, k, n_chunks, tile->lanes + t);
+        add_panel(type, panel, x + t, TILE_X, k, n, tile->lanes + t);
     for (; t < n_x; t++)
-        add_panel(type, panel, x + t, 1, k, n_chunks, tile->lanes + t);
+        add_panel(type, panel, x + t, 1, k, n, tile->lanes + t);
     for (t = 0; has_min(type) && t < n_x; t++)
         add_mins(panel, x[t], k, n, tile->mins[t]);
 }
@@ -305,7 +305,7 @@ INLINE void quantize_block(const float *x, int8_t *q, float *d, float *sums)
     float scale = finite ? max_lane(max) / 127 : NAN, inverse = scale > 0 ? 1 / scale : 0;
     if (isinf(inverse))
         scale = inverse = 0;
-    *d = scale;
+    d[0] = d[1] = scale;
     if (finite) {
         sums[0] = scale * (float)quantize_16(q, a, inverse);
         sums[1] = scale * (float)quantize_16(q + 16, b, inverse);
@@ -326,15 +326,15 @@ static void quantize(const struct lg_cpu_args *args, uint32_t first, uint32_t la
         float *d = (float *)row.d, *sums = (float *)row.sums;
         uint32_t k = 0;
         for (; n - k >= 32; k += 32)
-            quantize_block(x + k, q + k, d + k / 32, sums + k / 16);
+            quantize_block(x + k, q + k, d + k / 16, sums + k / 16);
         if (k < n) {
             float rest[32] = {0};
             memcpy(rest, x + k, (n - k) * sizeof(*rest));
-            quantize_block(rest, q + k, d + k / 32, sums + k / 16);
+            quantize_block(rest, q + k, d + k / 16, sums + k / 16);
             k += 32;
         }
         memset(q + k, 0, padded - k);
-        memset(d + k / 32, 0, (padded - k) / 32 * sizeof(*d));
+        memset(d + k / 16, 0, (padded - k) / 16 * sizeof(*d));
         memset(sums + k / 16, 0, (padded - k) / 16 * sizeof(*sums));
     }
 }
