@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The hot kernels: weights times rows of x, and attention. Meson compiles this file once for each instruction
- * set, with HOT_TABLE as the name of its table; the order of all sums is that of dot.h, so the variants agree
- * with the reference bit for bit.
+ * The hot kernels that multiply weights and rows of x. Meson compiles this file once for each instruction set,
+ * with HOT_TABLE as the name of its table; the order of all sums is that of dot.h, so the variants agree with the
+ * reference bit for bit.
  */
-#include <math.h>
-
 #include "device/cpu/decode.h"
 #include "device/cpu/dot.h"
 #include "device/cpu/fast.h"
@@ -175,69 +173,6 @@ TYPED(q4_k, 256, 144)
 TYPED(q5_k, 256, 176)
 TYPED(q6_k, 256, 210)
 
-/* ---- attention ----------------------------------------------------------------------------------- */
-
-INLINE float dot(const float *a, const float *b, size_t n)
-{
-    struct lg_dot acc = {0};
-    size_t whole = n - n % LG_DOT_LANES;
-    add_products(&acc, a, 0, b, whole, 1);
-    lg_dot_add(&acc, a + whole, b + whole, n - whole);
-    return lg_dot_sum(&acc);
-}
-
-static void scale_row(float *restrict y, float factor, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        y[i] *= factor;
-}
-
-static void add_scaled(float *restrict y, const float *restrict v, float factor, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        y[i] += factor * v[i];
-}
-
-static void attend(const struct lg_attention_push *push, const uint32_t *pages, uint32_t n_keys,
-                   const float *q, const float *k_cache, const float *v_cache, uint32_t kv_head, float *y)
-{
-    size_t n = push->head_dim;
-    float max = -INFINITY, sum = 0;
-    memset(y, 0, n * sizeof(*y));
-    for (uint32_t begin = 0; begin < n_keys; begin += push->page_size) {
-        uint32_t end = lg_min_u32(n_keys - begin, push->page_size);
-        size_t cell = (size_t)pages[begin / push->page_size] * push->page_size;
-        for (uint32_t key = 0; key < end; key++) {
-            size_t at = ((cell + key) * push->n_kv + kv_head) * n;
-            float score = dot(q, k_cache + at, n) * push->scale;
-            if (score > max) {
-                float shrink = expf(max - score);
-                scale_row(y, shrink, n);
-                sum *= shrink;
-                max = score;
-            }
-            float p = expf(score - max);
-            add_scaled(y, v_cache + at, p, n);
-            sum += p;
-        }
-    }
-    for (size_t i = 0; i < n; i++)
-        y[i] /= sum;
-}
-
-static void attention(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
-{
-    const struct lg_attention_push *push = args->push;
-    const struct lg_row *rows = args->view[0];
-    for (uint32_t i = first; i < last; i++) {
-        uint32_t head = i % push->n_heads, row = i / push->n_heads;
-        const uint32_t *pages = (const uint32_t *)args->view[1] + (size_t)rows[row].slot * push->max_pages;
-        size_t at = (size_t)i * push->head_dim;
-        attend(push, pages, rows[row].pos + 1, (const float *)args->view[2] + at, args->view[3],
-               args->view[4], head / (push->n_heads / push->n_kv), (float *)args->view[5] + at);
-    }
-}
-
 /* ---- adapters ------------------------------------------------------------------------------------ */
 
 static void lora_down(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
@@ -292,8 +227,7 @@ static void lora_up(const struct lg_cpu_args *args, uint32_t first, uint32_t las
     }
 }
 
-lg_cpu_fast_table HOT_TABLE = {[LG_K_ATTENTION] = attention,
-                               [LG_K_LORA_DOWN] = lora_down,
+lg_cpu_fast_table HOT_TABLE = {[LG_K_LORA_DOWN] = lora_down,
                                [LG_K_LORA_UP] = lora_up,
 #define ENTRIES(lower, UPPER) [LG_K_MATVEC_##UPPER] = matvec_##lower, [LG_K_MATMUL_##UPPER] = matmul_##lower,
                                LG_WEIGHT_TYPES(ENTRIES)};
