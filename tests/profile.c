@@ -90,6 +90,12 @@ static void test_work(void)
     check(work_of(&op, 1, 0), 2 * C * 4 + 2 * KV * 2, 4 * C);
     check(work_of(&op, 3, 10), 3 * 2 * C * 4 + 13 * 2 * KV * 2, 4 * C * (11 + 12 + 13));
 
+    op = (struct lg_dispatch){.kernel = LG_K_ATTENTION_SPLIT,
+                              .views = {part(&rows, 256), part(&pages, 512), act(C), part(&k, cache),
+                                        part(&v, cache), act(C), act(1000), part(&weights, 64)}};
+    set_push(&op, &attention, sizeof(attention));
+    check(work_of(&op, 1, 9), 2 * C * 4 + 10 * 2 * KV * 2, 4 * C * 10); // not what its parts tell each other
+
     op = (struct lg_dispatch){
         .kernel = LG_K_KV_WRITE,
         .views = {part(&rows, 256), part(&pages, 512), act(KV), act(KV), part(&k, cache), part(&v, cache)}};

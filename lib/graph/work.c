@@ -113,34 +113,56 @@ static uint64_t attention_flops(const struct lg_work_frame *f, const struct lg_d
     return 4 * (uint64_t)push.n_heads * push.head_dim * keys;
 }
 
+/** Queries and results of its rows, and the caches; what the parts of a split row leave for each other is not
+ * needed. */
+static uint64_t attention_bytes(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows)
+{
+    READ_PUSH(lg_attention_push, push, d);
+    uint64_t bytes = 2 * (uint64_t)n_rows * push.n_heads * push.head_dim * sizeof(float);
+    for (uint32_t i = 0; i < lg_kernel_infos[d->kernel].n_views; i++)
+        if (role_of(f, d->views[i].buf) == ROLE_CACHE)
+            bytes += view_bytes(f, &d->views[i], LG_READ, n_rows);
+    return bytes;
+}
+
 typedef uint64_t work_fn(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows);
+
+// clang-format off
 
 /** Each an alternative; `each` is for kernels whose push constants begin with the elements of a row. */
 static const struct rule {
     uint32_t each; // operations of an element
     work_fn *flops;
     work_fn *bytes; // NULL: those of the views
-} rules[LG_K_COUNT] = {[LG_K_RMS_NORM] = {.each = 4},
-                       [LG_K_LAYER_NORM] = {.each = 8},
-                       [LG_K_ROPE] = {.flops = rope_flops},
-                       [LG_K_ATTENTION] = {.flops = attention_flops},
-                       [LG_K_SILU_MUL] = {.each = 5},
-                       [LG_K_GELU] = {.each = 8},
-                       [LG_K_ADD] = {.each = 1},
-                       [LG_K_PENALTIES] = {.bytes = no_bytes},
-                       [LG_K_SAMPLE] = {.bytes = no_bytes}, // of a greedy sampler
-                       [LG_K_LORA_DOWN] = {.flops = lora_flops},
-                       [LG_K_LORA_UP] = {.flops = lora_flops},
-#define TYPED(lower, UPPER)                                                                         \
-    [LG_K_EMBED_##UPPER] = {.bytes = embed_bytes}, [LG_K_MATVEC_##UPPER] = {.flops = matmul_flops}, \
+} rules[LG_K_COUNT] = {
+    [LG_K_RMS_NORM] = {.each = 4},
+    [LG_K_LAYER_NORM] = {.each = 8},
+    [LG_K_ROPE] = {.flops = rope_flops},
+    [LG_K_ATTENTION] = {.flops = attention_flops, .bytes = attention_bytes},
+    [LG_K_ATTENTION_TILE] = {.flops = attention_flops, .bytes = attention_bytes},
+    [LG_K_ATTENTION_SPLIT] = {.flops = attention_flops, .bytes = attention_bytes},
+    [LG_K_SILU_MUL] = {.each = 5},
+    [LG_K_GELU] = {.each = 8},
+    [LG_K_ADD] = {.each = 1},
+    [LG_K_QUANTIZE] = {.each = 3},
+    [LG_K_LORA_DOWN] = {.flops = lora_flops},
+    [LG_K_LORA_UP] = {.flops = lora_flops},
+    [LG_K_PENALTIES] = {.bytes = no_bytes},
+    [LG_K_SAMPLE] = {.bytes = no_bytes}, // of a greedy sampler
+#define TYPED(lower, UPPER)                          \
+    [LG_K_EMBED_##UPPER] = {.bytes = embed_bytes},   \
+    [LG_K_MATVEC_##UPPER] = {.flops = matmul_flops}, \
     [LG_K_MATMUL_##UPPER] = {.flops = matmul_flops},
-                       LG_WEIGHT_TYPES(TYPED)
+    LG_WEIGHT_TYPES(TYPED)
 #undef TYPED
-#define I8(lower, UPPER) \
-    [LG_K_MATVEC_I8_##UPPER] = {.flops = matmul_flops}, [LG_K_MATMUL_I8_##UPPER] = {.flops = matmul_flops},
-                           LG_BLOCK_TYPES(I8)
-#undef I8
+#define INT8(lower, UPPER)                              \
+    [LG_K_MATVEC_I8_##UPPER] = {.flops = matmul_flops}, \
+    [LG_K_MATMUL_I8_##UPPER] = {.flops = matmul_flops},
+    LG_BLOCK_TYPES(INT8)
+#undef INT8
 };
+
+// clang-format on
 
 struct lg_work lg_work_of(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t dim)
 {
