@@ -105,6 +105,28 @@ static uint64_t rope_flops(const struct lg_work_frame *f, const struct lg_dispat
     return 3 * (uint64_t)push.n_heads * push.n_rot * n_rows;
 }
 
+static uint64_t qkv_flops(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows)
+{
+    (void)f;
+    READ_PUSH(lg_qkv_push, push, d);
+    uint64_t all = (uint64_t)push.n_rows[0] + push.n_rows[1] + push.n_rows[2];
+    return 2 * push.n_cols * all * n_rows;
+}
+
+static uint64_t project_flops(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows)
+{
+    (void)f;
+    READ_PUSH(lg_project_push, push, d);
+    return 2 * (uint64_t)push.n_cols * push.n_rows * n_rows;
+}
+
+static uint64_t ffn_flops(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows)
+{
+    (void)f;
+    READ_PUSH(lg_ffn_push, push, d);
+    return (d->spec[3] & LG_FUSED_GATED ? 4 : 2) * (uint64_t)push.n_cols * push.n_rows * n_rows;
+}
+
 /** Row r has pos + r + 1 keys; with each, a product of D with the key and one with the value. */
 static uint64_t attention_flops(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows)
 {
@@ -152,7 +174,10 @@ static const struct rule {
 #define TYPED(lower, UPPER)                          \
     [LG_K_EMBED_##UPPER] = {.bytes = embed_bytes},   \
     [LG_K_MATVEC_##UPPER] = {.flops = matmul_flops}, \
-    [LG_K_MATMUL_##UPPER] = {.flops = matmul_flops},
+    [LG_K_MATMUL_##UPPER] = {.flops = matmul_flops}, \
+    [LG_K_QKV_##UPPER] = {.flops = qkv_flops},       \
+    [LG_K_PROJECT_##UPPER] = {.flops = project_flops}, \
+    [LG_K_FFN_##UPPER] = {.flops = ffn_flops},
     LG_WEIGHT_TYPES(TYPED)
 #undef TYPED
 #define INT8(lower, UPPER)                              \
