@@ -3,14 +3,14 @@
 #include "util/checked.h"
 
 /** On the CPU a "workgroup" is what one thread takes at a time: large enough to be worth a call. */
-static struct lg_tuning cpu_tuning(uint32_t n_threads)
+static struct lg_tuning cpu_tuning(const struct lg_device_info *info)
 {
     return (struct lg_tuning){
         .flat_wg = 1024,
         .row_wg = 1,
         .vocab_wg = 1,
         .attention_wg = 1,
-        .attention_groups = n_threads,
+        .attention_groups = info->n_threads,
         .matvec_wg = 1,
         .matvec_rows = 16,
         .matvec_rows_per_wg = 16,
@@ -20,13 +20,14 @@ static struct lg_tuning cpu_tuning(uint32_t n_threads)
         .matmul_wg = 1,
         .matmul_m = 16,
         .matmul_n = 32,
+        .int8 = info->int8,
     };
 }
 
 struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
 {
     if (info->kind == LG_DEVICE_CPU)
-        return cpu_tuning(info->n_threads);
+        return cpu_tuning(info);
     bool software = info->kind == LG_DEVICE_SOFTWARE;
     struct lg_tuning t = {
         .flat_wg = 64,

@@ -1,16 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 #include "device/cpu/fast.h"
 
-enum { N_FILES = 3 }; // hot*.c
+#include <stddef.h>
+
+/* A table of kernels and what it needs, the faster ones last. */
+struct variant {
+    enum lg_cpu_isa isa;
+    lg_cpu_fast_table *table;
+};
+
+#define ALL_HOT(isa, name) {isa, &lg_cpu_hot_##name}, {isa, &lg_cpu_hot_attention_##name}, {isa, &lg_cpu_hot_rows_##name}
 
 #ifdef __x86_64__
 #include <cpuid.h>
 
-static const char *const isa_names[LG_CPU_ISA_COUNT] = {"SSE2", "AVX2", "AVX-512"};
-static lg_cpu_fast_table *const tables[LG_CPU_ISA_COUNT][N_FILES] = {
-    {&lg_cpu_hot_portable, &lg_cpu_hot_attention_portable, &lg_cpu_hot_rows_portable},
-    {&lg_cpu_hot_avx2, &lg_cpu_hot_attention_avx2, &lg_cpu_hot_rows_avx2},
-    {&lg_cpu_hot_avx512, &lg_cpu_hot_attention_avx512, &lg_cpu_hot_rows_avx512},
+static const char *const isa_names[LG_CPU_ISA_COUNT] = {"SSE2", "AVX2", "AVX-512", "AVX-512 VNNI"};
+static const struct variant variants[] = {
+    ALL_HOT(LG_CPU_PORTABLE, portable),
+    ALL_HOT(LG_CPU_AVX2, avx2),
+    {LG_CPU_AVX2, &lg_cpu_fast_i8_avx2},
+    ALL_HOT(LG_CPU_AVX512, avx512),
+    {LG_CPU_VNNI, &lg_cpu_fast_i8_vnni},
 };
 
 /* Not all compilers' __builtin_cpu_supports() know it. */
@@ -29,14 +39,13 @@ static bool is_usable(enum lg_cpu_isa isa)
         return is_usable(LG_CPU_AVX2) && __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512vl");
+    case LG_CPU_VNNI: return is_usable(LG_CPU_AVX512) && __builtin_cpu_supports("avx512vnni");
     default: return false;
     }
 }
 #else
 static const char *const isa_names[LG_CPU_ISA_COUNT] = {"portable"};
-static lg_cpu_fast_table *const tables[LG_CPU_ISA_COUNT][N_FILES] = {
-    {&lg_cpu_hot_portable, &lg_cpu_hot_attention_portable, &lg_cpu_hot_rows_portable},
-};
+static const struct variant variants[] = {ALL_HOT(LG_CPU_PORTABLE, portable)};
 
 static bool is_usable(enum lg_cpu_isa isa)
 {
@@ -59,16 +68,20 @@ enum lg_cpu_isa lg_cpu_best_isa(void)
 
 lg_cpu_kernel_fn *lg_cpu_isa_kernel(enum lg_cpu_isa isa, enum lg_kernel kernel)
 {
-    if (!is_usable(isa))
-        return NULL;
-    for (int i = 0; i < N_FILES; i++) {
-        if ((*tables[isa][i])[kernel])
-            return (*tables[isa][i])[kernel];
+    lg_cpu_kernel_fn *found = NULL;
+    for (size_t i = 0; i < sizeof(variants) / sizeof(variants[0]) && is_usable(isa); i++) {
+        if (variants[i].isa == isa && (*variants[i].table)[kernel])
+            found = (*variants[i].table)[kernel];
     }
-    return NULL;
+    return found;
 }
 
 lg_cpu_kernel_fn *lg_cpu_fast(enum lg_kernel kernel)
 {
-    return lg_cpu_isa_kernel(lg_cpu_best_isa(), kernel);
+    for (int isa = LG_CPU_ISA_COUNT - 1; isa >= 0; isa--) {
+        lg_cpu_kernel_fn *found = lg_cpu_isa_kernel((enum lg_cpu_isa)isa, kernel);
+        if (found)
+            return found;
+    }
+    return NULL;
 }

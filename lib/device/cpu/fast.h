@@ -10,6 +10,7 @@ enum lg_cpu_isa {
     LG_CPU_PORTABLE, // what every processor of the architecture has
     LG_CPU_AVX2,     // with FMA and F16C
     LG_CPU_AVX512,   // F, BW, DQ and VL
+    LG_CPU_VNNI,     // and the integer dot products of AVX-512
     LG_CPU_ISA_COUNT
 };
 
@@ -28,5 +29,6 @@ typedef lg_cpu_kernel_fn *const lg_cpu_fast_table[LG_K_COUNT];
 extern lg_cpu_fast_table lg_cpu_hot_portable, lg_cpu_hot_avx2, lg_cpu_hot_avx512;
 extern lg_cpu_fast_table lg_cpu_hot_attention_portable, lg_cpu_hot_attention_avx2, lg_cpu_hot_attention_avx512;
 extern lg_cpu_fast_table lg_cpu_hot_rows_portable, lg_cpu_hot_rows_avx2, lg_cpu_hot_rows_avx512;
+extern lg_cpu_fast_table lg_cpu_fast_i8_avx2, lg_cpu_fast_i8_vnni;
 
 #endif
