@@ -11,6 +11,7 @@ static struct lg_tuning cpu_tuning(const struct lg_device_info *info)
         .vocab_wg = 1,
         .attention_wg = 1,
         .attention_groups = info->n_threads,
+        .attention_rows = 32,
         .matvec_wg = 1,
         .matvec_rows = 16,
         .matvec_rows_per_wg = 16,
@@ -35,6 +36,8 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
         .vocab_wg = software ? 64 : lg_min_u32(1024, info->max_workgroup),
         .attention_wg = software ? info->subgroup_size : 64,
         .attention_by_lane = software,
+        .attention_rows = software || info->shared_memory < 32768 || info->max_workgroup < 128 ? 0 : 32,
+        .attention_parts = software || info->max_workgroup < 128 ? 0 : 128,
         .matvec_wg = software ? info->subgroup_size
                               : lg_min_u32(4, lg_max_u32(1, info->max_workgroup / info->subgroup_size)) *
                                     info->subgroup_size,
