@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """The size of the installed, stripped library, with every kernel in it: size.py BUILD STRIP SPIRV KERNEL...
 
-SPIRV is how many of them must be there as SPIR-V: 0 in a build without Vulkan.
+SPIRV is how many kernels must be there as SPIR-V: those that are not of the CPU device alone, or 0 in a build without
+Vulkan.
 """
 import os
 import subprocess
