@@ -31,13 +31,15 @@ struct lg_row {
 #define LG_DIM_TOP 4    /* of these, how many are told with candidates after a score: 0 or LG_DIM_OUT */
 #define LG_N_DIMS 8
 
-/* How a dispatch's grid depends on a dim: grid[axis] = ceil(dims[dim] / per_group). Read by the kernel `plan`. */
+/* How a dispatch's grid depends on a dim: grid[axis] = ceil(dims[dim] / per_group), and 0 where the dim is outside the
+ * range (above, up_to]: of dispatches that do the same for different sizes one runs. Read by the kernel `plan`. */
 struct lg_grid_rule {
     lg_uint grid[3];
     lg_uint dim; /* LG_DIM_*, or LG_DIM_NONE for a grid that does not change */
     lg_uint axis;
     lg_uint per_group;
-    lg_uint unused[2];
+    lg_uint above;
+    lg_uint up_to; /* 0: no bound */
 };
 #define LG_DIM_NONE 0xffffffffu
 

@@ -81,6 +81,7 @@ struct lg_dispatch {
     struct lg_view indirect;            // three uint32 workgroup counts on the device, read when the dispatch starts
     uint8_t push[LG_MAX_PUSH];
     uint8_t push_size;    // bytes, a multiple of 4
+    uint32_t choice;      // of the dispatches that share a number other than 0 one runs, the others' grids are empty
     bool barrier;         // everything before must be finished and visible first (the chain derives it)
 };
 

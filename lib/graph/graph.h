@@ -12,6 +12,23 @@
 #include "chain/chain.h"
 #include "model/model.h"
 
+/** The ways in which matrices are multiplied in a prefill. */
+enum lg_matmul_form {
+    LG_MATMUL_SHARED, // matmul.comp: tiles in shared memory, for GPUs
+    LG_MATMUL_LANES,  // matmul.comp: lanes own tiles in registers, for drivers that run on a CPU
+    LG_MATMUL_COOP,   // matmul_coop.comp: cooperative matrices of float16
+};
+
+/** What a workgroup makes of a product, and of how many rows of x at the most. */
+struct lg_matmul_tile {
+    uint32_t wg;
+    uint32_t m, n;         // weight rows x rows of x
+    uint32_t sub_m, sub_n; // LG_MATMUL_COOP: the part of a subgroup
+    uint32_t up_to;        // rows of x in all; 0: any number
+};
+
+enum { LG_MAX_TILES = 4 };
+
 /** Workgroup sizes and tiles for one device: the specialisation constants of the kernels. */
 struct lg_tuning {
     uint32_t flat_wg;  // invocations of a workgroup where each element is on its own
@@ -26,13 +43,16 @@ struct lg_tuning {
     uint32_t lora_wg;
     uint32_t lora_ranks; // of an adapter, for each subgroup
     uint32_t lora_ranks_per_wg;
-    uint32_t matmul_wg;
-    uint32_t matmul_m, matmul_n; // tile: weight rows x rows of x
-    uint32_t matmul_form;        // 0: for GPUs; 1: for a driver that runs on a CPU
+    enum lg_matmul_form matmul_form;
+    struct lg_matmul_tile matmul_tiles[LG_MAX_TILES]; // by ascending up_to, until one that is 0; whichever is
+                                                      // taken, an element is the same, bit for bit
 };
 
 /** The one place where sizes are chosen (tuning.c). */
 struct lg_tuning lg_tuning_choose(const struct lg_device_info *info);
+/** Sets what of *tune concerns matmul to the candidate i, for who measures which is the fastest; false past the last. The
+ * first is what lg_tuning_choose() takes. */
+bool lg_tuning_matmul(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
 
 /** Which matrix kernel a pass uses. The choice follows the phase, never the number of rows, so that a token's
  * arithmetic does not depend on how its prompt was cut. */

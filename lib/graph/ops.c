@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "graph/matmul.h"
 #include "graph/ops.h"
 
 #include <math.h>
@@ -8,10 +9,8 @@
 /** The kernels of a family by weight type; the loader refuses types that are not there. */
 #define EMBED(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_EMBED_##UPPER,
 #define MATVEC(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_MATVEC_##UPPER,
-#define MATMUL(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_MATMUL_##UPPER,
 static const enum lg_kernel embed_kernels[] = {LG_WEIGHT_TYPES(EMBED)};
 static const enum lg_kernel matvec_kernels[] = {LG_WEIGHT_TYPES(MATVEC)};
-static const enum lg_kernel matmul_kernels[] = {LG_WEIGHT_TYPES(MATMUL)};
 
 /** Workgroups of a dispatch in one direction: every device takes this many, and it is a multiple of every
  * view alignment. */
@@ -105,8 +104,8 @@ void lg_op_norm(struct lg_graph *g, struct lg_view x, const struct lg_weight *we
     lg_chain_add(g->chain, &op);
 }
 
-static void add_matmul(struct lg_graph *g, struct lg_view x, const struct lg_weight *w, struct lg_view y,
-                       uint32_t first, uint32_t n)
+static void add_product(struct lg_graph *g, struct lg_view x, const struct lg_weight *w, struct lg_view y,
+                        uint32_t first, uint32_t n)
 {
     const struct lg_tuning *t = &g->tune;
     struct lg_matmul_push push = {
@@ -118,30 +117,19 @@ static void add_matmul(struct lg_graph *g, struct lg_view x, const struct lg_wei
         .dim = g->dim,
     };
     struct lg_view part = rows_view(w, first, n);
-    if (g->phase == LG_DECODE) {
-        struct lg_chain_op op = {
-            .kernel = matvec_kernels[w->type],
-            .views = {part, x, y},
-            .spec = {t->matvec_wg, t->matvec_rows, t->matvec_groups},
-            .grid = rows_at_y(g, lg_div_up(n, t->matvec_rows_per_wg)),
-            PUSH(push),
-            .label = "matvec",
-        };
-        lg_chain_add(g->chain, &op);
-    } else {
-        struct lg_chain_op op = {
-            .kernel = matmul_kernels[w->type],
-            .views = {all(g->batch->dims), part, x, y},
-            .spec = {t->matmul_wg, t->matmul_m, t->matmul_n, t->matmul_form},
-            .grid = {.grid = {lg_div_up(n, t->matmul_m), 0, 1},
-                     .dim = g->dim,
-                     .axis = 1,
-                     .per_group = t->matmul_n},
-            PUSH(push),
-            .label = "matmul",
-        };
-        lg_chain_add(g->chain, &op);
+    if (g->phase == LG_PREFILL) {
+        lg_matmul_add(g, x, w->type, part, y, &push);
+        return;
     }
+    struct lg_chain_op op = {
+        .kernel = matvec_kernels[w->type],
+        .views = {part, x, y},
+        .spec = {t->matvec_wg, t->matvec_rows, t->matvec_groups},
+        .grid = rows_at_y(g, lg_div_up(n, t->matvec_rows_per_wg)),
+        PUSH(push),
+        .label = "matvec",
+    };
+    lg_chain_add(g->chain, &op);
 }
 
 static void add_bias(struct lg_graph *g, struct lg_view x, const struct lg_weight *bias)
@@ -210,14 +198,14 @@ static void add_lora_up(struct lg_graph *g, struct lg_view t, const struct lg_we
 void lg_op_linear(struct lg_graph *g, struct lg_view x, const struct lg_weight *w,
                   const struct lg_weight *bias, struct lg_view y)
 {
-    uint32_t per_group = lg_min_u32(g->tune.matvec_rows_per_wg, g->tune.matmul_m);
+    uint32_t per_group = lg_min_u32(g->tune.matvec_rows_per_wg, lg_matmul_least_m(&g->tune));
     uint32_t step = lg_min_u32(rows_per_view(g, w), MAX_GROUPS * per_group);
     bool adapted = g->adapters && w->target;
     struct lg_view t = g->acts.lora[g->n_adapted % 2];
     if (adapted)
         add_lora_down(g, x, w, t);
     for (uint32_t first = 0; first < w->rows; first += step)
-        add_matmul(g, x, w, y, first, lg_min_u32(step, w->rows - first));
+        add_product(g, x, w, y, first, lg_min_u32(step, w->rows - first));
     if (bias && bias->view.buf)
         add_bias(g, y, bias);
     if (adapted)

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include <string.h>
+
 #include "graph/graph.h"
 #include "util/checked.h"
 
@@ -16,10 +18,48 @@ static struct lg_tuning cpu_tuning(void)
         .lora_wg = 1,
         .lora_ranks = 4,
         .lora_ranks_per_wg = 4,
-        .matmul_wg = 1,
-        .matmul_m = 16,
-        .matmul_n = 32,
+        .matmul_tiles = {{.wg = 1, .m = 16, .n = 32}},
     };
+}
+
+/** A lane owns 1, 2 or 4 rows of x. */
+static void lanes_tuning(const struct lg_device_info *info, struct lg_tuning *t)
+{
+    uint32_t lanes = info->subgroup_size;
+    t->matmul_form = LG_MATMUL_LANES;
+    for (uint32_t i = 0; i < 3; i++)
+        t->matmul_tiles[i] = (struct lg_matmul_tile){
+            .wg = lanes,
+            .m = 64,
+            .n = lanes << i,
+            .up_to = i < 2 ? lanes << i : 0,
+        };
+}
+
+/** Few rows of x leave a GPU without work unless workgroups are small; many are worth larger tiles. */
+static const struct lg_matmul_tile shared_tiles[][LG_MAX_TILES] = {
+    {{64, 32, 8, .up_to = 8}, {64, 32, 16, .up_to = 16}, {64, 64, 32, .up_to = 32}, {64, 64, 64}},
+    {{64, 32, 8, .up_to = 8}, {64, 64, 32, .up_to = 32}, {256, 128, 64}},
+    {{64, 32, 8, .up_to = 8}, {64, 64, 32, .up_to = 32}, {128, 128, 64}},
+    {{64, 32, 8, .up_to = 8}, {64, 32, 32, .up_to = 32}, {64, 32, 64}},
+};
+
+bool lg_tuning_matmul(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
+{
+    memset(t->matmul_tiles, 0, sizeof(t->matmul_tiles));
+    if (info->kind == LG_DEVICE_CPU) {
+        *t = cpu_tuning();
+        return i == 0;
+    }
+    if (info->kind == LG_DEVICE_SOFTWARE) {
+        lanes_tuning(info, t);
+        return i == 0;
+    }
+    if (i >= sizeof(shared_tiles) / sizeof(shared_tiles[0]))
+        return false;
+    t->matmul_form = LG_MATMUL_SHARED;
+    memcpy(t->matmul_tiles, shared_tiles[i], sizeof(t->matmul_tiles));
+    return true;
 }
 
 struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
@@ -39,11 +79,8 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
         .matvec_rows = software ? 32 : 2,
         .matvec_groups = software ? 4 : 1,
         .lora_ranks = software ? 4 : 1,
-        .matmul_wg = software ? info->subgroup_size : 64,
-        .matmul_m = 64,
-        .matmul_n = software ? 4 * info->subgroup_size : 64,
-        .matmul_form = software ? 1 : 0,
     };
+    lg_tuning_matmul(info, 0, &t);
     t.matvec_rows_per_wg = t.matvec_wg / info->subgroup_size * t.matvec_rows;
     t.lora_wg = t.matvec_wg;
     t.lora_ranks_per_wg = t.lora_wg / info->subgroup_size * t.lora_ranks;

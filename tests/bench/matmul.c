@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How long products with few and many rows of x take, as a prefill makes them:
+ *
+ *     bench_matmul [DEVICE [TYPE [CANDIDATE]]]
+ *
+ * One line for a square product of float32, then one for each number of rows of x: the time, what of it a row has, and how
+ * much longer it is than that of one row less. CANDIDATE is one of the device's tilings (lg_tuning_matmul).
+ */
+#include "test.h"
+
+#include "gguf/types.h"
+#include "graph/ops.h"
+#include "util/clock.h"
+
+enum { SQUARE = 256, K = 1024, M = 1024, MAX_T = 64, ROUNDS = 20 };
+
+static const char *const type_names[] = {
+#define NAME(lower, UPPER) [LG_TYPE_##UPPER] = #lower,
+    LG_WEIGHT_TYPES(NAME)};
+
+struct bench {
+    struct lg_env env;
+    struct lg_device *dev;
+    struct lg_buffer *dims, *weights, *x, *y;
+    struct lg_tuning tune;
+};
+
+static struct lg_buffer *new_buffer(struct bench *b, uint64_t size, enum lg_mem mem)
+{
+    struct lg_buffer *buf = NULL;
+    REQUIRE_INT(lg_buffer_create(b->dev, size, mem, &buf), ==, 0);
+    return buf;
+}
+
+/* Seconds of the fastest of some products of a chain, for t rows of x. */
+static double time_chain(struct bench *b, struct lg_chain *chain, uint32_t t)
+{
+    uint64_t best = UINT64_MAX, spent = 0;
+    ((uint32_t *)b->dims->map)[LG_DIM_ROWS] = t;
+    for (int round = 0; round < ROUNDS && (round < 4 || spent < 300000000u); round++) {
+        uint64_t ticket, begin = lg_now_ns();
+        REQUIRE_INT(lg_program_submit(chain->program, 0, 1, 1, &ticket), ==, 0);
+        REQUIRE_INT(lg_device_wait(b->dev, ticket, UINT64_MAX), ==, 0);
+        uint64_t ns = lg_now_ns() - begin;
+        spent += ns;
+        best = ns < best ? ns : best;
+    }
+    return (double)best * 1e-9;
+}
+
+static void make_chain(struct bench *b, struct lg_chain *chain, enum lg_type type, uint32_t rows, uint32_t cols)
+{
+    const struct lg_type_info *info = lg_type_info(type);
+    struct lg_batch batch = {.max_rows = SQUARE, .dims = b->dims};
+    struct lg_graph g = {.chain = chain, .batch = &batch, .tune = b->tune, .phase = LG_PREFILL, .dim = LG_DIM_ROWS};
+    struct lg_weight w = {
+        .type = type,
+        .rows = rows,
+        .cols = cols,
+        .row_bytes = cols / info->block_elements * info->block_bytes,
+    };
+    w.view = (struct lg_view){b->weights, 0, (uint64_t)rows * w.row_bytes};
+    lg_chain_init(chain, &b->env, b->dev, b->dims);
+    lg_op_linear(&g, lg_view_all(b->x), &w, NULL, lg_view_all(b->y));
+    REQUIRE_INT(lg_chain_compile(chain, false), ==, 0);
+}
+
+static void square(struct bench *b)
+{
+    struct lg_chain chain;
+    make_chain(b, &chain, LG_TYPE_F32, SQUARE, SQUARE);
+    double seconds = time_chain(b, &chain, SQUARE);
+    printf("f32 %ux%ux%u: %.3f ms, %.1f GFLOP/s\n", SQUARE, SQUARE, SQUARE, seconds * 1e3,
+           2.0 * SQUARE * SQUARE * SQUARE / seconds * 1e-9);
+    lg_chain_finish(&chain);
+}
+
+static void columns(struct bench *b, enum lg_type type)
+{
+    struct lg_chain chain;
+    make_chain(b, &chain, type, M, K);
+    printf("%s %ux%u\n%8s %10s %10s %10s\n", type_names[type], M, K, "rows", "ms", "ms a row", "ratio");
+    double before = 0;
+    for (uint32_t t = 1; t <= MAX_T; t++) {
+        double ms = time_chain(b, &chain, t) * 1e3;
+        printf("%8u %10.3f %10.4f %10.2f\n", t, ms, ms / t, before > 0 ? ms / before : 1);
+        before = ms;
+    }
+    lg_chain_finish(&chain);
+}
+
+static enum lg_type type_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof(type_names) / sizeof(type_names[0]); i++)
+        if (type_names[i] && strcmp(type_names[i], name) == 0)
+            return (enum lg_type)i;
+    fprintf(stderr, "no type of weights '%s'\n", name);
+    exit(2);
+}
+
+int main(int argc, char **argv)
+{
+    struct bench b = {0};
+    lg_env_init(&b.env);
+    int rc = lg_device_open(&b.env, &(struct lg_device_options){.name = argc > 1 ? argv[1] : "vulkan"}, &b.dev);
+    if (rc < 0) {
+        fprintf(stderr, "%s\n", b.env.error);
+        return rc == LLMGPU_E_NO_DEVICE ? TEST_SKIP : 1;
+    }
+    b.tune = lg_tuning_choose(&b.dev->info);
+    if (argc > 3 && !lg_tuning_matmul(&b.dev->info, (uint32_t)atoi(argv[3]), &b.tune)) {
+        fprintf(stderr, "no candidate %s\n", argv[3]);
+        return 2;
+    }
+    printf("%s, %s\n", b.dev->info.name, b.dev->info.driver);
+    b.dims = new_buffer(&b, LG_N_DIMS * 4, LG_MEM_SHARED);
+    b.weights = new_buffer(&b, (uint64_t)M * K * 4, LG_MEM_DEVICE);
+    b.x = new_buffer(&b, (uint64_t)SQUARE * K * 4, LG_MEM_DEVICE);
+    b.y = new_buffer(&b, (uint64_t)SQUARE * M * 4, LG_MEM_DEVICE);
+    square(&b);
+    columns(&b, type_of(argc > 2 ? argv[2] : "q8_0"));
+    lg_buffer_destroy(b.dims);
+    lg_buffer_destroy(b.weights);
+    lg_buffer_destroy(b.x);
+    lg_buffer_destroy(b.y);
+    lg_device_close(b.dev);
+    return 0;
+}
