@@ -16,9 +16,11 @@
 //
 // FORM 1, for a driver that runs on a CPU, where each load is a loop over the lanes and shared memory is no faster: a
 // lane owns BLOCK_N rows of x and all TILE_M rows of w. Its part of x stays in registers for a step of 64 while the
-// rows of w go by, decoded by all lanes alike. WG must divide TILE_N.
+// rows of w go by, each decoded by one lane for all. A workgroup is one subgroup. WG must divide TILE_N, and the lesser of
+// WG and 16 TILE_M.
 #version 450
 #include "common.glsl"
+#extension GL_KHR_shader_subgroup_shuffle : require
 
 layout(constant_id = 1) const uint TILE_M = 64;
 layout(constant_id = 2) const uint TILE_N = 64;
@@ -104,6 +106,7 @@ void shared_tiles()
 
 // ---- lanes own rows of x --------------------------------------------------------------------------------------------
 
+const uint ROWS = WG < 16 ? WG : 16; // of w at a time
 vec4 x_own[FORM == 0 ? 1 : BLOCK_N * GROUPS * 8];
 float sums[FORM == 0 ? 1 : TILE_M * BLOCK_N];
 
@@ -124,24 +127,35 @@ void load_own_x(uint u, uint n_groups)
     }
 }
 
+// Lane i of the subgroup has a unit of row m + i of w, and all multiply it. A macro, so that i is a constant, which a driver
+// makes one instruction of.
+#define ADD_ROW(i)                                                                                  \
+    if (i < ROWS) {                                                                                 \
+        vec4 sum[BLOCK_N];                                                                          \
+        [[unroll]] for (uint j = 0; j < BLOCK_N; j++)                                               \
+            sum[j] = vec4(0);                                                                       \
+        [[unroll]] for (uint k = 0; k < GROUPS * 8; k++) {                                          \
+            vec4 w4 = subgroupShuffle(w_own[k], i);                                                 \
+            [[unroll]] for (uint j = 0; j < BLOCK_N; j++)                                           \
+                sum[j] = fma(w4, x_own[j * GROUPS * 8 + k], sum[j]);                                \
+        }                                                                                           \
+        [[unroll]] for (uint j = 0; j < BLOCK_N; j++)                                               \
+            sums[(m + i) * BLOCK_N + j] += (sum[j].x + sum[j].y) + (sum[j].z + sum[j].w);           \
+    }
+
 void add_unit(uint m, uint u, uint n_groups)
 {
-    vec4 sum[BLOCK_N];
-    [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
-        sum[j] = vec4(0);
-    load_unit(row_byte(m), u);
+    vec4 w_own[GROUPS * 8];
+    load_unit(row_byte(m + min(gl_SubgroupInvocationID, ROWS - 1)), u);
     [[unroll]] for (uint c = 0; c < GROUPS; c++) {
         vec4 v[8];
         decoded(u, c, v);
         bool inside = u * GROUPS + c < n_groups; // a row may end within a unit
-        [[unroll]] for (uint i = 0; i < 8; i++) {
-            vec4 w4 = inside ? v[i] : vec4(0);
-            [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
-                sum[j] += w4 * x_own[(j * GROUPS + c) * 8 + i];
-        }
+        [[unroll]] for (uint i = 0; i < 8; i++)
+            w_own[c * 8 + i] = inside ? v[i] : vec4(0);
     }
-    [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
-        sums[m * BLOCK_N + j] += (sum[j].x + sum[j].y) + (sum[j].z + sum[j].w);
+    ADD_ROW(0) ADD_ROW(1) ADD_ROW(2) ADD_ROW(3) ADD_ROW(4) ADD_ROW(5) ADD_ROW(6) ADD_ROW(7)
+    ADD_ROW(8) ADD_ROW(9) ADD_ROW(10) ADD_ROW(11) ADD_ROW(12) ADD_ROW(13) ADD_ROW(14) ADD_ROW(15)
 }
 
 void own_rows()
@@ -151,7 +165,7 @@ void own_rows()
     uint n_groups = p.n_cols / 32;
     for (uint u = 0; u * GROUPS < n_groups; u++) {
         load_own_x(u, n_groups);
-        [[dont_unroll]] for (uint m = 0; m < TILE_M; m++)
+        [[dont_unroll]] for (uint m = 0; m < TILE_M; m += ROWS)
             add_unit(m, u, n_groups);
     }
     [[dont_unroll]] for (uint m = 0; m < TILE_M; m++) {

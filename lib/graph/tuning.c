@@ -30,7 +30,7 @@ static void lanes_tuning(const struct lg_device_info *info, struct lg_tuning *t)
     for (uint32_t i = 0; i < 3; i++)
         t->matmul_tiles[i] = (struct lg_matmul_tile){
             .wg = lanes,
-            .m = 64,
+            .m = 128,
             .n = lanes << i,
             .up_to = i < 2 ? lanes << i : 0,
         };
