@@ -135,6 +135,18 @@ struct lg_matmul_push {
     lg_uint dim;       /* LG_DIM_* that holds the number of rows of x, T */
 };
 
+/*
+ * A row of x of n elements in 8 bits (lib/device/cpu/i8.h): int8[padded], float[padded / 32], float[padded / 16], and
+ * rows begin at multiples of 64 bytes.
+ */
+#define LG_I8_PADDED(n) (((n) + 255u) / 256u * 256u)
+#define LG_I8_ROW_BYTES(n) ((LG_I8_PADDED(n) / 8u * 11u + 63u) / 64u * 64u)
+
+/* A row of x of n elements in float16: a float, the power of two that it is to be multiplied by again, in 16 bytes, then
+ * float16[padded] with zeros at the end. */
+#define LG_HALF_PADDED(n) (((n) + 31u) / 32u * 32u)
+#define LG_HALF_ROW_BYTES(n) (16u + 2u * LG_HALF_PADDED(n))
+
 struct lg_lora_push {
     lg_uint n_cols;    /* of x (lora_down) or y (lora_up) */
     lg_uint target;    /* which matrix of the model */

@@ -28,8 +28,16 @@ enum lg_type {
  */
 #define LG_WEIGHT_TYPES(X)                                                                                   \
     X(f32, F32)                                                                                              \
+    LG_HALF_TYPES(X)
+
+/** Of these, the ones that float16 holds nearly: all but float32. */
+#define LG_HALF_TYPES(X)                                                                                     \
     X(f16, F16)                                                                                              \
     X(bf16, BF16)                                                                                            \
+    LG_BLOCK_TYPES(X)
+
+/** Of these, the ones that are small integers in blocks of 32 or 256. */
+#define LG_BLOCK_TYPES(X)                                                                                    \
     X(q4_0, Q4_0)                                                                                            \
     X(q4_1, Q4_1)                                                                                            \
     X(q5_0, Q5_0)                                                                                            \

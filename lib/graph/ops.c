@@ -11,12 +11,24 @@
 #define MATVEC(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_MATVEC_##UPPER,
 static const enum lg_kernel embed_kernels[] = {LG_WEIGHT_TYPES(EMBED)};
 static const enum lg_kernel matvec_kernels[] = {LG_WEIGHT_TYPES(MATVEC)};
+#define MATVEC_I8(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_MATVEC_I8_##UPPER,
+static const enum lg_kernel matvec_i8_kernels[] = {LG_BLOCK_TYPES(MATVEC_I8)};
 
 /** Workgroups of a dispatch in one direction: every device takes this many, and it is a multiple of every
  * view alignment. */
 enum { MAX_GROUPS = 1 << 15 };
 
 #define PUSH(p) .push = &(p), .push_size = sizeof(p)
+
+void lg_graph_add(struct lg_graph *g, const struct lg_chain_op *op)
+{
+    const struct lg_kernel_info *info = &lg_kernel_infos[op->kernel];
+    for (uint32_t i = 0; i < info->n_views && g->in_i8.buf; i++) {
+        if ((info->access[i] & LG_WRITE) && lg_views_overlap(&op->views[i], &g->in_i8))
+            g->in_i8.buf = NULL; // its rows in 8 bits are of what was there before
+    }
+    lg_chain_add(g->chain, op);
+}
 
 /** {x, T, 1} workgroups. */
 static struct lg_grid_rule rows_at_y(const struct lg_graph *g, uint32_t x)
@@ -79,7 +91,7 @@ void lg_op_embed(struct lg_graph *g, const struct lg_weight *table, enum lg_row_
             PUSH(push),
             .label = "embed",
         };
-        lg_chain_add(g->chain, &op);
+        lg_graph_add(g, &op);
     }
 }
 
@@ -101,13 +113,44 @@ void lg_op_norm(struct lg_graph *g, struct lg_view x, const struct lg_weight *we
         op.views[2] = bias->view;
         op.views[3] = y;
     }
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
+}
+
+/** acts.i8 = x (T, n_cols) in 8 bits or in float16, unless it is that already */
+static void quantize(struct lg_graph *g, enum lg_matmul_x in, struct lg_view x, uint32_t n_cols)
+{
+    if (g->in_i8.buf == x.buf && g->in_i8.offset == x.offset)
+        return;
+    struct lg_rowwise_push push = {.n_cols = n_cols};
+    struct lg_chain_op op = {
+        .kernel = in == LG_X_INT8 ? LG_K_QUANTIZE : LG_K_HALVE,
+        .views = {x, g->acts.i8},
+        .spec = {g->tune.row_wg},
+        .grid = row_each(g),
+        PUSH(push),
+        .label = in == LG_X_INT8 ? "quantize" : "halve",
+    };
+    lg_graph_add(g, &op);
+    g->in_i8 = x;
+}
+
+/** In what x meets weights of a type. A device has one way beside float32, if any. */
+static enum lg_matmul_x x_in(const struct lg_graph *g, enum lg_type type)
+{
+    if (g->int8 && lg_type_info(type)->block_elements > 1)
+        return LG_X_INT8;
+    return g->half && g->phase == LG_PREFILL && type != LG_TYPE_F32 ? LG_X_HALF : LG_X_FLOAT32;
 }
 
 static void add_product(struct lg_graph *g, struct lg_view x, const struct lg_weight *w, struct lg_view y,
                         uint32_t first, uint32_t n)
 {
     const struct lg_tuning *t = &g->tune;
+    enum lg_matmul_x in = x_in(g, w->type);
+    if (in != LG_X_FLOAT32) {
+        quantize(g, in, x, w->cols);
+        x = g->acts.i8;
+    }
     struct lg_matmul_push push = {
         .n_cols = w->cols,
         .n_rows = n,
@@ -118,18 +161,18 @@ static void add_product(struct lg_graph *g, struct lg_view x, const struct lg_we
     };
     struct lg_view part = rows_view(w, first, n);
     if (g->phase == LG_PREFILL) {
-        lg_matmul_add(g, x, w->type, part, y, &push);
+        lg_matmul_add(g, in, x, w->type, part, y, &push);
         return;
     }
     struct lg_chain_op op = {
-        .kernel = matvec_kernels[w->type],
+        .kernel = (in == LG_X_INT8 ? matvec_i8_kernels : matvec_kernels)[w->type],
         .views = {part, x, y},
         .spec = {t->matvec_wg, t->matvec_rows, t->matvec_groups},
         .grid = rows_at_y(g, lg_div_up(n, t->matvec_rows_per_wg)),
         PUSH(push),
         .label = "matvec",
     };
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
 }
 
 static void add_bias(struct lg_graph *g, struct lg_view x, const struct lg_weight *bias)
@@ -143,7 +186,7 @@ static void add_bias(struct lg_graph *g, struct lg_view x, const struct lg_weigh
         PUSH(push),
         .label = "bias",
     };
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
 }
 
 /** What the two halves of an adapter's dispatches share: four views and the push constants. */
@@ -178,7 +221,7 @@ static void add_lora_down(struct lg_graph *g, struct lg_view x, const struct lg_
     op.spec[1] = tune->lora_ranks;
     op.grid = rows_at_y(g, lg_div_up(push.t_stride, tune->lora_ranks_per_wg));
     op.label = "lora_down";
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
 }
 
 /** y += scale * B t. */
@@ -192,7 +235,7 @@ static void add_lora_up(struct lg_graph *g, struct lg_view t, const struct lg_we
     op.spec[0] = g->tune.flat_wg;
     op.grid = rows_at_y(g, lg_div_up(lg_div_up(w->rows, 4), g->tune.flat_wg));
     op.label = "lora_up";
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_linear(struct lg_graph *g, struct lg_view x, const struct lg_weight *w,
@@ -232,7 +275,7 @@ void lg_op_rope(struct lg_graph *g, struct lg_view x, uint32_t n_heads)
         PUSH(push),
         .label = "rope",
     };
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_kv_write(struct lg_graph *g, uint32_t layer, struct lg_view k, struct lg_view v)
@@ -251,7 +294,7 @@ void lg_op_kv_write(struct lg_graph *g, uint32_t layer, struct lg_view k, struct
         PUSH(push),
         .label = "kv_write",
     };
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_attention(struct lg_graph *g, uint32_t layer, struct lg_view q, struct lg_view y)
@@ -275,7 +318,7 @@ void lg_op_attention(struct lg_graph *g, uint32_t layer, struct lg_view q, struc
         PUSH(push),
         .label = "attention",
     };
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_silu_mul(struct lg_graph *g, struct lg_view gate, struct lg_view up, struct lg_view y)
@@ -289,7 +332,7 @@ void lg_op_silu_mul(struct lg_graph *g, struct lg_view gate, struct lg_view up, 
         PUSH(push),
         .label = "silu_mul",
     };
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_gelu(struct lg_graph *g, struct lg_view x, struct lg_view y)
@@ -303,7 +346,7 @@ void lg_op_gelu(struct lg_graph *g, struct lg_view x, struct lg_view y)
         PUSH(push),
         .label = "gelu",
     };
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_add(struct lg_graph *g, struct lg_view x, struct lg_view b, uint32_t n_cols)
@@ -317,7 +360,7 @@ void lg_op_add(struct lg_graph *g, struct lg_view x, struct lg_view b, uint32_t 
         PUSH(push),
         .label = "add",
     };
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_argmax(struct lg_graph *g, struct lg_view logits, struct lg_view best)
@@ -331,15 +374,14 @@ void lg_op_argmax(struct lg_graph *g, struct lg_view logits, struct lg_view best
         PUSH(push),
         .label = "argmax",
     };
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_penalties(struct lg_graph *g, struct lg_view logits)
 {
     const struct lg_batch *b = g->batch;
     struct lg_sample_push push = {.n_vocab = g->model->hp.n_vocab};
-    lg_chain_add(g->chain,
-                 &(struct lg_chain_op){
+    lg_graph_add(g, &(struct lg_chain_op){
                      .kernel = LG_K_PENALTIES,
                      .views = {all(b->rows), all(b->out_ids), all(b->samplers), all(b->history), logits},
                      .spec = {g->tune.row_wg},
@@ -362,7 +404,7 @@ void lg_op_sample(struct lg_graph *g, struct lg_view logits, struct lg_view best
         PUSH(push),
         .label = "sample",
     };
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_log_prob(struct lg_graph *g, struct lg_view logits, struct lg_view out)
@@ -376,7 +418,7 @@ void lg_op_log_prob(struct lg_graph *g, struct lg_view logits, struct lg_view ou
         PUSH(push),
         .label = "log_prob",
     };
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_copy(struct lg_graph *g, struct lg_view x, struct lg_view y, uint32_t n_cols)
@@ -390,7 +432,7 @@ void lg_op_copy(struct lg_graph *g, struct lg_view x, struct lg_view y, uint32_t
         PUSH(push),
         .label = "copy",
     };
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_candidates(struct lg_graph *g, struct lg_view logits, struct lg_buffer *ids, uint32_t id_stride,
@@ -409,5 +451,5 @@ void lg_op_candidates(struct lg_graph *g, struct lg_view logits, struct lg_buffe
         PUSH(push),
         .label = "candidates",
     };
-    lg_chain_add(g->chain, &op);
+    lg_graph_add(g, &op);
 }

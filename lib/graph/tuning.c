@@ -5,7 +5,7 @@
 #include "util/checked.h"
 
 /** On the CPU a "workgroup" is what one thread takes at a time: large enough to be worth a call. */
-static struct lg_tuning cpu_tuning(void)
+static struct lg_tuning cpu_tuning(enum lg_int8 int8)
 {
     return (struct lg_tuning){
         .flat_wg = 1024,
@@ -19,6 +19,7 @@ static struct lg_tuning cpu_tuning(void)
         .lora_ranks = 4,
         .lora_ranks_per_wg = 4,
         .matmul_tiles = {{.wg = 1, .m = 16, .n = 32}},
+        .int8 = int8,
     };
 }
 
@@ -44,28 +45,83 @@ static const struct lg_matmul_tile shared_tiles[][LG_MAX_TILES] = {
     {{64, 32, 8, .up_to = 8}, {64, 32, 32, .up_to = 32}, {64, 32, 64}},
 };
 
+/** The same in cooperative matrices: sizes in these, workgroups in subgroups. */
+struct coop_tile {
+    uint32_t m, n, sub_m, sub_n;
+    uint32_t up_to; // rows of x
+};
+
+static const struct coop_tile coop_tiles[][LG_MAX_TILES] = {
+    {{4, 1, 1, 1, .up_to = 16}, {4, 2, 1, 2, .up_to = 32}, {4, 4, 2, 2}},
+    {{4, 1, 1, 1, .up_to = 16}, {4, 4, 2, 2, .up_to = 64}, {8, 4, 4, 2}},
+    {{4, 1, 1, 1, .up_to = 16}, {4, 4, 2, 2, .up_to = 64}, {8, 8, 4, 4}},
+    {{2, 1, 1, 1, .up_to = 16}, {2, 2, 1, 1, .up_to = 32}, {4, 4, 2, 2}},
+};
+
+/** Bytes of shared memory that matmul_coop takes. */
+static uint32_t coop_shared(const struct lg_device_info *info, const struct lg_matmul_tile *tile)
+{
+    uint32_t groups = tile->wg / tile->m, row = groups * 32 * 2 + 16;
+    return 2 * (tile->m + tile->n) * row + tile->wg / info->subgroup_size * info->coop_m * info->coop_n * 4;
+}
+
+/** Whether the device can run the tile: a power of two of groups of w for each row of w, and room for them. */
+static bool coop_fits(const struct lg_device_info *info, const struct lg_matmul_tile *tile)
+{
+    return tile->wg <= info->max_workgroup && tile->wg % tile->m == 0 && 4 * tile->n % tile->m == 0 &&
+           coop_shared(info, tile) <= info->shared_memory;
+}
+
+/** Workgroups with as many subgroups as the tile has parts, or none where a tile does not fit the device. */
+static void coop_tuning(const struct lg_device_info *info, const struct coop_tile *from, struct lg_tuning *t)
+{
+    memset(t->coop_tiles, 0, sizeof(t->coop_tiles));
+    for (uint32_t i = 0; i == 0 || from[i - 1].up_to; i++) {
+        struct lg_matmul_tile *tile = &t->coop_tiles[i];
+        *tile = (struct lg_matmul_tile){
+            .wg = from[i].m / from[i].sub_m * (from[i].n / from[i].sub_n) * info->subgroup_size,
+            .m = from[i].m * info->coop_n,
+            .n = from[i].n * info->coop_m,
+            .sub_m = from[i].sub_m * info->coop_n,
+            .sub_n = from[i].sub_n * info->coop_m,
+            .up_to = from[i].up_to,
+        };
+        if (coop_fits(info, tile))
+            continue;
+        memset(t->coop_tiles, 0, sizeof(t->coop_tiles));
+        return;
+    }
+}
+
+#define N_SHARED (sizeof(shared_tiles) / sizeof(shared_tiles[0]))
+#define N_COOP (sizeof(coop_tiles) / sizeof(coop_tiles[0]))
+
 bool lg_tuning_matmul(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
 {
-    memset(t->matmul_tiles, 0, sizeof(t->matmul_tiles));
-    if (info->kind == LG_DEVICE_CPU) {
-        *t = cpu_tuning();
+    if (info->kind == LG_DEVICE_CPU)
         return i == 0;
-    }
     if (info->kind == LG_DEVICE_SOFTWARE) {
         lanes_tuning(info, t);
         return i == 0;
     }
-    if (i >= sizeof(shared_tiles) / sizeof(shared_tiles[0]))
-        return false;
     t->matmul_form = LG_MATMUL_SHARED;
-    memcpy(t->matmul_tiles, shared_tiles[i], sizeof(t->matmul_tiles));
+    memcpy(t->matmul_tiles, shared_tiles[i % N_SHARED], sizeof(t->matmul_tiles));
+    return i < N_SHARED;
+}
+
+bool lg_tuning_coop(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
+{
+    memset(t->coop_tiles, 0, sizeof(t->coop_tiles));
+    if (info->coop_m == 0 || i >= N_COOP)
+        return false;
+    coop_tuning(info, coop_tiles[i], t);
     return true;
 }
 
 struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
 {
     if (info->kind == LG_DEVICE_CPU)
-        return cpu_tuning();
+        return cpu_tuning(info->int8);
     bool software = info->kind == LG_DEVICE_SOFTWARE;
     struct lg_tuning t = {
         .flat_wg = 64,
@@ -81,6 +137,8 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
         .lora_ranks = software ? 4 : 1,
     };
     lg_tuning_matmul(info, 0, &t);
+    lg_tuning_coop(info, 0, &t);
+    t.half = t.coop_tiles[0].wg ? info->half : LG_INT8_NONE;
     t.matvec_rows_per_wg = t.matvec_wg / info->subgroup_size * t.matvec_rows;
     t.lora_wg = t.matvec_wg;
     t.lora_ranks_per_wg = t.lora_wg / info->subgroup_size * t.lora_ranks;
