@@ -138,7 +138,9 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
     };
     lg_tuning_matmul(info, 0, &t);
     lg_tuning_coop(info, 0, &t);
-    t.half = t.coop_tiles[0].wg ? info->half : LG_INT8_NONE;
+    // A driver that runs on a CPU has no matrix units: it is asked for them by name only.
+    bool wanted = !software || info->half == LG_INT8_ALL;
+    t.half = wanted && t.coop_tiles[0].wg ? info->half : LG_INT8_NONE;
     t.matvec_rows_per_wg = t.matvec_wg / info->subgroup_size * t.matvec_rows;
     t.lora_wg = t.matvec_wg;
     t.lora_ranks_per_wg = t.lora_wg / info->subgroup_size * t.lora_ranks;

@@ -2,10 +2,11 @@
  *
  * How long products with few and many rows of x take, as a prefill makes them:
  *
- *     bench_matmul [DEVICE [TYPE [CANDIDATE]]]
+ *     bench_matmul [DEVICE [TYPE [CANDIDATE [half]]]]
  *
  * One line for a square product of float32, then one for each number of rows of x: the time, what of it a row has, and how
- * much longer it is than that of one row less. CANDIDATE is one of the device's tilings (lg_tuning_matmul).
+ * much longer it is than that of one row less. CANDIDATE is one of the device's tilings (lg_tuning_matmul), or, with
+ * `half`, of those of cooperative matrices (lg_tuning_coop).
  */
 #include <time.h>
 
@@ -24,8 +25,9 @@ static const char *const type_names[] = {
 struct bench {
     struct lg_env env;
     struct lg_device *dev;
-    struct lg_buffer *dims, *weights, *x, *y;
+    struct lg_buffer *dims, *weights, *x, *y, *packed;
     struct lg_tuning tune;
+    bool half;
 };
 
 static struct lg_buffer *new_buffer(struct bench *b, uint64_t size, enum lg_mem mem)
@@ -70,7 +72,15 @@ static void make_chain(struct bench *b, struct lg_chain *chain, enum lg_type typ
 {
     const struct lg_type_info *info = lg_type_info(type);
     struct lg_batch batch = {.max_rows = SQUARE, .dims = b->dims};
-    struct lg_graph g = {.chain = chain, .batch = &batch, .tune = b->tune, .phase = LG_PREFILL, .dim = LG_DIM_ROWS};
+    struct lg_graph g = {
+        .chain = chain,
+        .batch = &batch,
+        .acts.i8 = lg_view_all(b->packed),
+        .tune = b->tune,
+        .phase = LG_PREFILL,
+        .half = b->half,
+        .dim = LG_DIM_ROWS,
+    };
     struct lg_weight w = {
         .type = type,
         .rows = rows,
@@ -126,20 +136,25 @@ int main(int argc, char **argv)
         return rc == LLMGPU_E_NO_DEVICE ? TEST_SKIP : 1;
     }
     b.tune = lg_tuning_choose(&b.dev->info);
-    if (argc > 3 && !lg_tuning_matmul(&b.dev->info, (uint32_t)atoi(argv[3]), &b.tune)) {
-        fprintf(stderr, "no candidate %s\n", argv[3]);
+    b.half = argc > 4 && strcmp(argv[4], "half") == 0;
+    uint32_t candidate = argc > 3 ? (uint32_t)atoi(argv[3]) : 0;
+    if (!(b.half ? lg_tuning_coop : lg_tuning_matmul)(&b.dev->info, candidate, &b.tune) ||
+        (b.half && b.tune.coop_tiles[0].wg == 0)) {
+        fprintf(stderr, "%s has no such candidate\n", b.dev->info.id);
         return 2;
     }
     printf("%s, %s\n", b.dev->info.name, b.dev->info.driver);
     b.dims = new_buffer(&b, LG_N_DIMS * 4, LG_MEM_SHARED);
     b.weights = new_buffer(&b, (uint64_t)M * K * 4, LG_MEM_DEVICE);
     b.x = new_buffer(&b, (uint64_t)SQUARE * K * 4, LG_MEM_DEVICE);
+    b.packed = new_buffer(&b, (uint64_t)SQUARE * LG_HALF_ROW_BYTES(K), LG_MEM_DEVICE);
     b.y = new_buffer(&b, (uint64_t)SQUARE * M * 4, LG_MEM_DEVICE);
     square(&b);
     columns(&b, type_of(argc > 2 ? argv[2] : "q8_0"));
     lg_buffer_destroy(b.dims);
     lg_buffer_destroy(b.weights);
     lg_buffer_destroy(b.x);
+    lg_buffer_destroy(b.packed);
     lg_buffer_destroy(b.y);
     lg_device_close(b.dev);
     return 0;
