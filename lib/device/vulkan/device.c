@@ -67,6 +67,7 @@ static VkResult create_handle(struct lg_vk_device *dev, const VkDeviceQueueCreat
         .timelineSemaphore = VK_TRUE,
         .shaderFloat16 = probe->cooperative_matrix,
         .vulkanMemoryModel = probe->cooperative_matrix,
+        .vulkanMemoryModelDeviceScope = probe->cooperative_matrix, // some kernels have atomics of that scope
     };
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrices = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,

@@ -68,7 +68,7 @@ void lg_vk_host_features(const struct lg_vk_host *host, struct lg_vk_features *f
             const VkPhysicalDeviceVulkan12Features *f = as;
             features->timeline_semaphore |= f->timelineSemaphore;
             features->float16 |= f->shaderFloat16;
-            features->memory_model |= f->vulkanMemoryModel;
+            features->memory_model |= f->vulkanMemoryModel && f->vulkanMemoryModelDeviceScope;
         } else if (item->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES) {
             const VkPhysicalDeviceTimelineSemaphoreFeatures *f = as;
             features->timeline_semaphore |= f->timelineSemaphore;
@@ -77,7 +77,7 @@ void lg_vk_host_features(const struct lg_vk_host *host, struct lg_vk_features *f
             features->float16 |= f->shaderFloat16;
         } else if (item->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES) {
             const VkPhysicalDeviceVulkanMemoryModelFeatures *f = as;
-            features->memory_model |= f->vulkanMemoryModel;
+            features->memory_model |= f->vulkanMemoryModel && f->vulkanMemoryModelDeviceScope;
         } else if (item->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR) {
             const VkPhysicalDeviceCooperativeMatrixFeaturesKHR *f = as;
             features->cooperative_matrix |= f->cooperativeMatrix;

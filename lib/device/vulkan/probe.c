@@ -131,7 +131,7 @@ static void read_features(const struct lg_vk_instance *inst, VkPhysicalDevice ph
         .full_subgroups = sizes.computeFullSubgroups,
         .cooperative_matrix = matrices.cooperativeMatrix,
         .float16 = features12.shaderFloat16,
-        .memory_model = features12.vulkanMemoryModel,
+        .memory_model = features12.vulkanMemoryModel && features12.vulkanMemoryModelDeviceScope,
     };
 }
 

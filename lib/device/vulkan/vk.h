@@ -237,7 +237,7 @@ struct lg_vk_features {
     bool full_subgroups;
     bool cooperative_matrix;
     bool float16;
-    bool memory_model;
+    bool memory_model; // with device scope
 };
 
 /* What was found out of a physical device, before anything is created on it. */
