@@ -123,6 +123,7 @@ struct lg_attention_push {
     lg_uint page_size;
     lg_uint max_pages;
     float scale; /* of q . k, 1 / sqrt(head_dim) */
+    lg_uint dim; /* LG_DIM_* that holds the number of rows; only attention_tile asks */
 };
 
 /* y[t][row_begin + m] = sum over k of x[t][k] * w[m][k], m < n_rows */
@@ -136,11 +137,10 @@ struct lg_matmul_push {
 };
 
 /*
- * A row of x of n elements in 8 bits (lib/device/cpu/i8.h): int8[padded], float[padded / 32], float[padded / 16], and
- * rows begin at multiples of 64 bytes.
+ * A row of x of n elements in 8 bits (lib/device/cpu/i8.h): int8[padded], float[padded / 16], float[padded / 16].
  */
 #define LG_I8_PADDED(n) (((n) + 255u) / 256u * 256u)
-#define LG_I8_ROW_BYTES(n) ((LG_I8_PADDED(n) / 8u * 11u + 63u) / 64u * 64u)
+#define LG_I8_ROW_BYTES(n) (LG_I8_PADDED(n) / 2u * 3u)
 
 /* A row of x of n elements in float16: a float, the power of two that it is to be multiplied by again, in 16 bytes, then
  * float16[padded] with zeros at the end. */
