@@ -11,8 +11,9 @@
 // in one of two forms. In both, an element's sum runs over K in order, whatever the tile.
 //
 // FORM 0, for GPUs: K goes by in steps of 32. The group of each row of the tile is put into shared memory, decoded, K
-// first; then each invocation adds the products for 4 rows of w and BLOCK_N rows of x in registers. 4 * WG must divide
-// TILE_M * TILE_N, and TILE_M / 4 must divide WG.
+// first; then each invocation adds the products for 4 rows of w and BLOCK_N rows of x in registers, while the next groups
+// are on their way from memory. 4 * WG must divide TILE_M * TILE_N, TILE_M / 4 divide WG, and WG 8 * TILE_N; WG is at
+// least TILE_M.
 //
 // FORM 1, for a driver that runs on a CPU, where each load is a loop over the lanes and shared memory is no faster: a
 // lane owns BLOCK_N rows of x and all TILE_M rows of w. Its part of x stays in registers for a step of 64 while the
@@ -52,56 +53,93 @@ void put(uint m, uint t, float sum)
 
 const uint M4 = TILE_M / 4;
 const uint BLOCK_N = FORM == 0 ? TILE_M * TILE_N / (4 * gl_WorkGroupSize.x) : TILE_N / gl_WorkGroupSize.x;
+const uint X_LOADS = FORM == 0 ? TILE_N * 8 / gl_WorkGroupSize.x : 1; // 16 bytes each, of an invocation
 
-shared float w_tile[32][FORM == 0 ? TILE_M : 1];
-shared float x_tile[32][FORM == 0 ? TILE_N : 1];
+// One more vec4 in a row of each keeps columns out of one bank.
+shared vec4 w_tile[32][FORM == 0 ? TILE_M / 4 + 1 : 1];
+shared vec4 x_tile[32][FORM == 0 ? TILE_N / 4 + 1 : 1];
+vec4 x_next[X_LOADS];
 
-void stage_w(uint m, uint g)
+// Whether a group is whole; the other one, the last of a row of plain numbers, is read number by number.
+bool is_whole(uint g)
 {
-    vec4 v[8];
-    decode32(row_byte(m), g, p.n_cols, v);
-    [[unroll]] for (uint k = 0; k < 32; k++)
-        w_tile[k][m] = v[k / 4][k % 4];
+    return (g + 1) * 32 <= p.n_cols;
 }
 
-void stage_x(uint t, uint g)
+vec4 load_x4(uint t, uint k)
 {
-    vec4 v[8];
-    uint at = min(t_tile + t, n_t - 1) * p.n_cols + g * 32;
+    uint at = min(t_tile + t, n_t - 1) * p.n_cols + k;
 #ifdef HAS_TAIL
-    if ((g + 1) * 32 > p.n_cols)
-        load_x_tail(at, p.n_cols - g * 32, v);
-    else
+    vec4 v;
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        v[i] = k + i < p.n_cols ? x_buf[min(at + i, n_t * p.n_cols - 1)] : 0;
+    return v;
+#else
+    return x_buf[at / 4];
 #endif
-        load_x(at, v);
-    [[unroll]] for (uint k = 0; k < 32; k++)
-        x_tile[k][t] = v[k / 4][k % 4];
+}
+
+// Begins to load group g of each row: an invocation takes one row of w, and some parts of rows of x.
+void load_step(uint g)
+{
+    if (gl_LocalInvocationIndex < TILE_M && is_whole(g))
+        load_unit(row_byte(gl_LocalInvocationIndex), g);
+    [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
+        uint at = i * WG + gl_LocalInvocationIndex;
+        x_next[i] = load_x4(at / 8, g * 32 + at % 8 * 4);
+    }
+}
+
+// Puts it into shared memory, K first.
+void store_step(uint g)
+{
+    uint m = gl_LocalInvocationIndex;
+    if (m < TILE_M) {
+        vec4 v[8];
+        if (is_whole(g))
+            decoded(g, 0, v);
+        else
+            decode32(row_byte(m), g, p.n_cols, v);
+        [[unroll]] for (uint k = 0; k < 32; k++)
+            w_tile[k][m / 4][m % 4] = v[k / 4][k % 4];
+    }
+    [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
+        uint at = i * WG + gl_LocalInvocationIndex, t = at / 8;
+        [[unroll]] for (uint k = 0; k < 4; k++)
+            x_tile[at % 8 * 4 + k][t / 4][t % 4] = x_next[i][k];
+    }
 }
 
 void shared_tiles()
 {
-    uint m_own = gl_LocalInvocationIndex % M4 * 4, t_own = gl_LocalInvocationIndex / M4 * BLOCK_N;
+    uint m_own = gl_LocalInvocationIndex % M4, t_own = gl_LocalInvocationIndex / M4 * BLOCK_N;
     vec4 acc[BLOCK_N];
     [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
         acc[j] = vec4(0);
+    load_step(0);
     for (uint g = 0; g * 32 < p.n_cols; g++) {
-        for (uint i = gl_LocalInvocationIndex; i < TILE_M + TILE_N; i += WG) {
-            if (i < TILE_M)
-                stage_w(i, g);
-            else
-                stage_x(i - TILE_M, g);
-        }
+        barrier(); // the step before has been multiplied
+        store_step(g);
         barrier();
+        if ((g + 1) * 32 < p.n_cols)
+            load_step(g + 1); // on its way while this one is multiplied
         for (uint k = 0; k < 32; k++) {
-            vec4 a = vec4(w_tile[k][m_own], w_tile[k][m_own + 1], w_tile[k][m_own + 2], w_tile[k][m_own + 3]);
-            [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
-                acc[j] += a * x_tile[k][t_own + j];
+            vec4 a = w_tile[k][m_own];
+            if (BLOCK_N % 4 == 0) {
+                [[unroll]] for (uint j = 0; j < BLOCK_N; j += 4) {
+                    vec4 b = x_tile[k][t_own / 4 + j / 4];
+                    [[unroll]] for (uint i = 0; i < 4; i++)
+                        acc[j + i] = fma(a, vec4(b[i]), acc[j + i]);
+                }
+            } else {
+                [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
+                    acc[j] = fma(a, vec4(x_tile[k][(t_own + j) / 4][(t_own + j) % 4]), acc[j]);
+            }
         }
-        barrier();
     }
     [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
         [[unroll]] for (uint i = 0; i < 4; i++)
-            put(m_own + i, t_own + j, acc[j][i]);
+            put(m_own * 4 + i, t_own + j, acc[j][i]);
 }
 
 // ---- lanes own rows of x --------------------------------------------------------------------------------------------

@@ -94,6 +94,17 @@ static void coop_tuning(const struct lg_device_info *info, const struct coop_til
     }
 }
 
+/** Whether the device has the shared memory and the invocations that matmul takes for all of some tiles. */
+static bool shared_fits(const struct lg_device_info *info, const struct lg_matmul_tile *tiles)
+{
+    for (uint32_t i = 0; i == 0 || tiles[i - 1].up_to; i++) {
+        uint32_t bytes = 32 * (tiles[i].m + 4 + tiles[i].n + 4) * 4;
+        if (tiles[i].wg > info->max_workgroup || bytes > info->shared_memory)
+            return false;
+    }
+    return true;
+}
+
 #define N_SHARED (sizeof(shared_tiles) / sizeof(shared_tiles[0]))
 #define N_COOP (sizeof(coop_tiles) / sizeof(coop_tiles[0]))
 
@@ -105,8 +116,11 @@ bool lg_tuning_matmul(const struct lg_device_info *info, uint32_t i, struct lg_t
         lanes_tuning(info, t);
         return i == 0;
     }
+    const struct lg_matmul_tile *tiles = shared_tiles[i % N_SHARED];
+    if (!shared_fits(info, tiles))
+        tiles = shared_tiles[N_SHARED - 1]; // every device of Vulkan 1.2 has what they take
     t->matmul_form = LG_MATMUL_SHARED;
-    memcpy(t->matmul_tiles, shared_tiles[i % N_SHARED], sizeof(t->matmul_tiles));
+    memcpy(t->matmul_tiles, tiles, sizeof(t->matmul_tiles));
     return i < N_SHARED;
 }
 
