@@ -66,6 +66,9 @@ INLINE void make_bias(enum lg_type type, struct lg_i8_row x, uint32_t k, uint32_
         bias[i] = chunk_bias(type, load_chunk(x.q + k + 64 * i));
 }
 
+/* What is constant stays in registers. */
+#define UNROLL _Pragma("GCC unroll 4")
+
 struct sums {
     floats lanes, mins;
 };
@@ -77,8 +80,7 @@ INLINE struct sums add_unit(enum lg_type type, uint32_t n_blocks, const uint8_t 
     floats scales = multiply(unit_scales(type, src, n_blocks), load_floats(x.d + k / 16));
     if (has_min(type))
         sums.mins = multiply_add(unit_mins(type, src, n_blocks), load_floats(x.sums + k / 16), sums.mins);
-    _Pragma("GCC unroll 4")
-    for (uint32_t j = 0; j < (n_blocks + 1) / 2; j++) {
+    UNROLL for (uint32_t j = 0; j < (n_blocks + 1) / 2; j++) {
         bytes w = chunk(type, src, j, n_blocks - 1);
         ints products = lane_products(type, bias[j], w, load_chunk(x.q + k + 64 * j));
         sums.lanes = add_products(sums.lanes, products, lane_scales(scales, (int)j));
@@ -166,8 +168,7 @@ INLINE void decode_row(enum lg_type type, const uint8_t *row, uint32_t k, uint32
         store_floats(panel->scale[r] + i / 16, unit_scales(type, src, n_blocks));
         if (has_min(type))
             store_floats(panel->min[r] + i / 16, unit_mins(type, src, n_blocks));
-        _Pragma("GCC unroll 4")
-        for (uint32_t j = 0; j < LG_I8_CHUNKS; j++) {
+        UNROLL for (uint32_t j = 0; j < LG_I8_CHUNKS; j++) {
             if (2 * j < n_blocks)
                 store_chunk(panel->q[r] + i + 64 * j, chunk(type, src, j, n_blocks - 1));
         }
@@ -179,19 +180,18 @@ INLINE void add_panel_unit(enum lg_type type, const struct panel *panel, uint32_
                            uint32_t k, uint32_t n_chunks, floats (*acc)[ROWS])
 {
     floats scales[TILE_X][ROWS];
-    for (int t = 0; t < n_x; t++) {
-        for (int r = 0; r < ROWS; r++)
+    UNROLL for (int t = 0; t < n_x; t++) {
+        UNROLL for (int r = 0; r < ROWS; r++)
             scales[t][r] = multiply(load_floats(panel->scale[r] + i / 16), load_floats(x[t].d + k / 16));
     }
-    _Pragma("GCC unroll 4")
-    for (uint32_t j = 0; j < n_chunks; j++) {
+    UNROLL for (uint32_t j = 0; j < n_chunks; j++) {
         bytes ws[ROWS];
-        for (int r = 0; r < ROWS; r++)
+        UNROLL for (int r = 0; r < ROWS; r++)
             ws[r] = load_chunk(panel->q[r] + i + 64 * j);
-        for (int t = 0; t < n_x; t++) {
+        UNROLL for (int t = 0; t < n_x; t++) {
             bytes xs = load_chunk(x[t].q + k + 64 * j);
             ints bias = chunk_bias(type, xs);
-            for (int r = 0; r < ROWS; r++)
+            UNROLL for (int r = 0; r < ROWS; r++)
                 acc[t][r] = add_products(acc[t][r], lane_products(type, bias, ws[r], xs), lane_scales(scales[t][r], (int)j));
         }
     }
@@ -203,16 +203,16 @@ INLINE void add_panel(enum lg_type type, const struct panel *panel, const struct
 {
     floats acc[TILE_X][ROWS];
     uint32_t i = 0;
-    for (int t = 0; t < n_x; t++) {
-        for (int r = 0; r < ROWS; r++)
+    UNROLL for (int t = 0; t < n_x; t++) {
+        UNROLL for (int r = 0; r < ROWS; r++)
             acc[t][r] = load_floats(lanes[t][r]);
     }
     for (; n - i >= LG_I8_UNIT; i += LG_I8_UNIT)
         add_panel_unit(type, panel, i, x, n_x, k + i, LG_I8_CHUNKS, acc);
     if (i < n)
         add_panel_unit(type, panel, i, x, n_x, k + i, (n - i + 63) / 64, acc);
-    for (int t = 0; t < n_x; t++) {
-        for (int r = 0; r < ROWS; r++)
+    UNROLL for (int t = 0; t < n_x; t++) {
+        UNROLL for (int r = 0; r < ROWS; r++)
             store_floats(lanes[t][r], acc[t][r]);
     }
 }

@@ -5,7 +5,7 @@
 
 #include <immintrin.h>
 
-enum { TILE_X = 4 }; // rows of x that four rows of weights meet in registers
+enum { TILE_X = 2 }; // rows of x that four rows of weights meet in registers
 
 typedef __m512i bytes;  // of a chunk, 64
 typedef __m512i ints;   // of its lanes, 16
@@ -118,6 +118,14 @@ INLINE floats load_floats(const float *p)
 INLINE void store_floats(float *p, floats v)
 {
     _mm512_storeu_ps(p, v);
+}
+
+/* Two chains of insertions; compilers left alone take a way through other registers. */
+INLINE u16x8 halves_of(int a, int b, int c, int d, int e, int f, int g, int h)
+{
+    __m128i low = _mm_insert_epi16(_mm_insert_epi16(_mm_insert_epi16(_mm_cvtsi32_si128(a), b, 1), c, 2), d, 3);
+    __m128i high = _mm_insert_epi16(_mm_insert_epi16(_mm_insert_epi16(_mm_cvtsi32_si128(e), f, 1), g, 2), h, 3);
+    return (u16x8)_mm_unpacklo_epi64(low, high);
 }
 
 /* Eight halves as floats, each twice. */

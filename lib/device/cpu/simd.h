@@ -186,4 +186,30 @@ INLINE void halves_to_floats(const void *src, float *y)
 
 #endif
 
+/* As many numbers as a register of floats has. */
+
+INLINE vec load_halves(const uint8_t *src)
+{
+#if defined(__AVX512F__)
+    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)src));
+#elif defined(__AVX2__)
+    return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const void *)src));
+#else
+    uint8_t both[16] = {0};
+    float y[8];
+    memcpy(both, src, 2 * VEC);
+    halves_to_floats(both, y);
+    return load(y);
+#endif
+}
+
+INLINE vec load_bfloats(const uint8_t *src)
+{
+    typedef uint16_t shorts __attribute__((vector_size(VEC * sizeof(uint16_t))));
+    typedef uint32_t words __attribute__((vector_size(VEC * sizeof(uint32_t))));
+    shorts h;
+    memcpy(&h, src, sizeof(h));
+    return (vec)(__builtin_convertvector(h, words) << 16);
+}
+
 #endif
