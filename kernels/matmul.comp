@@ -11,14 +11,17 @@
 // in one of two forms. In both, an element's sum runs over K in order, whatever the tile.
 //
 // FORM 0, for GPUs: K goes by in steps of 32. The group of each row of the tile is put into shared memory, decoded, K
-// first; then each invocation adds the products for 4 rows of w and BLOCK_N rows of x in registers. 4 * WG must divide
-// TILE_M * TILE_N, and TILE_M / 4 must divide WG.
+// first; then each invocation adds the products for 4 rows of w and BLOCK_N rows of x in registers, while the next groups
+// are on their way from memory. 4 * WG must divide TILE_M * TILE_N, TILE_M / 4 divide WG, and WG 8 * TILE_N; WG is at
+// least TILE_M.
 //
 // FORM 1, for a driver that runs on a CPU, where each load is a loop over the lanes and shared memory is no faster: a
 // lane owns BLOCK_N rows of x and all TILE_M rows of w. Its part of x stays in registers for a step of 64 while the
-// rows of w go by, decoded by all lanes alike. WG must divide TILE_N.
+// rows of w go by, each decoded by one lane for all. A workgroup is one subgroup. WG must divide TILE_N, and the lesser of
+// WG and 16 TILE_M.
 #version 450
 #include "common.glsl"
+#extension GL_KHR_shader_subgroup_shuffle : require
 
 layout(constant_id = 1) const uint TILE_M = 64;
 layout(constant_id = 2) const uint TILE_N = 64;
@@ -50,60 +53,98 @@ void put(uint m, uint t, float sum)
 
 const uint M4 = TILE_M / 4;
 const uint BLOCK_N = FORM == 0 ? TILE_M * TILE_N / (4 * gl_WorkGroupSize.x) : TILE_N / gl_WorkGroupSize.x;
+const uint X_LOADS = FORM == 0 ? TILE_N * 8 / gl_WorkGroupSize.x : 1; // 16 bytes each, of an invocation
 
-shared float w_tile[32][FORM == 0 ? TILE_M : 1];
-shared float x_tile[32][FORM == 0 ? TILE_N : 1];
+// One more vec4 in a row of each keeps columns out of one bank.
+shared vec4 w_tile[32][FORM == 0 ? TILE_M / 4 + 1 : 1];
+shared vec4 x_tile[32][FORM == 0 ? TILE_N / 4 + 1 : 1];
+vec4 x_next[X_LOADS];
 
-void stage_w(uint m, uint g)
+// Whether a group is whole; the other one, the last of a row of plain numbers, is read number by number.
+bool is_whole(uint g)
 {
-    vec4 v[8];
-    decode32(row_byte(m), g, p.n_cols, v);
-    [[unroll]] for (uint k = 0; k < 32; k++)
-        w_tile[k][m] = v[k / 4][k % 4];
+    return (g + 1) * 32 <= p.n_cols;
 }
 
-void stage_x(uint t, uint g)
+vec4 load_x4(uint t, uint k)
 {
-    vec4 v[8];
-    uint at = min(t_tile + t, n_t - 1) * p.n_cols + g * 32;
+    uint at = min(t_tile + t, n_t - 1) * p.n_cols + k;
 #ifdef HAS_TAIL
-    if ((g + 1) * 32 > p.n_cols)
-        load_x_tail(at, p.n_cols - g * 32, v);
-    else
+    vec4 v;
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        v[i] = k + i < p.n_cols ? x_buf[min(at + i, n_t * p.n_cols - 1)] : 0;
+    return v;
+#else
+    return x_buf[at / 4];
 #endif
-        load_x(at, v);
-    [[unroll]] for (uint k = 0; k < 32; k++)
-        x_tile[k][t] = v[k / 4][k % 4];
+}
+
+// Begins to load group g of each row: an invocation takes one row of w, and some parts of rows of x.
+void load_step(uint g)
+{
+    if (gl_LocalInvocationIndex < TILE_M && is_whole(g))
+        load_unit(row_byte(gl_LocalInvocationIndex), g);
+    [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
+        uint at = i * WG + gl_LocalInvocationIndex;
+        x_next[i] = load_x4(at / 8, g * 32 + at % 8 * 4);
+    }
+}
+
+// Puts it into shared memory, K first.
+void store_step(uint g)
+{
+    uint m = gl_LocalInvocationIndex;
+    if (m < TILE_M) {
+        vec4 v[8];
+        if (is_whole(g))
+            decoded(g, 0, v);
+        else
+            decode32(row_byte(m), g, p.n_cols, v);
+        [[unroll]] for (uint k = 0; k < 32; k++)
+            w_tile[k][m / 4][m % 4] = v[k / 4][k % 4];
+    }
+    [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
+        uint at = i * WG + gl_LocalInvocationIndex, t = at / 8;
+        [[unroll]] for (uint k = 0; k < 4; k++)
+            x_tile[at % 8 * 4 + k][t / 4][t % 4] = x_next[i][k];
+    }
 }
 
 void shared_tiles()
 {
-    uint m_own = gl_LocalInvocationIndex % M4 * 4, t_own = gl_LocalInvocationIndex / M4 * BLOCK_N;
+    uint m_own = gl_LocalInvocationIndex % M4, t_own = gl_LocalInvocationIndex / M4 * BLOCK_N;
     vec4 acc[BLOCK_N];
     [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
         acc[j] = vec4(0);
+    load_step(0);
     for (uint g = 0; g * 32 < p.n_cols; g++) {
-        for (uint i = gl_LocalInvocationIndex; i < TILE_M + TILE_N; i += WG) {
-            if (i < TILE_M)
-                stage_w(i, g);
-            else
-                stage_x(i - TILE_M, g);
-        }
+        barrier(); // the step before has been multiplied
+        store_step(g);
         barrier();
+        if ((g + 1) * 32 < p.n_cols)
+            load_step(g + 1); // on its way while this one is multiplied
         for (uint k = 0; k < 32; k++) {
-            vec4 a = vec4(w_tile[k][m_own], w_tile[k][m_own + 1], w_tile[k][m_own + 2], w_tile[k][m_own + 3]);
-            [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
-                acc[j] += a * x_tile[k][t_own + j];
+            vec4 a = w_tile[k][m_own];
+            if (BLOCK_N % 4 == 0) {
+                [[unroll]] for (uint j = 0; j < BLOCK_N; j += 4) {
+                    vec4 b = x_tile[k][t_own / 4 + j / 4];
+                    [[unroll]] for (uint i = 0; i < 4; i++)
+                        acc[j + i] = fma(a, vec4(b[i]), acc[j + i]);
+                }
+            } else {
+                [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
+                    acc[j] = fma(a, vec4(x_tile[k][(t_own + j) / 4][(t_own + j) % 4]), acc[j]);
+            }
         }
-        barrier();
     }
     [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
         [[unroll]] for (uint i = 0; i < 4; i++)
-            put(m_own + i, t_own + j, acc[j][i]);
+            put(m_own * 4 + i, t_own + j, acc[j][i]);
 }
 
 // ---- lanes own rows of x --------------------------------------------------------------------------------------------
 
+const uint ROWS = WG < 16 ? WG : 16; // of w at a time
 vec4 x_own[FORM == 0 ? 1 : BLOCK_N * GROUPS * 8];
 float sums[FORM == 0 ? 1 : TILE_M * BLOCK_N];
 
@@ -124,24 +165,35 @@ void load_own_x(uint u, uint n_groups)
     }
 }
 
+// Lane i of the subgroup has a unit of row m + i of w, and all multiply it. A macro, so that i is a constant, which a driver
+// makes one instruction of.
+#define ADD_ROW(i)                                                                                  \
+    if (i < ROWS) {                                                                                 \
+        vec4 sum[BLOCK_N];                                                                          \
+        [[unroll]] for (uint j = 0; j < BLOCK_N; j++)                                               \
+            sum[j] = vec4(0);                                                                       \
+        [[unroll]] for (uint k = 0; k < GROUPS * 8; k++) {                                          \
+            vec4 w4 = subgroupShuffle(w_own[k], i);                                                 \
+            [[unroll]] for (uint j = 0; j < BLOCK_N; j++)                                           \
+                sum[j] = fma(w4, x_own[j * GROUPS * 8 + k], sum[j]);                                \
+        }                                                                                           \
+        [[unroll]] for (uint j = 0; j < BLOCK_N; j++)                                               \
+            sums[(m + i) * BLOCK_N + j] += (sum[j].x + sum[j].y) + (sum[j].z + sum[j].w);           \
+    }
+
 void add_unit(uint m, uint u, uint n_groups)
 {
-    vec4 sum[BLOCK_N];
-    [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
-        sum[j] = vec4(0);
-    load_unit(row_byte(m), u);
+    vec4 w_own[GROUPS * 8];
+    load_unit(row_byte(m + min(gl_SubgroupInvocationID, ROWS - 1)), u);
     [[unroll]] for (uint c = 0; c < GROUPS; c++) {
         vec4 v[8];
         decoded(u, c, v);
         bool inside = u * GROUPS + c < n_groups; // a row may end within a unit
-        [[unroll]] for (uint i = 0; i < 8; i++) {
-            vec4 w4 = inside ? v[i] : vec4(0);
-            [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
-                sum[j] += w4 * x_own[(j * GROUPS + c) * 8 + i];
-        }
+        [[unroll]] for (uint i = 0; i < 8; i++)
+            w_own[c * 8 + i] = inside ? v[i] : vec4(0);
     }
-    [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
-        sums[m * BLOCK_N + j] += (sum[j].x + sum[j].y) + (sum[j].z + sum[j].w);
+    ADD_ROW(0) ADD_ROW(1) ADD_ROW(2) ADD_ROW(3) ADD_ROW(4) ADD_ROW(5) ADD_ROW(6) ADD_ROW(7)
+    ADD_ROW(8) ADD_ROW(9) ADD_ROW(10) ADD_ROW(11) ADD_ROW(12) ADD_ROW(13) ADD_ROW(14) ADD_ROW(15)
 }
 
 void own_rows()
@@ -151,7 +203,7 @@ void own_rows()
     uint n_groups = p.n_cols / 32;
     for (uint u = 0; u * GROUPS < n_groups; u++) {
         load_own_x(u, n_groups);
-        [[dont_unroll]] for (uint m = 0; m < TILE_M; m++)
+        [[dont_unroll]] for (uint m = 0; m < TILE_M; m += ROWS)
             add_unit(m, u, n_groups);
     }
     [[dont_unroll]] for (uint m = 0; m < TILE_M; m++) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Workgroup counts for indirect dispatches, from the sizes of this pass:
-// grids[i] = rules[i].grid, except grids[i][axis] = ceil(dims[dim] / per_group) where the rule names a dim
+// grids[i] = rules[i].grid, except grids[i][axis] = ceil(dims[dim] / per_group) where the rule names a dim, or 0 where
+// that is outside the rule's range
 //
 //     dims   uint32 [LG_N_DIMS]
 //     rules  struct lg_grid_rule [n_rules]
@@ -23,7 +24,8 @@ void main()
         uvec3 grid = uvec3(rule.grid[0], rule.grid[1], rule.grid[2]);
         if (rule.dim != LG_DIM_NONE) {
             uint n = dims[rule.dim];
-            uint groups = n / rule.per_group + uint(n % rule.per_group != 0);
+            bool runs = n > rule.above && (rule.up_to == 0 || n <= rule.up_to);
+            uint groups = runs ? n / rule.per_group + uint(n % rule.per_group != 0) : 0;
             grid = mix(grid, uvec3(groups), equal(uvec3(rule.axis), uvec3(0, 1, 2)));
         }
         grids[i] = uvec4(grid, 0);

@@ -31,13 +31,15 @@ struct lg_row {
 #define LG_DIM_TOP 4    /* of these, how many are told with candidates after a score: 0 or LG_DIM_OUT */
 #define LG_N_DIMS 8
 
-/* How a dispatch's grid depends on a dim: grid[axis] = ceil(dims[dim] / per_group). Read by the kernel `plan`. */
+/* How a dispatch's grid depends on a dim: grid[axis] = ceil(dims[dim] / per_group), and 0 where the dim is outside the
+ * range (above, up_to]: of dispatches that do the same for different sizes one runs. Read by the kernel `plan`. */
 struct lg_grid_rule {
     lg_uint grid[3];
     lg_uint dim; /* LG_DIM_*, or LG_DIM_NONE for a grid that does not change */
     lg_uint axis;
     lg_uint per_group;
-    lg_uint unused[2];
+    lg_uint above;
+    lg_uint up_to; /* 0: no bound */
 };
 #define LG_DIM_NONE 0xffffffffu
 
@@ -179,6 +181,11 @@ struct lg_project_push {
  */
 #define LG_I8_PADDED(n) (((n) + 255u) / 256u * 256u)
 #define LG_I8_ROW_BYTES(n) (LG_I8_PADDED(n) / 2u * 3u)
+
+/* A row of x of n elements in float16: a float, the power of two that it is to be multiplied by again, in 16 bytes, then
+ * float16[padded] with zeros at the end. */
+#define LG_HALF_PADDED(n) (((n) + 31u) / 32u * 32u)
+#define LG_HALF_ROW_BYTES(n) (16u + 2u * LG_HALF_PADDED(n))
 
 struct lg_lora_push {
     lg_uint n_cols;    /* of x (lora_down) or y (lora_up) */

@@ -67,6 +67,29 @@ static void test_random(struct lg_env *env, struct test_rng *rng)
     }
 }
 
+/* Of dispatches that are a choice one runs: they need no order among themselves, but one with what is around them. */
+static void test_choice(struct lg_env *env)
+{
+    struct lg_dispatch ops[] = {
+        add_op(view(0, 0, 64), view(1, 0, 64)),
+        add_op(view(2, 0, 64), view(0, 0, 64)), // reads what dispatch 0 wrote: barrier
+        add_op(view(2, 0, 64), view(0, 0, 64)), // the same in another way: none
+        add_op(view(2, 0, 64), view(0, 0, 64)),
+        add_op(view(2, 0, 64), view(0, 0, 64)), // of another choice: barrier
+        add_op(view(3, 0, 64), view(2, 0, 64)), // reads what one of them wrote: barrier
+    };
+    static const bool expected[] = {false, true, false, false, true, true};
+    for (int i = 1; i < 4; i++)
+        ops[i].choice = 1;
+    ops[4].choice = 2;
+    REQUIRE_INT(lg_hazards_derive(env, ops, 6), ==, 0);
+    for (int i = 0; i < 6; i++)
+        REQUIRE_INT(ops[i].barrier, ==, expected[i]);
+    REQUIRE_INT(lg_hazards_verify(env, ops, 6), ==, 0);
+    ops[2].choice = 2;
+    REQUIRE_INT(lg_hazards_verify(env, ops, 6), ==, LLMGPU_E_INTERNAL);
+}
+
 static void test_slices(void)
 {
     static const uint64_t ns[] = {10, 20, 30, 100, 5, 5, 5, 5};
@@ -85,6 +108,7 @@ int main(void)
     lg_env_init(&env);
     test_simple(&env);
     test_indirect(&env);
+    test_choice(&env);
     struct test_rng rng = {42};
     for (int round = 0; round < 200; round++)
         test_random(&env, &rng);

@@ -57,6 +57,10 @@ static int add_op(struct lg_chain *chain, const struct lg_chain_op *op)
     memcpy(d->grid, op->grid.grid, sizeof(d->grid));
     if (op->push_size)
         memcpy(d->push, op->push, op->push_size);
+    if (op->otherwise) {
+        struct lg_dispatch *before = d - 1;
+        before->choice = d->choice = before->choice ? before->choice : chain->n_ops;
+    }
     chain->rules[chain->n_ops] = op->grid;
     chain->labels[chain->n_ops] = op->label;
     chain->n_ops++;
@@ -122,11 +126,29 @@ int lg_chain_record(struct lg_chain *chain, const uint32_t *cuts, uint32_t n_cut
     return lg_program_create(chain->dev, &desc, out);
 }
 
+/** Validation layers do not know which grids are empty, so under them alternatives are in an order, as all else is. */
+static void drop_choices(struct lg_chain *chain)
+{
+    for (uint32_t i = 0; i < chain->n_ops; i++)
+        chain->ops[i].choice = 0;
+}
+
+bool lg_chain_runs(const struct lg_chain *chain, uint32_t i, const uint32_t dims[LG_N_DIMS])
+{
+    const struct lg_grid_rule *rule = &chain->rules[i];
+    if (rule->dim == LG_DIM_NONE)
+        return true;
+    uint32_t n = dims[rule->dim];
+    return n > rule->above && (rule->up_to == 0 || n <= rule->up_to);
+}
+
 int lg_chain_compile(struct lg_chain *chain, bool timestamps)
 {
     LG_TRY(chain->status);
     chain->timestamps = timestamps;
     LG_TRY(add_plan(chain));
+    if (chain->dev->check)
+        drop_choices(chain);
     LG_TRY(lg_hazards_derive(chain->env, chain->ops, chain->n_ops));
     if (chain->dev->check)
         LG_TRY(lg_hazards_verify(chain->env, chain->ops, chain->n_ops));

@@ -27,6 +27,8 @@ struct lg_chain_op {
     const void *push;                   // copied
     uint32_t push_size;                 // bytes
     const char *label;                  // what a profile calls it; a string that outlives the chain
+    bool otherwise;                     // it never runs in a pass in which the one before it, or one that this is an
+                                        // alternative to, does: their ranges exclude one another
 };
 
 struct lg_chain {
@@ -47,6 +49,8 @@ struct lg_chain {
 
 /** Begins an empty chain over a device; `dims` must outlive it. */
 void lg_chain_init(struct lg_chain *chain, struct lg_env *env, struct lg_device *dev, struct lg_buffer *dims);
+/** Whether dispatch i does anything in a pass of these sizes. */
+bool lg_chain_runs(const struct lg_chain *chain, uint32_t i, const uint32_t dims[LG_N_DIMS]);
 /** Frees everything; a zeroed chain is allowed. */
 void lg_chain_finish(struct lg_chain *chain);
 

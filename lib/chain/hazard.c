@@ -5,7 +5,8 @@
 struct range {
     const struct lg_buffer *buf;
     uint64_t begin, end;
-    uint8_t access; // lg_access
+    uint8_t access;  // lg_access
+    uint32_t choice; // of the dispatch
 };
 
 enum { MAX_RANGES = LG_MAX_VIEWS + 1 };
@@ -17,17 +18,19 @@ static uint32_t ranges_of(const struct lg_dispatch *op, struct range *out)
     uint32_t n = 0;
     for (uint32_t i = 0; i < info->n_views; i++) {
         const struct lg_view *v = &op->views[i];
-        out[n++] = (struct range){v->buf, v->offset, v->offset + v->size, info->access[i]};
+        out[n++] = (struct range){v->buf, v->offset, v->offset + v->size, info->access[i], op->choice};
     }
     if (op->indirect.buf)
         out[n++] = (struct range){op->indirect.buf, op->indirect.offset,
-                                  op->indirect.offset + op->indirect.size, LG_READ};
+                                  op->indirect.offset + op->indirect.size, LG_READ, op->choice};
     return n;
 }
 
 static bool conflict(const struct range *a, const struct range *b)
 {
-    return a->buf == b->buf && a->begin < b->end && b->begin < a->end && ((a->access | b->access) & LG_WRITE);
+    bool exclusive = a->choice && a->choice == b->choice;
+    return !exclusive && a->buf == b->buf && a->begin < b->end && b->begin < a->end &&
+           ((a->access | b->access) & LG_WRITE);
 }
 
 static bool any_conflict(const struct range *a, uint32_t n_a, const struct range *b, uint32_t n_b)

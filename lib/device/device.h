@@ -18,7 +18,7 @@
 
 enum {
     LG_MAX_VIEWS = 16,
-    LG_MAX_SPEC = 4,
+    LG_MAX_SPEC = 8,
     LG_MAX_PUSH = 64, // bytes
 };
 
@@ -76,11 +76,12 @@ static inline bool lg_views_overlap(const struct lg_view *a, const struct lg_vie
 struct lg_dispatch {
     enum lg_kernel kernel;
     struct lg_view views[LG_MAX_VIEWS]; // as many as the kernel has bindings, in their order
-    uint32_t spec[LG_MAX_SPEC];         // specialisation constants 0..3; spec[0] is the workgroup size
+    uint32_t spec[LG_MAX_SPEC];         // specialisation constants 0..7; spec[0] is the workgroup size
     uint32_t grid[3];                   // workgroups; ignored when `indirect.buf` is set
     struct lg_view indirect;            // three uint32 workgroup counts on the device, read when the dispatch starts
     uint8_t push[LG_MAX_PUSH];
     uint8_t push_size;    // bytes, a multiple of 4
+    uint32_t choice;      // of the dispatches that share a number other than 0 one runs, the others' grids are empty
     bool barrier;         // everything before must be finished and visible first (the chain derives it)
 };
 
@@ -133,6 +134,8 @@ struct lg_device_info {
     bool timestamps;           // lg_program_times() works
     bool imports_host;         // lg_buffer_import() works for any mapped file
     uint8_t int8;              // lg_int8: for what the kernels quantize, matvec_i8_* and matmul_i8_* are to be used
+    uint8_t half;              // lg_int8: for what the kernels halve and matmul_coop_* are to be used
+    uint32_t coop_m, coop_n, coop_k; // float16 matrices m x k * k x n that a subgroup adds to float32; 0: none
 };
 
 /** Live numbers, for tests and statistics; written by the backends. */

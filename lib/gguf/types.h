@@ -28,6 +28,10 @@ enum lg_type {
  */
 #define LG_WEIGHT_TYPES(X)                                                                                   \
     X(f32, F32)                                                                                              \
+    LG_HALF_TYPES(X)
+
+/** Of these, the ones that float16 holds nearly: all but float32. */
+#define LG_HALF_TYPES(X)                                                                                     \
     X(f16, F16)                                                                                              \
     X(bf16, BF16)                                                                                            \
     LG_BLOCK_TYPES(X)

@@ -2,6 +2,7 @@
  * Which of the attention kernels a pass uses, and in which pieces. */
 #include <math.h>
 
+#include "graph/matmul.h"
 #include "graph/ops.h"
 #include "util/checked.h"
 
@@ -62,7 +63,7 @@ static void add_plain(struct lg_graph *g, struct lg_chain_op *op)
     op->spec[3] = heads;
     op->grid =
         (struct lg_grid_rule){.grid = {groups_of(hp, heads), 0, 1}, .dim = g->dim, .axis = 1, .per_group = 1};
-    lg_chain_add(g->chain, op);
+    lg_graph_add(g, op);
 }
 
 static void add_tile(struct lg_graph *g, struct lg_chain_op *op)
@@ -79,7 +80,7 @@ static void add_tile(struct lg_graph *g, struct lg_chain_op *op)
     op->spec[3] = heads;
     op->grid = (struct lg_grid_rule){
         .grid = {groups_of(hp, heads), 0, 1}, .dim = g->dim, .axis = 1, .per_group = rows};
-    lg_chain_add(g->chain, op);
+    lg_graph_add(g, op);
 }
 
 static void add_split(struct lg_graph *g, struct lg_chain_op *op)
@@ -95,7 +96,7 @@ static void add_split(struct lg_graph *g, struct lg_chain_op *op)
     op->spec[3] = heads;
     op->grid = (struct lg_grid_rule){
         .grid = {groups_of(hp, heads), splits, 0}, .dim = g->dim, .axis = 2, .per_group = 1};
-    lg_chain_add(g->chain, op);
+    lg_graph_add(g, op);
 }
 
 void lg_op_attention(struct lg_graph *g, uint32_t layer, struct lg_view q, struct lg_view y)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "graph/fused.h"
 
+#include "graph/matmul.h"
 #include "util/checked.h"
 
 #define QKV(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_QKV_##UPPER,
@@ -41,7 +42,7 @@ static void add(struct lg_graph *g, struct lg_chain_op *op, uint32_t n_rows, uin
         op->spec[i] = spec[i];
     op->grid =
         (struct lg_grid_rule){.grid = {groups_of(g, n_rows), 0, 1}, .dim = g->dim, .axis = 1, .per_group = 1};
-    lg_chain_add(g->chain, op);
+    lg_graph_add(g, op);
 }
 
 /** The view of a vector, or of another one in its place: a binding that is not read has to be something. */

@@ -12,6 +12,22 @@
 #include "chain/chain.h"
 #include "model/model.h"
 
+/** The ways in which matrices are multiplied in a prefill, in float32. */
+enum lg_matmul_form {
+    LG_MATMUL_SHARED, // matmul.comp: tiles in shared memory, for GPUs
+    LG_MATMUL_LANES,  // matmul.comp: lanes own tiles in registers, for drivers that run on a CPU
+};
+
+/** What a workgroup makes of a product, and of how many rows of x at the most. */
+struct lg_matmul_tile {
+    uint32_t wg;
+    uint32_t m, n;         // weight rows x rows of x
+    uint32_t sub_m, sub_n; // coop_tiles: the part of a subgroup
+    uint32_t up_to;        // rows of x in all; 0: any number
+};
+
+enum { LG_MAX_TILES = 4 };
+
 /** Workgroup sizes and tiles for one device: the specialisation constants of the kernels. */
 struct lg_tuning {
     uint32_t flat_wg;  // invocations of a workgroup where each element is on its own
@@ -35,14 +51,21 @@ struct lg_tuning {
     uint32_t lora_wg;
     uint32_t lora_ranks; // of an adapter, for each subgroup
     uint32_t lora_ranks_per_wg;
-    uint32_t matmul_wg;
-    uint32_t matmul_m, matmul_n; // tile: weight rows x rows of x
-    uint32_t matmul_form;        // 0: for GPUs; 1: for a driver that runs on a CPU
+    enum lg_matmul_form matmul_form;
+    struct lg_matmul_tile matmul_tiles[LG_MAX_TILES]; // by ascending up_to, until one that is 0; whichever is
+                                                      // taken, an element is the same, bit for bit
+    struct lg_matmul_tile coop_tiles[LG_MAX_TILES]; // the same of matmul_coop.comp; none without `wg`
+    enum lg_int8 half; // for what passes matmul_coop is to be used
     enum lg_int8 int8;
 };
 
 /** The one place where sizes are chosen (tuning.c). */
 struct lg_tuning lg_tuning_choose(const struct lg_device_info *info);
+/** Sets what of *tune concerns matmul to the candidate i, for who measures which is the fastest; false past the last. The
+ * first is what lg_tuning_choose() takes. */
+bool lg_tuning_matmul(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
+/** The same of its coop_tiles; a candidate that does not fit the device has no tiles. */
+bool lg_tuning_coop(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
 
 /** Which matrix kernel a pass uses. The choice follows the phase, never the number of rows, so that a token's
  * arithmetic does not depend on how its prompt was cut. */
@@ -83,7 +106,7 @@ struct lg_acts {
     struct lg_view a;         // (T, H*D) attention's output
     struct lg_view gate, up;  // (T, F)
     struct lg_view f;         // (T, F) after the activation
-    struct lg_view i8;        // (T) rows in 8 bits, of whatever is multiplied next
+    struct lg_view i8;        // (T) rows in 8 bits, or in float16, of whatever is multiplied next
     struct lg_view lora[2];   // (T, max_rank) what A makes of x, in turn
     struct lg_view parts;     // (T, lg_attention_parts()) attention's sums over parts of the keys
     struct lg_view done;      // (T, H) uint32, how many of them are there: 0 between dispatches
@@ -104,6 +127,7 @@ struct lg_graph {
     struct lg_tuning tune;
     enum lg_phase phase;
     bool int8;          // quantised weights meet activations in 8 bits
+    bool half;          // in a prefill, weights meet activations in float16
     struct lg_view in_i8; // whose rows acts.i8 has; no buffer: nobody's
     uint32_t dim;       // LG_DIM_* that counts the rows of the dispatches being added
     uint32_t n_adapted; // matrices so far

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "graph/matmul.h"
 #include "graph/ops.h"
 
 #include "util/checked.h"
@@ -6,14 +7,10 @@
 /** The kernels of a family by weight type; the loader refuses types that are not there. */
 #define EMBED(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_EMBED_##UPPER,
 #define MATVEC(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_MATVEC_##UPPER,
-#define MATMUL(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_MATMUL_##UPPER,
 static const enum lg_kernel embed_kernels[] = {LG_WEIGHT_TYPES(EMBED)};
 static const enum lg_kernel matvec_kernels[] = {LG_WEIGHT_TYPES(MATVEC)};
-static const enum lg_kernel matmul_kernels[] = {LG_WEIGHT_TYPES(MATMUL)};
 #define MATVEC_I8(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_MATVEC_I8_##UPPER,
-#define MATMUL_I8(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_MATMUL_I8_##UPPER,
 static const enum lg_kernel matvec_i8_kernels[] = {LG_BLOCK_TYPES(MATVEC_I8)};
-static const enum lg_kernel matmul_i8_kernels[] = {LG_BLOCK_TYPES(MATMUL_I8)};
 
 /** Workgroups of a dispatch in one direction: every device takes this many, and it is a multiple of every
  * view alignment. */
@@ -21,7 +18,7 @@ enum { MAX_GROUPS = 1 << 15 };
 
 #define PUSH(p) .push = &(p), .push_size = sizeof(p)
 
-static void add(struct lg_graph *g, const struct lg_chain_op *op)
+void lg_graph_add(struct lg_graph *g, const struct lg_chain_op *op)
 {
     const struct lg_kernel_info *info = &lg_kernel_infos[op->kernel];
     for (uint32_t i = 0; i < info->n_views && g->in_i8.buf; i++) {
@@ -92,7 +89,7 @@ void lg_op_embed(struct lg_graph *g, const struct lg_weight *table, enum lg_row_
             PUSH(push),
             .label = "embed",
         };
-        add(g, &op);
+        lg_graph_add(g, &op);
     }
 }
 
@@ -114,34 +111,42 @@ void lg_op_norm(struct lg_graph *g, struct lg_view x, const struct lg_weight *we
         op.views[2] = bias->view;
         op.views[3] = y;
     }
-    add(g, &op);
+    lg_graph_add(g, &op);
 }
 
-/** acts.i8 = x (T, n_cols) in 8 bits, unless it is that already */
-static void quantize(struct lg_graph *g, struct lg_view x, uint32_t n_cols)
+/** acts.i8 = x (T, n_cols) in 8 bits or in float16, unless it is that already */
+static void quantize(struct lg_graph *g, enum lg_matmul_x in, struct lg_view x, uint32_t n_cols)
 {
     if (g->in_i8.buf == x.buf && g->in_i8.offset == x.offset)
         return;
     struct lg_rowwise_push push = {.n_cols = n_cols};
     struct lg_chain_op op = {
-        .kernel = LG_K_QUANTIZE,
+        .kernel = in == LG_X_INT8 ? LG_K_QUANTIZE : LG_K_HALVE,
         .views = {x, g->acts.i8},
         .spec = {g->tune.row_wg},
         .grid = row_each(g),
         PUSH(push),
-        .label = "quantize",
+        .label = in == LG_X_INT8 ? "quantize" : "halve",
     };
-    add(g, &op);
+    lg_graph_add(g, &op);
     g->in_i8 = x;
 }
 
-static void add_matmul(struct lg_graph *g, struct lg_view x, const struct lg_weight *w, struct lg_view y,
-                       uint32_t first, uint32_t n)
+/** In what x meets weights of a type. A device has one way beside float32, if any. */
+static enum lg_matmul_x x_in(const struct lg_graph *g, enum lg_type type)
+{
+    if (g->int8 && lg_type_info(type)->block_elements > 1)
+        return LG_X_INT8;
+    return g->half && g->phase == LG_PREFILL && type != LG_TYPE_F32 ? LG_X_HALF : LG_X_FLOAT32;
+}
+
+static void add_product(struct lg_graph *g, struct lg_view x, const struct lg_weight *w, struct lg_view y,
+                        uint32_t first, uint32_t n)
 {
     const struct lg_tuning *t = &g->tune;
-    bool int8 = g->int8 && lg_type_info(w->type)->block_elements > 1;
-    if (int8) {
-        quantize(g, x, w->cols);
+    enum lg_matmul_x in = x_in(g, w->type);
+    if (in != LG_X_FLOAT32) {
+        quantize(g, in, x, w->cols);
         x = g->acts.i8;
     }
     struct lg_matmul_push push = {
@@ -153,30 +158,19 @@ static void add_matmul(struct lg_graph *g, struct lg_view x, const struct lg_wei
         .dim = g->dim,
     };
     struct lg_view part = rows_view(w, first, n);
-    if (g->phase == LG_DECODE) {
-        struct lg_chain_op op = {
-            .kernel = (int8 ? matvec_i8_kernels : matvec_kernels)[w->type],
-            .views = {part, x, y},
-            .spec = {t->matvec_wg, t->matvec_rows, t->matvec_groups},
-            .grid = rows_at_y(g, lg_div_up(n, t->matvec_rows_per_wg)),
-            PUSH(push),
-            .label = "matvec",
-        };
-        add(g, &op);
-    } else {
-        struct lg_chain_op op = {
-            .kernel = (int8 ? matmul_i8_kernels : matmul_kernels)[w->type],
-            .views = {all(g->batch->dims), part, x, y},
-            .spec = {t->matmul_wg, t->matmul_m, t->matmul_n, t->matmul_form},
-            .grid = {.grid = {lg_div_up(n, t->matmul_m), 0, 1},
-                     .dim = g->dim,
-                     .axis = 1,
-                     .per_group = t->matmul_n},
-            PUSH(push),
-            .label = "matmul",
-        };
-        add(g, &op);
+    if (g->phase == LG_PREFILL) {
+        lg_matmul_add(g, in, x, w->type, part, y, &push);
+        return;
     }
+    struct lg_chain_op op = {
+        .kernel = (in == LG_X_INT8 ? matvec_i8_kernels : matvec_kernels)[w->type],
+        .views = {part, x, y},
+        .spec = {t->matvec_wg, t->matvec_rows, t->matvec_groups},
+        .grid = rows_at_y(g, lg_div_up(n, t->matvec_rows_per_wg)),
+        PUSH(push),
+        .label = "matvec",
+    };
+    lg_graph_add(g, &op);
 }
 
 static void add_bias(struct lg_graph *g, struct lg_view x, const struct lg_weight *bias)
@@ -190,7 +184,7 @@ static void add_bias(struct lg_graph *g, struct lg_view x, const struct lg_weigh
         PUSH(push),
         .label = "bias",
     };
-    add(g, &op);
+    lg_graph_add(g, &op);
 }
 
 /** What the two halves of an adapter's dispatches share: four views and the push constants. */
@@ -225,7 +219,7 @@ static void add_lora_down(struct lg_graph *g, struct lg_view x, const struct lg_
     op.spec[1] = tune->lora_ranks;
     op.grid = rows_at_y(g, lg_div_up(push.t_stride, tune->lora_ranks_per_wg));
     op.label = "lora_down";
-    add(g, &op);
+    lg_graph_add(g, &op);
 }
 
 /** y += scale * B t. */
@@ -239,20 +233,20 @@ static void add_lora_up(struct lg_graph *g, struct lg_view t, const struct lg_we
     op.spec[0] = g->tune.flat_wg;
     op.grid = rows_at_y(g, lg_div_up(lg_div_up(w->rows, 4), g->tune.flat_wg));
     op.label = "lora_up";
-    add(g, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_linear(struct lg_graph *g, struct lg_view x, const struct lg_weight *w,
                   const struct lg_weight *bias, struct lg_view y)
 {
-    uint32_t per_group = lg_min_u32(g->tune.matvec_rows_per_wg, g->tune.matmul_m);
+    uint32_t per_group = lg_min_u32(g->tune.matvec_rows_per_wg, lg_matmul_least_m(&g->tune));
     uint32_t step = lg_min_u32(rows_per_view(g, w), MAX_GROUPS * per_group);
     bool adapted = g->adapters && w->target;
     struct lg_view t = g->acts.lora[g->n_adapted % 2];
     if (adapted)
         add_lora_down(g, x, w, t);
     for (uint32_t first = 0; first < w->rows; first += step)
-        add_matmul(g, x, w, y, first, lg_min_u32(step, w->rows - first));
+        add_product(g, x, w, y, first, lg_min_u32(step, w->rows - first));
     if (bias && bias->view.buf)
         add_bias(g, y, bias);
     if (adapted)
@@ -279,7 +273,7 @@ void lg_op_rope(struct lg_graph *g, struct lg_view x, uint32_t n_heads)
         PUSH(push),
         .label = "rope",
     };
-    add(g, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_kv_write(struct lg_graph *g, uint32_t layer, struct lg_view k, struct lg_view v)
@@ -298,7 +292,7 @@ void lg_op_kv_write(struct lg_graph *g, uint32_t layer, struct lg_view k, struct
         PUSH(push),
         .label = "kv_write",
     };
-    add(g, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_silu_mul(struct lg_graph *g, struct lg_view gate, struct lg_view up, struct lg_view y)
@@ -312,7 +306,7 @@ void lg_op_silu_mul(struct lg_graph *g, struct lg_view gate, struct lg_view up, 
         PUSH(push),
         .label = "silu_mul",
     };
-    add(g, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_gelu(struct lg_graph *g, struct lg_view x, struct lg_view y)
@@ -326,7 +320,7 @@ void lg_op_gelu(struct lg_graph *g, struct lg_view x, struct lg_view y)
         PUSH(push),
         .label = "gelu",
     };
-    add(g, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_add(struct lg_graph *g, struct lg_view x, struct lg_view b, uint32_t n_cols)
@@ -340,7 +334,7 @@ void lg_op_add(struct lg_graph *g, struct lg_view x, struct lg_view b, uint32_t 
         PUSH(push),
         .label = "add",
     };
-    add(g, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_argmax(struct lg_graph *g, struct lg_view logits, struct lg_view best)
@@ -354,14 +348,14 @@ void lg_op_argmax(struct lg_graph *g, struct lg_view logits, struct lg_view best
         PUSH(push),
         .label = "argmax",
     };
-    add(g, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_penalties(struct lg_graph *g, struct lg_view logits)
 {
     const struct lg_batch *b = g->batch;
     struct lg_sample_push push = {.n_vocab = g->model->hp.n_vocab};
-    add(g, &(struct lg_chain_op){
+    lg_graph_add(g, &(struct lg_chain_op){
                      .kernel = LG_K_PENALTIES,
                      .views = {all(b->rows), all(b->out_ids), all(b->samplers), all(b->history), logits},
                      .spec = {g->tune.row_wg},
@@ -384,7 +378,7 @@ void lg_op_sample(struct lg_graph *g, struct lg_view logits, struct lg_view best
         PUSH(push),
         .label = "sample",
     };
-    add(g, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_log_prob(struct lg_graph *g, struct lg_view logits, struct lg_view out)
@@ -398,7 +392,7 @@ void lg_op_log_prob(struct lg_graph *g, struct lg_view logits, struct lg_view ou
         PUSH(push),
         .label = "log_prob",
     };
-    add(g, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_copy(struct lg_graph *g, struct lg_view x, struct lg_view y, uint32_t n_cols)
@@ -412,7 +406,7 @@ void lg_op_copy(struct lg_graph *g, struct lg_view x, struct lg_view y, uint32_t
         PUSH(push),
         .label = "copy",
     };
-    add(g, &op);
+    lg_graph_add(g, &op);
 }
 
 void lg_op_candidates(struct lg_graph *g, struct lg_view logits, struct lg_buffer *ids, uint32_t id_stride,
@@ -431,5 +425,5 @@ void lg_op_candidates(struct lg_graph *g, struct lg_view logits, struct lg_buffe
         PUSH(push),
         .label = "candidates",
     };
-    add(g, &op);
+    lg_graph_add(g, &op);
 }

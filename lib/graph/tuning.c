@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include <string.h>
+
 #include "graph/graph.h"
 #include "util/checked.h"
 
@@ -21,11 +23,118 @@ static struct lg_tuning cpu_tuning(const struct lg_device_info *info)
         .lora_wg = 1,
         .lora_ranks = 4,
         .lora_ranks_per_wg = 4,
-        .matmul_wg = 1,
-        .matmul_m = 16,
-        .matmul_n = 32,
+        .matmul_tiles = {{.wg = 1, .m = 16, .n = 32}},
         .int8 = info->int8,
     };
+}
+
+/** A lane owns 1, 2 or 4 rows of x. */
+static void lanes_tuning(const struct lg_device_info *info, struct lg_tuning *t)
+{
+    uint32_t lanes = info->subgroup_size;
+    t->matmul_form = LG_MATMUL_LANES;
+    for (uint32_t i = 0; i < 3; i++)
+        t->matmul_tiles[i] = (struct lg_matmul_tile){
+            .wg = lanes,
+            .m = 128,
+            .n = lanes << i,
+            .up_to = i < 2 ? lanes << i : 0,
+        };
+}
+
+/** Few rows of x leave a GPU without work unless workgroups are small; many are worth larger tiles. */
+static const struct lg_matmul_tile shared_tiles[][LG_MAX_TILES] = {
+    {{64, 32, 8, .up_to = 8}, {64, 32, 16, .up_to = 16}, {64, 64, 32, .up_to = 32}, {64, 64, 64}},
+    {{64, 32, 8, .up_to = 8}, {64, 64, 32, .up_to = 32}, {256, 128, 64}},
+    {{64, 32, 8, .up_to = 8}, {64, 64, 32, .up_to = 32}, {128, 128, 64}},
+    {{64, 32, 8, .up_to = 8}, {64, 32, 32, .up_to = 32}, {64, 32, 64}},
+};
+
+/** The same in cooperative matrices: sizes in these, workgroups in subgroups. */
+struct coop_tile {
+    uint32_t m, n, sub_m, sub_n;
+    uint32_t up_to; // rows of x
+};
+
+static const struct coop_tile coop_tiles[][LG_MAX_TILES] = {
+    {{4, 1, 1, 1, .up_to = 16}, {4, 2, 1, 2, .up_to = 32}, {4, 4, 2, 2}},
+    {{4, 1, 1, 1, .up_to = 16}, {4, 4, 2, 2, .up_to = 64}, {8, 4, 4, 2}},
+    {{4, 1, 1, 1, .up_to = 16}, {4, 4, 2, 2, .up_to = 64}, {8, 8, 4, 4}},
+    {{2, 1, 1, 1, .up_to = 16}, {2, 2, 1, 1, .up_to = 32}, {4, 4, 2, 2}},
+};
+
+/** Bytes of shared memory that matmul_coop takes. */
+static uint32_t coop_shared(const struct lg_device_info *info, const struct lg_matmul_tile *tile)
+{
+    uint32_t groups = tile->wg / tile->m, row = groups * 32 * 2 + 16;
+    return 2 * (tile->m + tile->n) * row + tile->wg / info->subgroup_size * info->coop_m * info->coop_n * 4;
+}
+
+/** Whether the device can run the tile: a power of two of groups of w for each row of w, and room for them. */
+static bool coop_fits(const struct lg_device_info *info, const struct lg_matmul_tile *tile)
+{
+    return tile->wg <= info->max_workgroup && tile->wg % tile->m == 0 && 4 * tile->n % tile->m == 0 &&
+           coop_shared(info, tile) <= info->shared_memory;
+}
+
+/** Workgroups with as many subgroups as the tile has parts, or none where a tile does not fit the device. */
+static void coop_tuning(const struct lg_device_info *info, const struct coop_tile *from, struct lg_tuning *t)
+{
+    memset(t->coop_tiles, 0, sizeof(t->coop_tiles));
+    for (uint32_t i = 0; i == 0 || from[i - 1].up_to; i++) {
+        struct lg_matmul_tile *tile = &t->coop_tiles[i];
+        *tile = (struct lg_matmul_tile){
+            .wg = from[i].m / from[i].sub_m * (from[i].n / from[i].sub_n) * info->subgroup_size,
+            .m = from[i].m * info->coop_n,
+            .n = from[i].n * info->coop_m,
+            .sub_m = from[i].sub_m * info->coop_n,
+            .sub_n = from[i].sub_n * info->coop_m,
+            .up_to = from[i].up_to,
+        };
+        if (coop_fits(info, tile))
+            continue;
+        memset(t->coop_tiles, 0, sizeof(t->coop_tiles));
+        return;
+    }
+}
+
+/** Whether the device has the shared memory and the invocations that matmul takes for all of some tiles. */
+static bool shared_fits(const struct lg_device_info *info, const struct lg_matmul_tile *tiles)
+{
+    for (uint32_t i = 0; i == 0 || tiles[i - 1].up_to; i++) {
+        uint32_t bytes = 32 * (tiles[i].m + 4 + tiles[i].n + 4) * 4;
+        if (tiles[i].wg > info->max_workgroup || bytes > info->shared_memory)
+            return false;
+    }
+    return true;
+}
+
+#define N_SHARED (sizeof(shared_tiles) / sizeof(shared_tiles[0]))
+#define N_COOP (sizeof(coop_tiles) / sizeof(coop_tiles[0]))
+
+bool lg_tuning_matmul(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
+{
+    if (info->kind == LG_DEVICE_CPU)
+        return i == 0;
+    if (info->kind == LG_DEVICE_SOFTWARE) {
+        lanes_tuning(info, t);
+        return i == 0;
+    }
+    const struct lg_matmul_tile *tiles = shared_tiles[i % N_SHARED];
+    if (!shared_fits(info, tiles))
+        tiles = shared_tiles[N_SHARED - 1]; // every device of Vulkan 1.2 has what they take
+    t->matmul_form = LG_MATMUL_SHARED;
+    memcpy(t->matmul_tiles, tiles, sizeof(t->matmul_tiles));
+    return i < N_SHARED;
+}
+
+bool lg_tuning_coop(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
+{
+    memset(t->coop_tiles, 0, sizeof(t->coop_tiles));
+    if (info->coop_m == 0 || i >= N_COOP)
+        return false;
+    coop_tuning(info, coop_tiles[i], t);
+    return true;
 }
 
 struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
@@ -53,11 +162,12 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
                                    info->subgroup_size,
         .fused_rows = software ? 64 : 4,
         .lora_ranks = software ? 4 : 1,
-        .matmul_wg = software ? info->subgroup_size : 64,
-        .matmul_m = 64,
-        .matmul_n = software ? 4 * info->subgroup_size : 64,
-        .matmul_form = software ? 1 : 0,
     };
+    lg_tuning_matmul(info, 0, &t);
+    lg_tuning_coop(info, 0, &t);
+    // A driver that runs on a CPU has no matrix units: it is asked for them by name only.
+    bool wanted = !software || info->half == LG_INT8_ALL;
+    t.half = wanted && t.coop_tiles[0].wg ? info->half : LG_INT8_NONE;
     t.matvec_rows_per_wg = t.matvec_wg / info->subgroup_size * t.matvec_rows;
     t.fused_rows_per_wg = t.fused_wg / info->subgroup_size * t.fused_rows;
     t.lora_wg = t.matvec_wg;

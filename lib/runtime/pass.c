@@ -38,9 +38,22 @@ static bool wants_int8(const struct lg_engine *e, enum lg_pass_tail tail)
     return e->tune.int8 >= (exact ? LG_INT8_ALL : LG_INT8_GENERATION);
 }
 
-static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp, const struct lg_adapters *adapters,
-                                 enum lg_pass_tail tail, bool int8, uint32_t T)
+static bool wants_half(const struct lg_engine *e, enum lg_pass_tail tail)
 {
+    bool exact = tail == LG_TAIL_SCORE || tail == LG_TAIL_EMBED;
+    return e->tune.half >= (exact ? LG_INT8_ALL : LG_INT8_GENERATION);
+}
+
+/** Bytes of a row of n elements as it meets weights; 0: as it is. */
+static uint64_t packed_row(const struct lg_engine *e, enum lg_pass_tail tail, uint32_t n)
+{
+    return wants_int8(e, tail) ? LG_I8_ROW_BYTES(n) : wants_half(e, tail) ? LG_HALF_ROW_BYTES(n) : 0;
+}
+
+static struct lg_acts carve_acts(struct carver *c, const struct lg_engine *e, const struct lg_adapters *adapters,
+                                 enum lg_pass_tail tail, uint32_t T)
+{
+    const struct lg_hparams *hp = &e->model->hp;
     uint64_t C = hp->n_embd, Q = (uint64_t)hp->n_heads * hp->head_dim, KV = (uint64_t)hp->n_kv * hp->head_dim;
     struct lg_acts a = {
         .x = carve(c, T, C),
@@ -53,8 +66,9 @@ static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp, 
         .up = carve(c, T, hp->n_ff),
         .f = carve(c, T, hp->n_ff),
     };
-    if (int8)
-        a.i8 = carve(c, T, LG_I8_ROW_BYTES(lg_max_u32(hp->n_ff, lg_max_u32(hp->n_embd, (uint32_t)Q))) / sizeof(float));
+    uint64_t packed = packed_row(e, tail, lg_max_u32(hp->n_ff, lg_max_u32(hp->n_embd, (uint32_t)Q)));
+    if (packed)
+        a.i8 = carve(c, T, packed / sizeof(float));
     for (int i = 0; i < 2 && adapters; i++)
         a.lora[i] = carve(c, T, adapters->max_rank);
     if (has_logits(tail)) {
@@ -92,14 +106,14 @@ static int make_buffers(struct lg_engine *e, struct lg_pass *pass, const struct 
                         enum lg_phase phase, enum lg_pass_tail tail, uint32_t T)
 {
     struct carver c = {.align = lg_max_u32(256, e->dev->info.view_align)};
-    pass->views = carve_acts(&c, &e->model->hp, adapters, tail, wants_int8(e, tail), T);
+    pass->views = carve_acts(&c, e, adapters, tail, T);
     carve_attention(&c, e, phase, T, &pass->views);
     if (c.overflow)
         return lg_fail(e->env, LLMGPU_E_NOMEM, "the activations of %u rows are too large", T);
     LG_TRY(lg_buffer_create(e->dev, c.used, LG_MEM_DEVICE, &pass->acts));
     c.buf = pass->acts;
     c.used = 0;
-    pass->views = carve_acts(&c, &e->model->hp, adapters, tail, wants_int8(e, tail), T);
+    pass->views = carve_acts(&c, e, adapters, tail, T);
     carve_attention(&c, e, phase, T, &pass->views);
     pass->max_rows = T;
     if (pass->views.done.buf)
@@ -142,6 +156,7 @@ static int build(struct lg_engine *e, struct lg_pass *pass, const struct lg_adap
         .tune = e->tune,
         .phase = phase,
         .int8 = wants_int8(e, tail),
+        .half = wants_half(e, tail),
     };
     lg_forward(&g);
     add_tail(&g, tail);

@@ -122,6 +122,13 @@ static uint64_t share_of(const struct lg_engine *e, uint64_t left_ns)
     return left_ns / 2 > worth ? left_ns / 2 : worth;
 }
 
+/** What dispatch i is expected to take; 0: it was never measured, and does not stay out of a pass of these rows. */
+static uint64_t expected_ns(const struct lg_engine *e, uint32_t i)
+{
+    const struct lg_pass *pass = e->run.pass;
+    return lg_chain_runs(&pass->chain, i, e->batch.dims->map) ? pass->fine_ns[i] : 1;
+}
+
 /** How many dispatches fit; one that was never measured goes alone. */
 static uint32_t count_fitting(const struct lg_engine *e, const struct lg_room *room)
 {
@@ -130,12 +137,12 @@ static uint32_t count_fitting(const struct lg_engine *e, const struct lg_room *r
     uint64_t used = e->submit_ns;
     uint32_t n = 0, left = r->pass->fine->n_slices - r->next;
     for (; n < left; n++) {
-        uint64_t ns = r->pass->fine_ns[r->next + n];
+        uint64_t ns = expected_ns(e, r->next + n);
         if (ns == 0 || used + ns > (n > 0 && share_ns < room->left_ns ? share_ns : room->left_ns))
             break;
         used += ns;
     }
-    bool unknown = n == 0 && r->pass->fine_ns[r->next] == 0 && room->left_ns > e->submit_ns;
+    bool unknown = n == 0 && expected_ns(e, r->next) == 0 && room->left_ns > e->submit_ns;
     return n == 0 && (room->first || unknown) ? 1 : n;
 }
 
@@ -164,6 +171,8 @@ static int measure(struct lg_engine *e, uint32_t n, uint64_t wall)
     for (uint32_t i = r->next; i < r->next + n; i++) {
         uint64_t ns = (e->dev->info.timestamps ? times[i] : wall / n) + 1;
         sum += ns;
+        if (!lg_chain_runs(&pass->chain, i, e->batch.dims->map))
+            continue;
         if (full || ns > pass->fine_ns[i])
             learn(&pass->fine_ns[i], ns);
     }
@@ -216,7 +225,7 @@ static int advance_fine(struct lg_engine *e, const struct lg_room *room)
         return LG_RUN_GOES_ON;
     uint64_t longest = 0;
     for (uint32_t i = 0; i < r->pass->fine->n_slices; i++)
-        longest = r->pass->fine_ns[i] > longest ? r->pass->fine_ns[i] : longest;
+        longest = expected_ns(e, i) > longest ? expected_ns(e, i) : longest;
     r->pass->longest_ns = longest;
     if (r->kind == LG_RUN_PREFILL)
         choose_rows(e, longest, room->budget_ns);

@@ -74,6 +74,9 @@ size_t check_weights_size(enum lg_type type, size_t n_rows, size_t n_cols);
 /** Such a view: random bits, but finite scales, subnormal ones included; the caller frees it. */
 uint8_t *check_weights(struct check *c, enum lg_type type, size_t n_rows, size_t n_cols);
 
+/** That a product has the same bits in all tiles that a device may choose (matmul_coop.c). */
+void check_matmul_tiles(struct check *c, enum lg_kernel kernel, enum lg_type type);
+
 #define CHECK_CEIL(a, b) (((a) + (b)-1) / (b))
 
 #define CHECK_DECLARE(name, n_views, access) void check_##name(struct check *c);

@@ -163,6 +163,8 @@ static void matmul(struct check *c, const struct kernel *kernel)
     matmul_case(c, kernel, software, 127, block == 1 ? 127 : block * 3, 40);
     matmul_case(c, kernel, software, 13, block == 1 ? check_int(c, 1, 400) : block * check_int(c, 1, 5), 3);
     matmul_case(c, kernel, software, 1, block == 1 ? 192 : block * 2, 1);
+    if (kernel->type == LG_TYPE_F32 || kernel->type == LG_TYPE_Q8_0) // plain numbers, and blocks
+        check_matmul_tiles(c, kernel->matmul, kernel->type);
 }
 
 #define CHECK_PRODUCTS(lower, UPPER)                                                                         \

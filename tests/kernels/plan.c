@@ -9,15 +9,23 @@ static void plan_case(struct check *c, uint32_t n_rules)
     struct lg_grid_rule *rules = check_zeros(n_rules, sizeof(*rules));
     uint32_t *grids = check_zeros(n_rules, 16);
     dims[0] = 0;
+    dims[1] = 8; // the ends of a range, which the first rules try
     for (uint32_t i = 0; i < n_rules; i++) {
         rules[i] = (struct lg_grid_rule){
             .grid = {check_int(c, 1, 99), check_int(c, 1, 99), check_int(c, 1, 99)},
             .dim = check_int(c, 0, LG_N_DIMS),
             .axis = check_int(c, 0, 2),
             .per_group = check_int(c, 1, 64),
+            .above = check_int(c, 0, 1) * check_int(c, 0, 500),
+            .up_to = check_int(c, 0, 1) * check_int(c, 0, 700),
         };
         if (rules[i].dim == LG_N_DIMS)
             rules[i].dim = LG_DIM_NONE;
+        if (i < 4) {
+            rules[i].dim = 1;
+            rules[i].above = 7 + i % 2;
+            rules[i].up_to = 7 + i / 2;
+        }
     }
     struct check_case k = {
         .kernel = LG_K_PLAN,

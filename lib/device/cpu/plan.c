@@ -14,7 +14,10 @@ void lg_cpu_plan(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
         return;
     for (uint32_t i = 0; i < push->n_rules; i++) {
         memcpy(grids[i], rules[i].grid, sizeof(rules[i].grid));
-        if (rules[i].dim != LG_DIM_NONE)
-            grids[i][rules[i].axis] = lg_div_up(dims[rules[i].dim], rules[i].per_group);
+        if (rules[i].dim == LG_DIM_NONE)
+            continue;
+        uint32_t n = dims[rules[i].dim];
+        bool runs = n > rules[i].above && (rules[i].up_to == 0 || n <= rules[i].up_to);
+        grids[i][rules[i].axis] = runs ? lg_div_up(n, rules[i].per_group) : 0;
     }
 }

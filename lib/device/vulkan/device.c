@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "device/vulkan/vk.h"
+#include "llmgpu/context.h"
 
 static void destroy(struct lg_device *base)
 {
@@ -41,7 +42,7 @@ static const struct lg_device_ops ops = {
 static VkResult create_handle(struct lg_vk_device *dev, const VkDeviceQueueCreateInfo *queue)
 {
     const struct lg_vk_probe *probe = &dev->probe;
-    const char *extensions[4];
+    const char *extensions[5];
     uint32_t n_extensions = 0;
     if (probe->has_memory_budget)
         extensions[n_extensions++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
@@ -49,6 +50,8 @@ static VkResult create_handle(struct lg_vk_device *dev, const VkDeviceQueueCreat
         extensions[n_extensions++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
     if (probe->has_portability_subset)
         extensions[n_extensions++] = "VK_KHR_portability_subset";
+    if (probe->cooperative_matrix)
+        extensions[n_extensions++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
     if (queue->pNext)
         extensions[n_extensions++] = probe->global_priority_khr ? VK_KHR_GLOBAL_PRIORITY_EXTENSION_NAME
                                                                 : VK_EXT_GLOBAL_PRIORITY_EXTENSION_NAME;
@@ -62,10 +65,18 @@ static VkResult create_handle(struct lg_vk_device *dev, const VkDeviceQueueCreat
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
         .pNext = sizes.subgroupSizeControl ? &sizes : NULL,
         .timelineSemaphore = VK_TRUE,
+        .shaderFloat16 = probe->cooperative_matrix,
+        .vulkanMemoryModel = probe->cooperative_matrix,
+        .vulkanMemoryModelDeviceScope = probe->cooperative_matrix, // some kernels have atomics of that scope
+    };
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrices = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
+        .pNext = &features,
+        .cooperativeMatrix = VK_TRUE,
     };
     VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-        .pNext = &features,
+        .pNext = probe->cooperative_matrix ? (void *)&matrices : &features,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = queue,
         .enabledExtensionCount = n_extensions,
@@ -186,6 +197,9 @@ static int open_instance(struct lg_vk_device *dev, const struct lg_device_option
     }
     LG_TRY(lg_vk_probe(&dev->inst, dev->physical, options->host, &dev->probe));
     lg_vk_describe(&dev->probe, &dev->base.info);
+    dev->base.info.half = dev->probe.coop_m == 0 || options->precision == LLMGPU_PRECISION_FLOAT32 ? LG_INT8_NONE
+                          : options->precision == LLMGPU_PRECISION_FAST                            ? LG_INT8_ALL
+                                                                                                   : LG_INT8_GENERATION;
     return 0;
 }
 

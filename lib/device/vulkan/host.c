@@ -67,9 +67,20 @@ void lg_vk_host_features(const struct lg_vk_host *host, struct lg_vk_features *f
         if (item->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES) {
             const VkPhysicalDeviceVulkan12Features *f = as;
             features->timeline_semaphore |= f->timelineSemaphore;
+            features->float16 |= f->shaderFloat16;
+            features->memory_model |= f->vulkanMemoryModel && f->vulkanMemoryModelDeviceScope;
         } else if (item->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES) {
             const VkPhysicalDeviceTimelineSemaphoreFeatures *f = as;
             features->timeline_semaphore |= f->timelineSemaphore;
+        } else if (item->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES) {
+            const VkPhysicalDeviceShaderFloat16Int8Features *f = as;
+            features->float16 |= f->shaderFloat16;
+        } else if (item->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES) {
+            const VkPhysicalDeviceVulkanMemoryModelFeatures *f = as;
+            features->memory_model |= f->vulkanMemoryModel && f->vulkanMemoryModelDeviceScope;
+        } else if (item->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR) {
+            const VkPhysicalDeviceCooperativeMatrixFeaturesKHR *f = as;
+            features->cooperative_matrix |= f->cooperativeMatrix;
         } else if (item->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES) {
             const VkPhysicalDeviceVulkan13Features *f = as;
             features->subgroup_size_control |= f->subgroupSizeControl;

@@ -54,6 +54,9 @@ int lg_vk_load_instance(struct lg_vk_instance *inst)
     if (!inst->fn.name)                                                \
         missing = #name;
     LG_VK_INSTANCE_FNS(LOAD)
+#define LOAD_OPTIONAL(name) inst->fn.name = (PFN_##name)inst->loader.get(inst->handle, #name);
+    LG_VK_OPTIONAL_FNS(LOAD_OPTIONAL)
+#undef LOAD_OPTIONAL
     if (inst->n_messages) {
         LG_VK_DEBUG_FNS(LOAD)
     }

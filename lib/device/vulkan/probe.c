@@ -7,7 +7,7 @@
 #include "device/vulkan/vk.h"
 #include "util/checked.h"
 
-enum { MAX_QUEUE_FAMILIES = 32 };
+enum { MAX_QUEUE_FAMILIES = 32, MAX_MATRICES = 64 };
 
 static int find_extensions(const struct lg_vk_instance *inst, VkPhysicalDevice physical,
                            const struct lg_vk_host *host, struct lg_vk_probe *probe)
@@ -21,6 +21,7 @@ static int find_extensions(const struct lg_vk_instance *inst, VkPhysicalDevice p
         {VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, &probe->subgroup_size_extension},
         {VK_KHR_GLOBAL_PRIORITY_EXTENSION_NAME, &probe->global_priority_khr},
         {VK_EXT_GLOBAL_PRIORITY_EXTENSION_NAME, &probe->global_priority_ext},
+        {VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, &probe->cooperative_matrix},
         {"VK_KHR_portability_subset", &probe->has_portability_subset}, // its macro is among the beta ones
     };
     const size_t n_wanted = sizeof(wanted) / sizeof(wanted[0]);
@@ -115,16 +116,65 @@ static void read_features(const struct lg_vk_instance *inst, VkPhysicalDevice ph
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
         .pNext = knows_subgroup_sizes(probe) ? &sizes : NULL,
     };
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrices = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
+        .pNext = &features12,
+    };
     VkPhysicalDeviceFeatures2 features = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
-        .pNext = &features12,
+        .pNext = probe->cooperative_matrix ? (void *)&matrices : &features12,
     };
     inst->fn.vkGetPhysicalDeviceFeatures2(physical, &features);
     *out = (struct lg_vk_features){
         .timeline_semaphore = features12.timelineSemaphore,
         .subgroup_size_control = sizes.subgroupSizeControl,
         .full_subgroups = sizes.computeFullSubgroups,
+        .cooperative_matrix = matrices.cooperativeMatrix,
+        .float16 = features12.shaderFloat16,
+        .memory_model = features12.vulkanMemoryModel && features12.vulkanMemoryModelDeviceScope,
     };
+}
+
+static bool is_usable(const VkCooperativeMatrixPropertiesKHR *m)
+{
+    return m->AType == VK_COMPONENT_TYPE_FLOAT16_KHR && m->BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
+           m->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && m->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
+           m->scope == VK_SCOPE_SUBGROUP_KHR && m->KSize && 32 % m->KSize == 0;
+}
+
+/* The shape of matrices nearest to a square of 16, which most devices have. */
+static int find_matrices(const struct lg_vk_instance *inst, VkPhysicalDevice physical, struct lg_vk_probe *probe)
+{
+    static const char what[] = "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR";
+    VkCooperativeMatrixPropertiesKHR found[MAX_MATRICES];
+    uint32_t n = MAX_MATRICES, best = UINT32_MAX;
+    for (uint32_t i = 0; i < n; i++)
+        found[i] = (VkCooperativeMatrixPropertiesKHR){.sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR};
+    VkResult result = inst->fn.vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR(physical, &n, found);
+    LG_TRY(lg_vk_result(inst->env, result, what));
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t m = found[i].MSize, k = found[i].NSize;
+        uint32_t distance = (m > 16 ? m - 16 : 16 - m) + (k > 16 ? k - 16 : 16 - k);
+        if (!is_usable(&found[i]) || distance >= best)
+            continue;
+        best = distance;
+        probe->coop_m = m;
+        probe->coop_n = k;
+        probe->coop_k = found[i].KSize;
+    }
+    probe->cooperative_matrix = best != UINT32_MAX;
+    return 0;
+}
+
+/* Cooperative matrices are used where the build has the kernels, and the device all that these declare. Their sizes go by
+ * subgroups of one size that are full. */
+static int check_matrices(const struct lg_vk_instance *inst, VkPhysicalDevice physical,
+                          const struct lg_vk_features *features, struct lg_vk_probe *probe)
+{
+    probe->cooperative_matrix &= lg_spirv_modules[LG_K_MATMUL_COOP_F16].words && features->cooperative_matrix &&
+                                 features->float16 && features->memory_model && probe->full_subgroups &&
+                                 inst->fn.vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR;
+    return probe->cooperative_matrix ? find_matrices(inst, physical, probe) : 0;
 }
 
 static int check_features(const struct lg_vk_instance *inst, const struct lg_vk_features *features,
@@ -203,7 +253,8 @@ int lg_vk_probe(const struct lg_vk_instance *inst, VkPhysicalDevice physical, co
         lg_vk_host_features(host, &features);
     else
         read_features(inst, physical, probe, &features);
-    return check_features(inst, &features, host, probe);
+    LG_TRY(check_features(inst, &features, host, probe));
+    return check_matrices(inst, physical, &features, probe);
 }
 
 static enum lg_device_kind kind_of(VkPhysicalDeviceType type)
@@ -239,4 +290,7 @@ void lg_vk_describe(const struct lg_vk_probe *probe, struct lg_device_info *info
         lg_min_u32(limits->maxComputeWorkGroupInvocations, limits->maxComputeWorkGroupSize[0]);
     info->shared_memory = limits->maxComputeSharedMemorySize;
     info->timestamps = probe->timestamp_bits > 0;
+    info->coop_m = probe->coop_m;
+    info->coop_n = probe->coop_n;
+    info->coop_k = probe->coop_k;
 }

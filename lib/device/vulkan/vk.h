@@ -20,6 +20,41 @@
 #endif
 #include <vulkan/vulkan_core.h>
 
+#ifndef VK_KHR_cooperative_matrix // headers before 1.3.255
+#define VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME "VK_KHR_cooperative_matrix"
+#define VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR ((VkStructureType)1000506000)
+#define VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR ((VkStructureType)1000506001)
+
+typedef enum VkComponentTypeKHR {
+    VK_COMPONENT_TYPE_FLOAT16_KHR = 0,
+    VK_COMPONENT_TYPE_FLOAT32_KHR = 1,
+    VK_COMPONENT_TYPE_MAX_ENUM_KHR = 0x7fffffff,
+} VkComponentTypeKHR;
+
+typedef enum VkScopeKHR {
+    VK_SCOPE_SUBGROUP_KHR = 3,
+    VK_SCOPE_MAX_ENUM_KHR = 0x7fffffff,
+} VkScopeKHR;
+
+typedef struct VkCooperativeMatrixPropertiesKHR {
+    VkStructureType sType;
+    void *pNext;
+    uint32_t MSize, NSize, KSize;
+    VkComponentTypeKHR AType, BType, CType, ResultType;
+    VkBool32 saturatingAccumulation;
+    VkScopeKHR scope;
+} VkCooperativeMatrixPropertiesKHR;
+
+typedef struct VkPhysicalDeviceCooperativeMatrixFeaturesKHR {
+    VkStructureType sType;
+    void *pNext;
+    VkBool32 cooperativeMatrix, cooperativeMatrixRobustBufferAccess;
+} VkPhysicalDeviceCooperativeMatrixFeaturesKHR;
+
+typedef VkResult(VKAPI_PTR *PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)(
+    VkPhysicalDevice, uint32_t *, VkCooperativeMatrixPropertiesKHR *);
+#endif
+
 #include "device/backends.h"
 #include "device/device.h"
 
@@ -67,6 +102,9 @@ int lg_vk_alive(struct lg_vk_device *dev);
     X(vkGetPhysicalDeviceQueueFamilyProperties) \
     X(vkCreateDevice)                           \
     X(vkGetDeviceProcAddr)
+
+/* Of instances that know the extensions; null in others. */
+#define LG_VK_OPTIONAL_FNS(X) X(vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)
 
 /* Of an instance that checks. */
 #define LG_VK_DEBUG_FNS(X)            \
@@ -134,6 +172,7 @@ struct lg_vk_global_fns {
 
 struct lg_vk_instance_fns {
     LG_VK_INSTANCE_FNS(LG_VK_MEMBER)
+    LG_VK_OPTIONAL_FNS(LG_VK_MEMBER)
     LG_VK_DEBUG_FNS(LG_VK_MEMBER)
 };
 
@@ -196,6 +235,9 @@ struct lg_vk_features {
     bool timeline_semaphore;
     bool subgroup_size_control;
     bool full_subgroups;
+    bool cooperative_matrix;
+    bool float16;
+    bool memory_model; // with device scope
 };
 
 /* What was found out of a physical device, before anything is created on it. */
@@ -216,6 +258,8 @@ struct lg_vk_probe {
     bool subgroup_size_extension; // VK_EXT_subgroup_size_control, where it is not part of the version
     bool pins_subgroup_size;      // the size varies and pipelines can require one
     bool full_subgroups;
+    bool cooperative_matrix; // VK_KHR_cooperative_matrix with what its kernels need, and these are there
+    uint32_t coop_m, coop_n, coop_k;
 };
 
 /**

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+#include "graph/matmul.h"
+
+#include <string.h>
+
+#include "util/checked.h"
+
+/** The kernels by weight type; the loader refuses types that are not there. */
+#define MATMUL(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_MATMUL_##UPPER,
+#define MATMUL_I8(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_MATMUL_I8_##UPPER,
+#define MATMUL_COOP(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_MATMUL_COOP_##UPPER,
+static const enum lg_kernel float_kernels[] = {LG_WEIGHT_TYPES(MATMUL)};
+static const enum lg_kernel i8_kernels[] = {LG_BLOCK_TYPES(MATMUL_I8)};
+static const enum lg_kernel coop_kernels[] = {LG_HALF_TYPES(MATMUL_COOP)};
+static const enum lg_kernel *const kernels[] = {
+    [LG_X_FLOAT32] = float_kernels, [LG_X_INT8] = i8_kernels, [LG_X_HALF] = coop_kernels};
+
+/** {m, T, 1} workgroups while T is of the tile's range. */
+static struct lg_grid_rule tile_grid(const struct lg_graph *g, const struct lg_matmul_tile *tile, uint32_t above,
+                                     uint32_t n_rows)
+{
+    return (struct lg_grid_rule){
+        .grid = {lg_div_up(n_rows, tile->m), 0, 1},
+        .dim = g->dim,
+        .axis = 1,
+        .per_group = tile->n,
+        .above = above,
+        .up_to = tile->up_to,
+    };
+}
+
+static void set_spec(const struct lg_graph *g, enum lg_matmul_x in, const struct lg_matmul_tile *tile,
+                     uint32_t spec[LG_MAX_SPEC])
+{
+    const struct lg_device_info *info = &g->chain->dev->info;
+    const uint32_t common[] = {tile->wg, tile->m, tile->n, g->tune.matmul_form};
+    const uint32_t coop[] = {tile->sub_m, tile->sub_n, info->coop_m, info->coop_n, info->coop_k};
+    memcpy(spec, common, sizeof(common));
+    if (in == LG_X_HALF)
+        memcpy(spec + 3, coop, sizeof(coop));
+}
+
+void lg_matmul_add(struct lg_graph *g, enum lg_matmul_x in, struct lg_view x, enum lg_type type, struct lg_view w,
+                   struct lg_view y, const struct lg_matmul_push *push)
+{
+    const struct lg_matmul_tile *tiles = in == LG_X_HALF ? g->tune.coop_tiles : g->tune.matmul_tiles;
+    uint32_t above = 0;
+    for (uint32_t i = 0; i == 0 || above; above = tiles[i++].up_to) {
+        struct lg_chain_op op = {
+            .kernel = kernels[in][type],
+            .views = {lg_view_all(g->batch->dims), w, x, y},
+            .grid = tile_grid(g, &tiles[i], above, push->n_rows),
+            .push = push,
+            .push_size = sizeof(*push),
+            .label = "matmul",
+            .otherwise = i > 0,
+        };
+        set_spec(g, in, &tiles[i], op.spec);
+        lg_graph_add(g, &op);
+    }
+}
+
+static uint32_t least_of(const struct lg_matmul_tile *tiles)
+{
+    uint32_t least = tiles[0].m;
+    for (uint32_t i = 0; tiles[i].up_to; i++)
+        least = lg_min_u32(least, tiles[i + 1].m);
+    return least;
+}
+
+uint32_t lg_matmul_least_m(const struct lg_tuning *t)
+{
+    uint32_t least = least_of(t->matmul_tiles);
+    return t->coop_tiles[0].wg ? lg_min_u32(least, least_of(t->coop_tiles)) : least;
+}
