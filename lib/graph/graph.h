@@ -35,8 +35,10 @@ struct lg_tuning {
     uint32_t vocab_wg; // where that row is as long as the vocabulary
     uint32_t attention_wg;
     bool attention_by_lane; // a lane takes whole keys; otherwise a subgroup does
-    uint32_t attention_groups; // workgroups that are enough for a row: heads that share keys go together as far as
-                               // that leaves so many; 0: each head on its own
+    uint32_t attention_groups; // on the CPU, workgroups that are enough for a row: heads that share keys go together
+                               // as far as that leaves so many
+    uint32_t attention_rows;   // (row, head)s of a tile in prefill; 0: each on its own
+    uint32_t attention_parts;  // in decoding, workgroups of a row that its keys are split over; 0: they are not
     uint32_t matvec_wg;
     uint32_t matvec_rows; // rows of a weight for each subgroup
     uint32_t matvec_rows_per_wg;
@@ -101,6 +103,8 @@ struct lg_acts {
     struct lg_view f;         // (T, F) after the activation
     struct lg_view i8;        // (T) rows in 8 bits, or in float16, of whatever is multiplied next
     struct lg_view lora[2];   // (T, max_rank) what A makes of x, in turn
+    struct lg_view parts;     // (T, lg_attention_parts()) attention's sums over parts of the keys
+    struct lg_view done;      // (T, H) uint32, how many of them are there: 0 between dispatches
     struct lg_view logits;    // (T_out, V)
     struct lg_view best;      // (T_out) {uint32 index, float value}
     struct lg_view log_probs; // (T_out)
@@ -123,6 +127,9 @@ struct lg_graph {
     uint32_t dim;       // LG_DIM_* that counts the rows of the dispatches being added
     uint32_t n_adapted; // matrices so far
 };
+
+/** Numbers for each row in acts.parts; 0 where acts.parts and acts.done are not wanted. */
+uint64_t lg_attention_parts(const struct lg_tuning *tune, const struct lg_hparams *hp, enum lg_phase phase);
 
 /** The pass through all blocks: rows' tokens to acts.x (T, C), keys and values into the caches. */
 void lg_forward(struct lg_graph *g);

@@ -11,6 +11,8 @@
 /** Which word of struct lg_row an embedding looks up. */
 enum lg_row_word { LG_ROW_TOKEN = 0, LG_ROW_POS = 1 };
 
+/** Appends a dispatch; what writes to acts goes this way, so that acts.i8 is never of what was there before. */
+void lg_graph_add(struct lg_graph *g, const struct lg_chain_op *op);
 /** y (T, cols) = table[word of each row] */
 void lg_op_embed(struct lg_graph *g, const struct lg_weight *table, enum lg_row_word word, struct lg_view y);
 /** y (T, C) = RMSNorm or LayerNorm of x, as the model's norm is; `bias` only for the latter */
@@ -25,7 +27,7 @@ void lg_op_linear(struct lg_graph *g, struct lg_view x, const struct lg_weight *
 void lg_op_rope(struct lg_graph *g, struct lg_view x, uint32_t n_heads);
 /** Puts k and v (T, n_kv*D) into the layer's cache at their rows' positions. */
 void lg_op_kv_write(struct lg_graph *g, uint32_t layer, struct lg_view k, struct lg_view v);
-/** y (T, H*D) = causal attention of q (T, H*D) over the layer's cache */
+/** y (T, H*D) = causal attention of q (T, H*D) over the layer's cache (attention.c) */
 void lg_op_attention(struct lg_graph *g, uint32_t layer, struct lg_view q, struct lg_view y);
 /** y (T, F) = silu(gate) * up */
 void lg_op_silu_mul(struct lg_graph *g, struct lg_view gate, struct lg_view up, struct lg_view y);

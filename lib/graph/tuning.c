@@ -5,14 +5,15 @@
 #include "util/checked.h"
 
 /** On the CPU a "workgroup" is what one thread takes at a time: large enough to be worth a call. */
-static struct lg_tuning cpu_tuning(uint32_t n_threads, enum lg_int8 int8)
+static struct lg_tuning cpu_tuning(const struct lg_device_info *info)
 {
     return (struct lg_tuning){
         .flat_wg = 1024,
         .row_wg = 1,
         .vocab_wg = 1,
         .attention_wg = 1,
-        .attention_groups = n_threads,
+        .attention_groups = info->n_threads,
+        .attention_rows = 32,
         .matvec_wg = 1,
         .matvec_rows = 16,
         .matvec_rows_per_wg = 16,
@@ -20,7 +21,7 @@ static struct lg_tuning cpu_tuning(uint32_t n_threads, enum lg_int8 int8)
         .lora_ranks = 4,
         .lora_ranks_per_wg = 4,
         .matmul_tiles = {{.wg = 1, .m = 16, .n = 32}},
-        .int8 = int8,
+        .int8 = info->int8,
     };
 }
 
@@ -136,7 +137,7 @@ bool lg_tuning_coop(const struct lg_device_info *info, uint32_t i, struct lg_tun
 struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
 {
     if (info->kind == LG_DEVICE_CPU)
-        return cpu_tuning(info->n_threads, info->int8);
+        return cpu_tuning(info);
     bool software = info->kind == LG_DEVICE_SOFTWARE;
     struct lg_tuning t = {
         .flat_wg = 64,
@@ -144,6 +145,8 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
         .vocab_wg = software ? 64 : lg_min_u32(1024, info->max_workgroup),
         .attention_wg = software ? info->subgroup_size : 64,
         .attention_by_lane = software,
+        .attention_rows = software || info->shared_memory < 32768 || info->max_workgroup < 128 ? 0 : 32,
+        .attention_parts = software || info->max_workgroup < 128 ? 0 : 128,
         .matvec_wg = software ? info->subgroup_size
                               : lg_min_u32(4, lg_max_u32(1, info->max_workgroup / info->subgroup_size)) *
                                     info->subgroup_size,
