@@ -17,7 +17,7 @@
 #include "util/env.h"
 
 enum {
-    LG_MAX_VIEWS = 8,
+    LG_MAX_VIEWS = 16,
     LG_MAX_SPEC = 8,
     LG_MAX_PUSH = 64, // bytes
 };
@@ -126,6 +126,7 @@ struct lg_device_info {
     uint64_t max_view_size;    // bytes that one view may span
     uint64_t max_buffer_size;  // bytes that one buffer may have
     uint32_t view_align;       // bytes, a power of two
+    uint32_t max_views;        // that a kernel may have
     uint32_t subgroup_size;    // invocations; 1 on the CPU
     uint32_t max_workgroup;    // invocations of a workgroup
     uint32_t shared_memory;    // bytes of a workgroup's shared memory

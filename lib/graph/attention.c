@@ -2,6 +2,7 @@
  * Which of the attention kernels a pass uses, and in which pieces. */
 #include <math.h>
 
+#include "graph/matmul.h"
 #include "graph/ops.h"
 #include "util/checked.h"
 

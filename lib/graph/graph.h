@@ -43,6 +43,11 @@ struct lg_tuning {
     uint32_t matvec_rows; // rows of a weight for each subgroup
     uint32_t matvec_rows_per_wg;
     uint32_t matvec_groups; // of 32 weights that a lane takes at a time
+    bool fused_decode;      // the steps of a layer are one dispatch each in LG_DECODE
+    bool fused_head;        // and so is the head
+    uint32_t fused_wg;
+    uint32_t fused_rows; // of matrices for each subgroup, even
+    uint32_t fused_rows_per_wg;
     uint32_t lora_wg;
     uint32_t lora_ranks; // of an adapter, for each subgroup
     uint32_t lora_ranks_per_wg;

@@ -17,6 +17,9 @@ static struct lg_tuning cpu_tuning(const struct lg_device_info *info)
         .matvec_wg = 1,
         .matvec_rows = 16,
         .matvec_rows_per_wg = 16,
+        .fused_wg = 1,
+        .fused_rows = 16,
+        .fused_rows_per_wg = 16,
         .lora_wg = 1,
         .lora_ranks = 4,
         .lora_ranks_per_wg = 4,
@@ -152,6 +155,12 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
                                     info->subgroup_size,
         .matvec_rows = software ? 32 : 2,
         .matvec_groups = software ? 4 : 1,
+        .fused_decode = info->max_views >= lg_kernel_infos[LG_K_QKV_F32].n_views,
+        .fused_head = !software, // where a barrier costs more than weighting x once more for each workgroup
+        .fused_wg = software ? info->subgroup_size
+                             : lg_min_u32(4, lg_max_u32(1, info->max_workgroup / info->subgroup_size)) *
+                                   info->subgroup_size,
+        .fused_rows = software ? 64 : 4,
         .lora_ranks = software ? 4 : 1,
     };
     lg_tuning_matmul(info, 0, &t);
@@ -160,6 +169,7 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
     bool wanted = !software || info->half == LG_INT8_ALL;
     t.half = wanted && t.coop_tiles[0].wg ? info->half : LG_INT8_NONE;
     t.matvec_rows_per_wg = t.matvec_wg / info->subgroup_size * t.matvec_rows;
+    t.fused_rows_per_wg = t.fused_wg / info->subgroup_size * t.fused_rows;
     t.lora_wg = t.matvec_wg;
     t.lora_ranks_per_wg = t.lora_wg / info->subgroup_size * t.lora_ranks;
     return t;
