@@ -6,10 +6,7 @@
 #ifndef LG_GRAPH_MATMUL_H
 #define LG_GRAPH_MATMUL_H
 
-#include "graph/graph.h"
-
-/** Appends a dispatch (ops.c). */
-void lg_graph_add(struct lg_graph *g, const struct lg_chain_op *op);
+#include "graph/ops.h"
 
 /** What x is when it meets the weights. */
 enum lg_matmul_x {

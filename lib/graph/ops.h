@@ -11,6 +11,8 @@
 /** Which word of struct lg_row an embedding looks up. */
 enum lg_row_word { LG_ROW_TOKEN = 0, LG_ROW_POS = 1 };
 
+/** Appends a dispatch; what writes to acts goes this way, so that acts.i8 is never of what was there before. */
+void lg_graph_add(struct lg_graph *g, const struct lg_chain_op *op);
 /** y (T, cols) = table[word of each row] */
 void lg_op_embed(struct lg_graph *g, const struct lg_weight *table, enum lg_row_word word, struct lg_view y);
 /** y (T, C) = RMSNorm or LayerNorm of x, as the model's norm is; `bias` only for the latter */

@@ -167,6 +167,7 @@ static const struct rule {
     [LG_K_GELU] = {.each = 8},
     [LG_K_ADD] = {.each = 1},
     [LG_K_QUANTIZE] = {.each = 3},
+    [LG_K_HALVE] = {.each = 2},
     [LG_K_LORA_DOWN] = {.flops = lora_flops},
     [LG_K_LORA_UP] = {.flops = lora_flops},
     [LG_K_PENALTIES] = {.bytes = no_bytes},
@@ -185,6 +186,9 @@ static const struct rule {
     [LG_K_MATMUL_I8_##UPPER] = {.flops = matmul_flops},
     LG_BLOCK_TYPES(INT8)
 #undef INT8
+#define HALF(lower, UPPER) [LG_K_MATMUL_COOP_##UPPER] = {.flops = matmul_flops},
+    LG_HALF_TYPES(HALF)
+#undef HALF
 };
 
 // clang-format on

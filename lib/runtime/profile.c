@@ -163,7 +163,9 @@ static int add_up(const struct profiler *p, struct lg_profile *out)
         const struct lg_dispatch *op = &chain->ops[i];
         struct lg_profile_row *row =
             row_of(out, lg_kernel_infos[op->kernel].name, chain->labels[i] ? chain->labels[i] : "");
-        struct lg_work work = lg_work_of(&frame, op, chain->rules[i].dim);
+        struct lg_work work = {0};
+        if (lg_chain_runs(chain, i, frame.dims))
+            work = lg_work_of(&frame, op, chain->rules[i].dim);
         row->calls++;
         row->ns += median_of_op(p, i);
         row->bytes += work.bytes;
