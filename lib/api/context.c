@@ -91,6 +91,7 @@ static int open_device(llmgpu_context *ctx)
     LG_TRY(copy_string(&ctx->dev_env, params->cache_dir, &options->cache_dir));
     LG_TRY(lg_api_device_open(ctx, params->vulkan, &ctx->dev));
     ctx->sched.dev = ctx->dev;
+    ctx->in_place = ctx->dev->info.imports_host;
     return 0;
 }
 

@@ -28,6 +28,7 @@ struct llmgpu_context {
     struct lg_device *dev;            // changed with the turn
     struct lg_device_options options; // to open it again; strings are owned
     bool hosted;                      // it is one of the host's
+    bool in_place;                    // it, as it was opened first, reads files where they are mapped
     struct llmgpu_context_params params; // for the limits
     llmgpu_model *models;             // a list
     uint32_t n_models;

@@ -97,12 +97,14 @@ static int tell(void *user, uint64_t done, uint64_t total)
     return l->params->progress ? l->params->progress(l->params->progress_user, done, total) : 0;
 }
 
-/** All of the model that needs no device. It lives with `env`. */
-static int open_model(struct lg_env *env, struct source *source, const llmgpu_model_params *p,
-                      struct lg_model **out)
+/** All of the model that needs no device. It lives with `env`. `ctx`: it will get the weights, too; NULL: it will not. */
+static int open_model(struct lg_env *env, const llmgpu_context *ctx, struct source *source,
+                      const llmgpu_model_params *p, struct lg_model **out)
 {
     struct lg_gguf *gguf;
     LG_TRY(open_file(env, source, p, &gguf));
+    if (ctx && !p->vocab_only)
+        lg_model_read_ahead(gguf, ctx->in_place);
     return lg_model_open(env, gguf, p->vocab_only != 0, out);
 }
 
@@ -129,7 +131,7 @@ static int load(struct lg_env *env, llmgpu_context *ctx, struct source *source, 
     model->ctx = ctx;
     lg_env_child(&model->env, env);
     model->env.watch = &watch;
-    int rc = open_model(&model->env, source, p, &model->model);
+    int rc = open_model(&model->env, ctx, source, p, &model->model);
     if (rc == 0)
         rc = lg_api_enter(ctx, &model->env);
     if (rc == 0)
@@ -204,7 +206,7 @@ static int estimate(struct lg_env *env, llmgpu_context *ctx, struct source *sour
         out->available_bytes = 0;
     lg_api_leave(ctx, env, 0);
 
-    LG_TRY(open_model(env, source, p, &model));
+    LG_TRY(open_model(env, NULL, source, p, &model));
     int rc = 0;
     if (n_sessions && model->vocab_only)
         rc = lg_fail(env, LLMGPU_E_INVALID, "there are no sessions of a model without weights");

@@ -79,12 +79,13 @@ static int upload_read(struct lg_model *model, struct lg_view to, uint64_t offse
 /** Copies the bytes of the file from `offset` on to the beginning of a buffer. */
 static int upload(struct lg_model *model, struct lg_buffer *buf, uint64_t offset, uint64_t size)
 {
-    const uint8_t *file = model->gguf->file;
     struct lg_view to = {.buf = buf};
     for (; to.offset < size; to.offset += to.size) {
         uint64_t rest = size - to.offset, from = offset + to.offset;
         to.size = rest < PIECE ? rest : PIECE;
-        LG_TRY(file ? lg_upload(model->dev, to, file + from) : upload_read(model, to, from));
+        const uint8_t *bytes = lg_gguf_lend(model->gguf, from, to.size);
+        LG_TRY(bytes ? lg_upload(model->dev, to, bytes) : upload_read(model, to, from));
+        lg_gguf_take_back(model->gguf, from, to.size);
         LG_TRY(lg_watch_add(model->env, to.size));
     }
     return 0;
