@@ -42,6 +42,7 @@ struct llmgpu_model {
     struct lg_env env; // of the model; its error is told while it is loaded, with the turn
     struct lg_model *model;
     struct lg_engine engine; // shared by the model's sessions
+    uint64_t load_ns, put_ns;       // what loading took, and of that putting the weights on the device
     struct lg_later later;          // its destruction
     struct lg_state_model identity; // what saved states say of it,
     _Atomic int identified;         // once this is set

@@ -39,9 +39,16 @@ extern const struct lg_kernel_info lg_kernel_infos[LG_K_COUNT];
 
 enum lg_mem {
     LG_MEM_DEVICE,   // fastest for kernels; the host reaches it by upload and download only
+    LG_MEM_FILLED,   // the same, and not zeroed: who creates it uploads all of it before anything else uses it
     LG_MEM_SHARED,   // small: the host writes it through `map` between submits, kernels read and write it
     LG_MEM_READBACK, // kernels write it, the host reads it through `map` (cached for the host where possible)
 };
+
+/** Whether the host has such memory at hand, as lg_buffer::map. */
+static inline bool lg_mem_is_mapped(enum lg_mem mem)
+{
+    return mem == LG_MEM_SHARED || mem == LG_MEM_READBACK;
+}
 
 struct lg_device;
 
@@ -233,7 +240,7 @@ int lg_dry_device_open(struct lg_env *env, const struct lg_device_info *like, st
 int lg_device_list(struct lg_env *env, struct lg_device_info **infos, uint32_t *n_infos);
 
 /**
- * Creates a zeroed buffer. LLMGPU_E_NOMEM names the size and what is available, LLMGPU_E_LIMIT the host's limit.
+ * Creates a buffer, zeroed but for LG_MEM_FILLED. LLMGPU_E_NOMEM names the size and what is available, LLMGPU_E_LIMIT the host's limit.
  * SHARED and READBACK buffers have `map` set.
  */
 static inline int lg_buffer_create(struct lg_device *dev, uint64_t size, enum lg_mem mem, struct lg_buffer **out)

@@ -48,7 +48,7 @@ static int check_shape(struct lg_model *model, const struct lg_gguf_tensor *t, u
     return 0;
 }
 
-static int own_buffer(struct lg_model *model, uint64_t size, struct lg_buffer **out)
+static int own_buffer(struct lg_model *model, uint64_t size, enum lg_mem mem, struct lg_buffer **out)
 {
     if (model->n_bufs == model->cap_bufs) {
         uint32_t cap = model->cap_bufs ? 2 * model->cap_bufs : 64;
@@ -58,7 +58,7 @@ static int own_buffer(struct lg_model *model, uint64_t size, struct lg_buffer **
         model->bufs = bufs;
         model->cap_bufs = cap;
     }
-    LG_TRY(lg_buffer_create(model->dev, size, LG_MEM_DEVICE, out));
+    LG_TRY(lg_buffer_create(model->dev, size, mem, out));
     model->bufs[model->n_bufs++] = *out;
     return 0;
 }
@@ -111,8 +111,11 @@ static int place(struct lg_model *model, uint64_t offset, uint64_t size, struct 
     uint64_t padded;
     if (!lg_align_u64(size, 16, &padded))
         return lg_fail_nomem(model->env, "a weight", size);
-    LG_TRY(own_buffer(model, padded, &buf));
+    static const uint8_t zeros[16];
+    LG_TRY(own_buffer(model, padded, LG_MEM_FILLED, &buf));
     LG_TRY(upload(model, buf, offset, size));
+    if (padded > size)
+        LG_TRY(lg_upload(model->dev, (struct lg_view){buf, size, padded - size}, zeros));
     *out = (struct lg_view){.buf = buf, .size = padded};
     return 0;
 }
@@ -155,7 +158,7 @@ static int place_vector(struct lg_model *model, struct lg_weight *out, const str
     struct lg_buffer *buf = NULL;
     int rc = decode(model, t, values);
     if (rc == 0)
-        rc = own_buffer(model, cols * sizeof(*values), &buf);
+        rc = own_buffer(model, cols * sizeof(*values), LG_MEM_DEVICE, &buf);
     if (rc == 0)
         rc = lg_upload(model->dev, lg_view_all(buf), values + first);
     lg_free(model->env, values);

@@ -142,6 +142,7 @@ static int create_set(struct lg_vk_device *dev, struct lg_vk_program *prog, cons
     uint32_t n = lg_kernel_infos[op->kernel].n_views;
     for (uint32_t i = 0; i < n; i++) {
         const struct lg_view *view = &op->views[i];
+        lg_vk_buffer(view->buf)->fill = NULL;
         buffers[i] = (VkDescriptorBufferInfo){
             .buffer = lg_vk_buffer(view->buf)->handle,
             .offset = view->offset,
@@ -265,8 +266,10 @@ static int init_program(struct lg_vk_device *dev, struct lg_vk_program *prog,
     VK(dev, vkAllocateCommandBuffers, dev->handle, &info, prog->cmds);
 
     for (uint32_t i = 0; i < desc->n_ops; i++)
-        if (desc->ops[i].indirect.buf)
+        if (desc->ops[i].indirect.buf) {
             lg_vk_buffer(desc->ops[i].indirect.buf)->holds_grids = true;
+            lg_vk_buffer(desc->ops[i].indirect.buf)->fill = NULL;
+        }
     for (uint32_t i = 0; i < n_slices; i++) {
         struct lg_vk_slice *slice = &prog->slices[i];
         slice->first_op = i ? desc->cuts[i - 1] : 0;

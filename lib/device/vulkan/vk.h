@@ -265,6 +265,8 @@ int lg_vk_range_alloc(struct lg_vk_device *dev, const VkMemoryRequirements *req,
 /** A zeroed range is allowed. A block with nothing left in it goes back to the driver. */
 void lg_vk_range_free(struct lg_vk_device *dev, struct lg_vk_range *range);
 int lg_vk_memory_budget(struct lg_device *base, uint64_t *available);
+/** Whether what the host writes to the block's map is seen by all that is submitted later. */
+bool lg_vk_is_coherent(const struct lg_vk_device *dev, const struct lg_vk_block *block);
 
 /* ---- buffer.c
  * --------------------------------------------------------------------------------------------------- */
@@ -279,6 +281,7 @@ struct lg_vk_buffer {
     VkBuffer handle;
     struct lg_vk_range range;
     bool holds_grids; // some program reads indirect workgroup counts from it
+    uint8_t *fill;    // its bytes, as long as the host may write them: nothing on the device has named it yet
 
     /* staging.c: what the copies of one segment, those without a barrier between them, touched */
     uint64_t segment;
