@@ -5,7 +5,7 @@
     gen_kernels.py header OUT.h NAME:ACCESS ...
         LG_KERNELS(X) with one X(name, n_views, "access") per kernel, and the enum
     gen_kernels.py spirv OUT.c NAME:ACCESS:FILE.spv ...
-        the SPIR-V words of every kernel, after holding the declared access of each binding against the module's own
+        the SPIR-V words of every kernel, none where no file is named, after holding the declared access of each binding against the module's own
         NonWritable and NonReadable decorations
 """
 import struct
@@ -61,6 +61,9 @@ def write_spirv(out, specs):
         table = []
         for spec in specs:
             name, access, path = spec.split(":", 2)
+            if not path:
+                table.append("    {0},\n")
+                continue
             data = open(path, "rb").read()
             words = struct.unpack(f"<{len(data) // 4}I", data)
             found = binding_access(words)

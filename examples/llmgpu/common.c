@@ -152,6 +152,17 @@ static void write_log(void *user, int level, const char *text)
         fprintf(stderr, "llmgpu: %s: %s\n", names[level], text);
 }
 
+/* An llmgpu_precision by its name; -1 when there is none. */
+static int precision_of(const char *name)
+{
+    static const char *const names[] = {"auto", "fast", "float32"};
+    for (int i = 0; name && i < 3; i++) {
+        if (strcmp(name, names[i]) == 0)
+            return i;
+    }
+    return name ? -1 : LLMGPU_PRECISION_AUTO;
+}
+
 static int open_context(struct cli_engine *engine, const struct cli_engine_options *options)
 {
     char error[1024] = "", cache[4096] = "";
@@ -160,6 +171,9 @@ static int open_context(struct cli_engine *engine, const struct cli_engine_optio
     params.device = options->vocab_only ? "cpu" : options->device;
     params.n_threads = options->vocab_only ? 1 : options->n_threads;
     params.check = options->check;
+    params.precision = precision_of(options->precision);
+    if (params.precision < 0)
+        return cli_fail(LLMGPU_E_INVALID, "there is no precision '%s': auto, fast and float32 are", options->precision);
     params.log = write_log;
     params.log_user = (void *)options;
     params.error = error;

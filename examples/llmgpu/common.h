@@ -48,6 +48,7 @@ int cli_parse_ids(const char *command, const char *text, struct cli_tokens *out)
 struct cli_engine_options {
     const char *model;
     const char *device;
+    const char *precision; // NULL: auto
     const char *cache_dir; // NULL: the user's cache; "": none
     uint32_t n_threads;
     bool vocab_only; // the tokenizer alone, on the CPU
@@ -72,6 +73,9 @@ struct cli_engine_options {
      "auto (a real GPU, else the CPU), cpu, vulkan, or vulkan:N as 'llmgpu devices' lists it"},              \
     {CLI_U32, 't', "threads", "N", offsetof(type, engine.n_threads), 0, 1024,                                \
      "threads of the CPU device; 0: all processors that may be used"},                                       \
+    {CLI_TEXT, 0, "precision", "NAME", offsetof(type, engine.precision), 0, 0,                               \
+     "in what activations meet quantised weights: auto (8 bits for prompts and generation, where that is "   \
+     "faster), fast (also for scores) or float32"},                                                          \
     {CLI_TEXT, 0, "cache-dir", "DIR", offsetof(type, engine.cache_dir), 0, 0,                                \
      "where compiled GPU pipelines are kept; '': nowhere (default $XDG_CACHE_HOME/llmgpu or "                \
      "~/.cache/llmgpu)"},                                                                                    \

@@ -80,6 +80,17 @@ typedef struct llmgpu_vulkan_device {
 } llmgpu_vulkan_device;
 
 /**
+ * In what activations meet quantised weights, where a device has the choice: now the CPU device with AVX2 or better.
+ * 8 bits (rounded in blocks of 32 with a scale each) are several times as fast and change logits by a few thousandths of
+ * their range; weights in F32, F16 and BF16 always meet float32.
+ */
+typedef enum llmgpu_precision {
+    LLMGPU_PRECISION_AUTO = 0,    /**< 8 bits for prompts and generation, float32 for scores and embeddings */
+    LLMGPU_PRECISION_FAST = 1,    /**< 8 bits for all of them */
+    LLMGPU_PRECISION_FLOAT32 = 2, /**< float32 for all of them */
+} llmgpu_precision;
+
+/**
  * Parameters of llmgpu_context_create(). Filled by llmgpu_context_params_init(); then single members are changed. They,
  * and all pointers in them but the callbacks and their `user`, need only live until the call returns.
  *
@@ -108,6 +119,7 @@ typedef struct llmgpu_context_params {
     uint64_t max_memory;   /**< bytes of device memory for models, caches and all */
     char *error;           /**< where creation writes the sentence of its failure; NULL (default): nowhere */
     size_t error_size;     /**< bytes at `error` */
+    int32_t precision;     /**< an llmgpu_precision; default LLMGPU_PRECISION_AUTO */
 } llmgpu_context_params;
 
 /**

@@ -86,6 +86,7 @@ static int open_device(llmgpu_context *ctx)
     options->n_threads = params->n_threads;
     options->check = params->check != 0;
     options->priority = params->priority;
+    options->precision = params->precision;
     ctx->hosted = params->vulkan != NULL;
     LG_TRY(copy_string(&ctx->dev_env, params->device, &options->name));
     LG_TRY(copy_string(&ctx->dev_env, params->cache_dir, &options->cache_dir));
@@ -102,6 +103,8 @@ static int check_params(struct lg_env *env, const llmgpu_context_params *p)
         return lg_fail(env, LLMGPU_E_INVALID, "alloc, resize and release are given all three or not at all");
     if (p->priority < LLMGPU_PRIORITY_DEFAULT || p->priority > LLMGPU_PRIORITY_REALTIME)
         return lg_fail(env, LLMGPU_E_INVALID, "there is no priority %d", p->priority);
+    if (p->precision < LLMGPU_PRECISION_AUTO || p->precision > LLMGPU_PRECISION_FLOAT32)
+        return lg_fail(env, LLMGPU_E_INVALID, "there is no precision %d", p->precision);
     return 0;
 }
 

@@ -116,6 +116,13 @@ enum lg_device_kind {
     LG_DEVICE_OTHER,        // Vulkan
 };
 
+/** What multiplies quantised weights with activations in 8 bits, which is fast and rounds. */
+enum lg_int8 {
+    LG_INT8_NONE,       // nothing: the device has no such kernels or is not to use them
+    LG_INT8_GENERATION, // prefill and decode
+    LG_INT8_ALL,        // scores and embeddings too
+};
+
 struct lg_device_info {
     char id[32];               // what selects it: "cpu", "vulkan:0"; "vulkan:host" for one of the host's
     char name[256];            // "llvmpipe (LLVM 15.0.6, 256 bits)"
@@ -131,6 +138,7 @@ struct lg_device_info {
     uint32_t n_threads;        // of the CPU device; 0 elsewhere
     bool timestamps;           // lg_program_times() works
     bool imports_host;         // lg_buffer_import() works for any mapped file
+    uint8_t int8;              // lg_int8: for what the kernels quantize, matvec_i8_* and matmul_i8_* are to be used
 };
 
 /** Live numbers, for tests and statistics; written by the backends. */
@@ -175,6 +183,7 @@ struct lg_device_options {
     uint32_t n_threads;    // CPU device; 0 = the number of processors this process may use
     const char *cache_dir; // folder of the pipeline cache, created when missing; NULL = no cache file
     int priority;          // an lg_priority; what the driver does not grant is logged. No matter on the CPU
+    int precision;         // an llmgpu_precision: which lg_int8 a device that has the kernels says
     bool check;            // debug mode: the CPU device isolates each dispatch and runs unordered ones backwards;
                            // the Vulkan device turns validation with synchronisation checks on and counts messages
     void *get_instance_proc_addr; // for tests: vkGetInstanceProcAddr in place of the loader's; NULL: that

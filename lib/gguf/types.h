@@ -30,6 +30,10 @@ enum lg_type {
     X(f32, F32)                                                                                              \
     X(f16, F16)                                                                                              \
     X(bf16, BF16)                                                                                            \
+    LG_BLOCK_TYPES(X)
+
+/** Of these, the ones that are small integers in blocks of 32 or 256. */
+#define LG_BLOCK_TYPES(X)                                                                                    \
     X(q4_0, Q4_0)                                                                                            \
     X(q4_1, Q4_1)                                                                                            \
     X(q5_0, Q5_0)                                                                                            \

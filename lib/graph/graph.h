@@ -29,6 +29,7 @@ struct lg_tuning {
     uint32_t matmul_wg;
     uint32_t matmul_m, matmul_n; // tile: weight rows x rows of x
     uint32_t matmul_form;        // 0: for GPUs; 1: for a driver that runs on a CPU
+    enum lg_int8 int8;
 };
 
 /** The one place where sizes are chosen (tuning.c). */
@@ -73,6 +74,7 @@ struct lg_acts {
     struct lg_view a;         // (T, H*D) attention's output
     struct lg_view gate, up;  // (T, F)
     struct lg_view f;         // (T, F) after the activation
+    struct lg_view i8;        // (T) rows in 8 bits, of whatever is multiplied next
     struct lg_view lora[2];   // (T, max_rank) what A makes of x, in turn
     struct lg_view logits;    // (T_out, V)
     struct lg_view best;      // (T_out) {uint32 index, float value}
@@ -90,6 +92,8 @@ struct lg_graph {
     struct lg_acts acts;
     struct lg_tuning tune;
     enum lg_phase phase;
+    bool int8;          // quantised weights meet activations in 8 bits
+    struct lg_view in_i8; // whose rows acts.i8 has; no buffer: nobody's
     uint32_t dim;       // LG_DIM_* that counts the rows of the dispatches being added
     uint32_t n_adapted; // matrices so far
 };

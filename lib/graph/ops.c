@@ -12,12 +12,26 @@
 static const enum lg_kernel embed_kernels[] = {LG_WEIGHT_TYPES(EMBED)};
 static const enum lg_kernel matvec_kernels[] = {LG_WEIGHT_TYPES(MATVEC)};
 static const enum lg_kernel matmul_kernels[] = {LG_WEIGHT_TYPES(MATMUL)};
+#define MATVEC_I8(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_MATVEC_I8_##UPPER,
+#define MATMUL_I8(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_MATMUL_I8_##UPPER,
+static const enum lg_kernel matvec_i8_kernels[] = {LG_BLOCK_TYPES(MATVEC_I8)};
+static const enum lg_kernel matmul_i8_kernels[] = {LG_BLOCK_TYPES(MATMUL_I8)};
 
 /** Workgroups of a dispatch in one direction: every device takes this many, and it is a multiple of every
  * view alignment. */
 enum { MAX_GROUPS = 1 << 15 };
 
 #define PUSH(p) .push = &(p), .push_size = sizeof(p)
+
+static void add(struct lg_graph *g, const struct lg_chain_op *op)
+{
+    const struct lg_kernel_info *info = &lg_kernel_infos[op->kernel];
+    for (uint32_t i = 0; i < info->n_views && g->in_i8.buf; i++) {
+        if ((info->access[i] & LG_WRITE) && lg_views_overlap(&op->views[i], &g->in_i8))
+            g->in_i8.buf = NULL; // its rows in 8 bits are of what was there before
+    }
+    lg_chain_add(g->chain, op);
+}
 
 /** {x, T, 1} workgroups. */
 static struct lg_grid_rule rows_at_y(const struct lg_graph *g, uint32_t x)
@@ -80,7 +94,7 @@ void lg_op_embed(struct lg_graph *g, const struct lg_weight *table, enum lg_row_
             PUSH(push),
             .label = "embed",
         };
-        lg_chain_add(g->chain, &op);
+        add(g, &op);
     }
 }
 
@@ -102,13 +116,36 @@ void lg_op_norm(struct lg_graph *g, struct lg_view x, const struct lg_weight *we
         op.views[2] = bias->view;
         op.views[3] = y;
     }
-    lg_chain_add(g->chain, &op);
+    add(g, &op);
+}
+
+/** acts.i8 = x (T, n_cols) in 8 bits, unless it is that already */
+static void quantize(struct lg_graph *g, struct lg_view x, uint32_t n_cols)
+{
+    if (g->in_i8.buf == x.buf && g->in_i8.offset == x.offset)
+        return;
+    struct lg_rowwise_push push = {.n_cols = n_cols};
+    struct lg_chain_op op = {
+        .kernel = LG_K_QUANTIZE,
+        .views = {x, g->acts.i8},
+        .spec = {g->tune.row_wg},
+        .grid = row_each(g),
+        PUSH(push),
+        .label = "quantize",
+    };
+    add(g, &op);
+    g->in_i8 = x;
 }
 
 static void add_matmul(struct lg_graph *g, struct lg_view x, const struct lg_weight *w, struct lg_view y,
                        uint32_t first, uint32_t n)
 {
     const struct lg_tuning *t = &g->tune;
+    bool int8 = g->int8 && lg_type_info(w->type)->block_elements > 1;
+    if (int8) {
+        quantize(g, x, w->cols);
+        x = g->acts.i8;
+    }
     struct lg_matmul_push push = {
         .n_cols = w->cols,
         .n_rows = n,
@@ -120,17 +157,17 @@ static void add_matmul(struct lg_graph *g, struct lg_view x, const struct lg_wei
     struct lg_view part = rows_view(w, first, n);
     if (g->phase == LG_DECODE) {
         struct lg_chain_op op = {
-            .kernel = matvec_kernels[w->type],
+            .kernel = (int8 ? matvec_i8_kernels : matvec_kernels)[w->type],
             .views = {part, x, y},
             .spec = {t->matvec_wg, t->matvec_rows, t->matvec_groups},
             .grid = rows_at_y(g, lg_div_up(n, t->matvec_rows_per_wg)),
             PUSH(push),
             .label = "matvec",
         };
-        lg_chain_add(g->chain, &op);
+        add(g, &op);
     } else {
         struct lg_chain_op op = {
-            .kernel = matmul_kernels[w->type],
+            .kernel = (int8 ? matmul_i8_kernels : matmul_kernels)[w->type],
             .views = {all(g->batch->dims), part, x, y},
             .spec = {t->matmul_wg, t->matmul_m, t->matmul_n, t->matmul_form},
             .grid = {.grid = {lg_div_up(n, t->matmul_m), 0, 1},
@@ -140,7 +177,7 @@ static void add_matmul(struct lg_graph *g, struct lg_view x, const struct lg_wei
             PUSH(push),
             .label = "matmul",
         };
-        lg_chain_add(g->chain, &op);
+        add(g, &op);
     }
 }
 
@@ -155,7 +192,7 @@ static void add_bias(struct lg_graph *g, struct lg_view x, const struct lg_weigh
         PUSH(push),
         .label = "bias",
     };
-    lg_chain_add(g->chain, &op);
+    add(g, &op);
 }
 
 /** What the two halves of an adapter's dispatches share: four views and the push constants. */
@@ -190,7 +227,7 @@ static void add_lora_down(struct lg_graph *g, struct lg_view x, const struct lg_
     op.spec[1] = tune->lora_ranks;
     op.grid = rows_at_y(g, lg_div_up(push.t_stride, tune->lora_ranks_per_wg));
     op.label = "lora_down";
-    lg_chain_add(g->chain, &op);
+    add(g, &op);
 }
 
 /** y += scale * B t. */
@@ -204,7 +241,7 @@ static void add_lora_up(struct lg_graph *g, struct lg_view t, const struct lg_we
     op.spec[0] = g->tune.flat_wg;
     op.grid = rows_at_y(g, lg_div_up(lg_div_up(w->rows, 4), g->tune.flat_wg));
     op.label = "lora_up";
-    lg_chain_add(g->chain, &op);
+    add(g, &op);
 }
 
 void lg_op_linear(struct lg_graph *g, struct lg_view x, const struct lg_weight *w,
@@ -244,7 +281,7 @@ void lg_op_rope(struct lg_graph *g, struct lg_view x, uint32_t n_heads)
         PUSH(push),
         .label = "rope",
     };
-    lg_chain_add(g->chain, &op);
+    add(g, &op);
 }
 
 void lg_op_kv_write(struct lg_graph *g, uint32_t layer, struct lg_view k, struct lg_view v)
@@ -263,7 +300,7 @@ void lg_op_kv_write(struct lg_graph *g, uint32_t layer, struct lg_view k, struct
         PUSH(push),
         .label = "kv_write",
     };
-    lg_chain_add(g->chain, &op);
+    add(g, &op);
 }
 
 void lg_op_attention(struct lg_graph *g, uint32_t layer, struct lg_view q, struct lg_view y)
@@ -287,7 +324,7 @@ void lg_op_attention(struct lg_graph *g, uint32_t layer, struct lg_view q, struc
         PUSH(push),
         .label = "attention",
     };
-    lg_chain_add(g->chain, &op);
+    add(g, &op);
 }
 
 void lg_op_silu_mul(struct lg_graph *g, struct lg_view gate, struct lg_view up, struct lg_view y)
@@ -301,7 +338,7 @@ void lg_op_silu_mul(struct lg_graph *g, struct lg_view gate, struct lg_view up, 
         PUSH(push),
         .label = "silu_mul",
     };
-    lg_chain_add(g->chain, &op);
+    add(g, &op);
 }
 
 void lg_op_gelu(struct lg_graph *g, struct lg_view x, struct lg_view y)
@@ -315,7 +352,7 @@ void lg_op_gelu(struct lg_graph *g, struct lg_view x, struct lg_view y)
         PUSH(push),
         .label = "gelu",
     };
-    lg_chain_add(g->chain, &op);
+    add(g, &op);
 }
 
 void lg_op_add(struct lg_graph *g, struct lg_view x, struct lg_view b, uint32_t n_cols)
@@ -329,7 +366,7 @@ void lg_op_add(struct lg_graph *g, struct lg_view x, struct lg_view b, uint32_t 
         PUSH(push),
         .label = "add",
     };
-    lg_chain_add(g->chain, &op);
+    add(g, &op);
 }
 
 void lg_op_argmax(struct lg_graph *g, struct lg_view logits, struct lg_view best)
@@ -343,15 +380,14 @@ void lg_op_argmax(struct lg_graph *g, struct lg_view logits, struct lg_view best
         PUSH(push),
         .label = "argmax",
     };
-    lg_chain_add(g->chain, &op);
+    add(g, &op);
 }
 
 void lg_op_penalties(struct lg_graph *g, struct lg_view logits)
 {
     const struct lg_batch *b = g->batch;
     struct lg_sample_push push = {.n_vocab = g->model->hp.n_vocab};
-    lg_chain_add(g->chain,
-                 &(struct lg_chain_op){
+    add(g, &(struct lg_chain_op){
                      .kernel = LG_K_PENALTIES,
                      .views = {all(b->rows), all(b->out_ids), all(b->samplers), all(b->history), logits},
                      .spec = {g->tune.row_wg},
@@ -374,7 +410,7 @@ void lg_op_sample(struct lg_graph *g, struct lg_view logits, struct lg_view best
         PUSH(push),
         .label = "sample",
     };
-    lg_chain_add(g->chain, &op);
+    add(g, &op);
 }
 
 void lg_op_log_prob(struct lg_graph *g, struct lg_view logits, struct lg_view out)
@@ -388,7 +424,7 @@ void lg_op_log_prob(struct lg_graph *g, struct lg_view logits, struct lg_view ou
         PUSH(push),
         .label = "log_prob",
     };
-    lg_chain_add(g->chain, &op);
+    add(g, &op);
 }
 
 void lg_op_copy(struct lg_graph *g, struct lg_view x, struct lg_view y, uint32_t n_cols)
@@ -402,7 +438,7 @@ void lg_op_copy(struct lg_graph *g, struct lg_view x, struct lg_view y, uint32_t
         PUSH(push),
         .label = "copy",
     };
-    lg_chain_add(g->chain, &op);
+    add(g, &op);
 }
 
 void lg_op_candidates(struct lg_graph *g, struct lg_view logits, struct lg_buffer *ids, uint32_t id_stride,
@@ -421,5 +457,5 @@ void lg_op_candidates(struct lg_graph *g, struct lg_view logits, struct lg_buffe
         PUSH(push),
         .label = "candidates",
     };
-    lg_chain_add(g->chain, &op);
+    add(g, &op);
 }

@@ -3,7 +3,7 @@
 #include "util/checked.h"
 
 /** On the CPU a "workgroup" is what one thread takes at a time: large enough to be worth a call. */
-static struct lg_tuning cpu_tuning(void)
+static struct lg_tuning cpu_tuning(enum lg_int8 int8)
 {
     return (struct lg_tuning){
         .flat_wg = 1024,
@@ -19,13 +19,14 @@ static struct lg_tuning cpu_tuning(void)
         .matmul_wg = 1,
         .matmul_m = 16,
         .matmul_n = 32,
+        .int8 = int8,
     };
 }
 
 struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
 {
     if (info->kind == LG_DEVICE_CPU)
-        return cpu_tuning();
+        return cpu_tuning(info->int8);
     bool software = info->kind == LG_DEVICE_SOFTWARE;
     struct lg_tuning t = {
         .flat_wg = 64,

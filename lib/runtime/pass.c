@@ -31,8 +31,15 @@ static bool has_logits(enum lg_pass_tail tail)
     return tail == LG_TAIL_SAMPLE || tail == LG_TAIL_SAMPLE_TOP || tail == LG_TAIL_SCORE;
 }
 
-static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp,
-                                 const struct lg_adapters *adapters, enum lg_pass_tail tail, uint32_t T)
+/** Scores and embeddings are about the model, so they are exact unless the host wants otherwise. */
+static bool wants_int8(const struct lg_engine *e, enum lg_pass_tail tail)
+{
+    bool exact = tail == LG_TAIL_SCORE || tail == LG_TAIL_EMBED;
+    return e->tune.int8 >= (exact ? LG_INT8_ALL : LG_INT8_GENERATION);
+}
+
+static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp, const struct lg_adapters *adapters,
+                                 enum lg_pass_tail tail, bool int8, uint32_t T)
 {
     uint64_t C = hp->n_embd, Q = (uint64_t)hp->n_heads * hp->head_dim, KV = (uint64_t)hp->n_kv * hp->head_dim;
     struct lg_acts a = {
@@ -46,6 +53,8 @@ static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp,
         .up = carve(c, T, hp->n_ff),
         .f = carve(c, T, hp->n_ff),
     };
+    if (int8)
+        a.i8 = carve(c, T, LG_I8_ROW_BYTES(lg_max_u32(hp->n_ff, lg_max_u32(hp->n_embd, (uint32_t)Q))) / sizeof(float));
     for (int i = 0; i < 2 && adapters; i++)
         a.lora[i] = carve(c, T, adapters->max_rank);
     if (has_logits(tail)) {
@@ -63,13 +72,13 @@ static int make_buffers(struct lg_engine *e, struct lg_pass *pass, const struct 
                         enum lg_pass_tail tail, uint32_t T)
 {
     struct carver c = {.align = lg_max_u32(256, e->dev->info.view_align)};
-    carve_acts(&c, &e->model->hp, adapters, tail, T);
+    carve_acts(&c, &e->model->hp, adapters, tail, wants_int8(e, tail), T);
     if (c.overflow)
         return lg_fail(e->env, LLMGPU_E_NOMEM, "the activations of %u rows are too large", T);
     LG_TRY(lg_buffer_create(e->dev, c.used, LG_MEM_DEVICE, &pass->acts));
     c.buf = pass->acts;
     c.used = 0;
-    pass->views = carve_acts(&c, &e->model->hp, adapters, tail, T);
+    pass->views = carve_acts(&c, &e->model->hp, adapters, tail, wants_int8(e, tail), T);
     pass->max_rows = T;
     if (tail != LG_TAIL_SAMPLE_TOP && tail != LG_TAIL_SCORE)
         return 0;
@@ -108,6 +117,7 @@ static int build(struct lg_engine *e, struct lg_pass *pass, const struct lg_adap
         .acts = pass->views,
         .tune = e->tune,
         .phase = phase,
+        .int8 = wants_int8(e, tail),
     };
     lg_forward(&g);
     add_tail(&g, tail);

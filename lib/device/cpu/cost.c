@@ -80,6 +80,7 @@ static cost_fn *const costs[LG_K_COUNT] = {[LG_K_PLAN] = row,
                                            [LG_K_LORA_DOWN] = matvec,
                                            [LG_K_LORA_UP] = lora_up,
                                            [LG_K_COPY] = element,
+                                           [LG_K_QUANTIZE] = row,
                                            [LG_K_SOFTMAX] = exp_row,
                                            [LG_K_ARGMAX] = row,
                                            [LG_K_LOG_PROB] = exp_row,
@@ -90,6 +91,9 @@ static cost_fn *const costs[LG_K_COUNT] = {[LG_K_PLAN] = row,
 #define TYPED(lower, UPPER) \
     [LG_K_EMBED_##UPPER] = embed, [LG_K_MATVEC_##UPPER] = matvec, [LG_K_MATMUL_##UPPER] = matmul,
                                            LG_WEIGHT_TYPES(TYPED)
+#undef TYPED
+#define TYPED(lower, UPPER) [LG_K_MATVEC_I8_##UPPER] = matvec, [LG_K_MATMUL_I8_##UPPER] = matmul,
+                                           LG_BLOCK_TYPES(TYPED)
 #undef TYPED
 };
 

@@ -12,6 +12,7 @@
 #include "device/backends.h"
 #include "device/cpu/cpu.h"
 #include "device/cpu/fast.h"
+#include "llmgpu/context.h"
 #include "util/checked.h"
 
 enum {
@@ -78,6 +79,7 @@ void lg_cpu_device_describe(struct lg_device_info *info, uint32_t n_threads)
         .n_threads = lg_min_u32(n_threads ? n_threads : count_processors(), MAX_THREADS),
         .timestamps = true,
         .imports_host = true,
+        .int8 = lg_cpu_fast(LG_K_QUANTIZE) ? LG_INT8_GENERATION : LG_INT8_NONE,
     };
     read_value("/proc/cpuinfo", "model name", info->name, sizeof(info->name));
     snprintf(info->driver, sizeof(info->driver), "C, %s", lg_cpu_isa_name(lg_cpu_best_isa()));
@@ -264,6 +266,10 @@ int lg_cpu_device_open(struct lg_env *env, const struct lg_device_options *optio
     cpu->base.env = env;
     cpu->check = options->check;
     lg_cpu_device_describe(&cpu->base.info, options->n_threads);
+    if (cpu->base.info.int8 && options->precision == LLMGPU_PRECISION_FAST)
+        cpu->base.info.int8 = LG_INT8_ALL;
+    else if (options->precision == LLMGPU_PRECISION_FLOAT32)
+        cpu->base.info.int8 = LG_INT8_NONE;
     int rc = lg_pool_create(env, cpu->base.info.n_threads, &cpu->pool);
     if (rc < 0) {
         destroy(&cpu->base);

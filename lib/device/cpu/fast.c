@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 #include "device/cpu/fast.h"
 
+#include <stddef.h>
+
+/* A table of kernels and what it needs, the faster ones last. */
+struct variant {
+    enum lg_cpu_isa isa;
+    lg_cpu_fast_table *table;
+};
+
 #ifdef __x86_64__
 #include <cpuid.h>
 
-static const char *const isa_names[LG_CPU_ISA_COUNT] = {"SSE2", "AVX2", "AVX-512"};
-static lg_cpu_fast_table *const tables[LG_CPU_ISA_COUNT] = {
-    &lg_cpu_fast_portable,
-    &lg_cpu_fast_avx2,
-    &lg_cpu_fast_avx512,
+static const char *const isa_names[LG_CPU_ISA_COUNT] = {"SSE2", "AVX2", "AVX-512", "AVX-512 VNNI"};
+static const struct variant variants[] = {
+    {LG_CPU_PORTABLE, &lg_cpu_fast_portable}, {LG_CPU_AVX2, &lg_cpu_fast_avx2}, {LG_CPU_AVX2, &lg_cpu_fast_i8_avx2},
+    {LG_CPU_AVX512, &lg_cpu_fast_avx512},     {LG_CPU_VNNI, &lg_cpu_fast_i8_vnni},
 };
 
 /* Not all compilers' __builtin_cpu_supports() know it. */
@@ -27,12 +34,13 @@ static bool is_usable(enum lg_cpu_isa isa)
         return is_usable(LG_CPU_AVX2) && __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512vl");
+    case LG_CPU_VNNI: return is_usable(LG_CPU_AVX512) && __builtin_cpu_supports("avx512vnni");
     default: return false;
     }
 }
 #else
 static const char *const isa_names[LG_CPU_ISA_COUNT] = {"portable"};
-static lg_cpu_fast_table *const tables[LG_CPU_ISA_COUNT] = {&lg_cpu_fast_portable};
+static const struct variant variants[] = {{LG_CPU_PORTABLE, &lg_cpu_fast_portable}};
 
 static bool is_usable(enum lg_cpu_isa isa)
 {
@@ -55,10 +63,20 @@ enum lg_cpu_isa lg_cpu_best_isa(void)
 
 lg_cpu_kernel_fn *lg_cpu_isa_kernel(enum lg_cpu_isa isa, enum lg_kernel kernel)
 {
-    return is_usable(isa) ? (*tables[isa])[kernel] : NULL;
+    lg_cpu_kernel_fn *found = NULL;
+    for (size_t i = 0; i < sizeof(variants) / sizeof(variants[0]) && is_usable(isa); i++) {
+        if (variants[i].isa == isa && (*variants[i].table)[kernel])
+            found = (*variants[i].table)[kernel];
+    }
+    return found;
 }
 
 lg_cpu_kernel_fn *lg_cpu_fast(enum lg_kernel kernel)
 {
-    return lg_cpu_isa_kernel(lg_cpu_best_isa(), kernel);
+    for (int isa = LG_CPU_ISA_COUNT - 1; isa >= 0; isa--) {
+        lg_cpu_kernel_fn *found = lg_cpu_isa_kernel((enum lg_cpu_isa)isa, kernel);
+        if (found)
+            return found;
+    }
+    return NULL;
 }

@@ -10,6 +10,7 @@ enum lg_cpu_isa {
     LG_CPU_PORTABLE, // what every processor of the architecture has
     LG_CPU_AVX2,     // with FMA and F16C
     LG_CPU_AVX512,   // F, BW, DQ and VL
+    LG_CPU_VNNI,     // and the integer dot products of AVX-512
     LG_CPU_ISA_COUNT
 };
 
@@ -26,5 +27,6 @@ lg_cpu_kernel_fn *lg_cpu_fast(enum lg_kernel kernel);
 /** A variant's table by enum lg_kernel; NULL entries have no fast version. */
 typedef lg_cpu_kernel_fn *const lg_cpu_fast_table[LG_K_COUNT];
 extern lg_cpu_fast_table lg_cpu_fast_portable, lg_cpu_fast_avx2, lg_cpu_fast_avx512;
+extern lg_cpu_fast_table lg_cpu_fast_i8_avx2, lg_cpu_fast_i8_vnni;
 
 #endif

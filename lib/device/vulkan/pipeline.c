@@ -45,6 +45,9 @@ int lg_vk_layout_get(struct lg_vk_device *dev, uint32_t n_views, VkDescriptorSet
 
 static int create_module(struct lg_vk_device *dev, enum lg_kernel kernel, VkShaderModule *out)
 {
+    if (!lg_spirv_modules[kernel].words)
+        return lg_fail(dev->base.env, LLMGPU_E_UNSUPPORTED, "%s is a kernel of the CPU device",
+                       lg_kernel_infos[kernel].name);
     VkShaderModuleCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
         .codeSize = lg_spirv_modules[kernel].size,

@@ -89,8 +89,10 @@ static VkSubgroupFeatureFlags needed_operations(void)
     enum { HEADER_WORDS = 5, OP_CAPABILITY = 17, FIRST = 61, LAST = 68 };
     VkSubgroupFeatureFlags needed = VK_SUBGROUP_FEATURE_BASIC_BIT;
     for (uint32_t i = 0; i < LG_K_COUNT; i++) {
-        const uint32_t *words = lg_spirv_modules[i].words + HEADER_WORDS;
-        for (; *words == (2 << 16 | OP_CAPABILITY); words += 2) // they come before all else
+        const uint32_t *words = lg_spirv_modules[i].words;
+        if (!words)
+            continue;
+        for (words += HEADER_WORDS; *words == (2 << 16 | OP_CAPABILITY); words += 2) // they come before all else
             if (words[1] >= FIRST && words[1] <= LAST)
                 needed |= 1u << (words[1] - FIRST);
     }

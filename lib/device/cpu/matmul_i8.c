@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Rows of x in 8 bits, and quantised weights times them: the order of operations of i8.h, plainly. What a workgroup makes is
+ * as in matvec.c and matmul.c.
+ */
+#include <math.h>
+
+#include "device/cpu/grid.h"
+#include "device/cpu/i8.h"
+
+/* ---- x ------------------------------------------------------------------------------------------- */
+
+static float largest(const float *x, uint32_t n)
+{
+    float max = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!isfinite(x[i]))
+            return NAN;
+        max = fmaxf(max, fabsf(x[i]));
+    }
+    return max;
+}
+
+static void quantize_block(const float *x, uint32_t n, int8_t *q, float *d, float *sums)
+{
+    float max = largest(x, n), scale = max / 127, inverse = scale > 0 ? 1 / scale : 0;
+    *d = isinf(inverse) ? 0 : scale; // all of it is subnormal
+    for (uint32_t i = 0; i < 32; i++)
+        q[i] = i < n && inverse > 0 && *d > 0 ? (int8_t)rintf(x[i] * inverse) : 0;
+    for (uint32_t h = 0; h < 2; h++) {
+        int sum = 0;
+        for (uint32_t i = 0; i < 16; i++)
+            sum += q[h * 16 + i];
+        sums[h] = *d * (float)sum;
+    }
+}
+
+void lg_cpu_quantize(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    const struct lg_rowwise_push *push = args->push;
+    uint32_t n = push->n_cols;
+    for (uint32_t t = first; t < last; t++) {
+        const float *x = (const float *)args->view[0] + (size_t)t * n;
+        struct lg_i8_row row = lg_i8_row_at(args->view[1], n, t);
+        for (uint32_t k = 0, b = 0; k < LG_I8_PADDED(n); k += 32, b++)
+            quantize_block(x + k, k < n ? lg_min_u32(n - k, 32) : 0, (int8_t *)row.q + k, (float *)row.d + b,
+                           (float *)row.sums + 2 * b);
+    }
+}
+
+/* ---- weights ------------------------------------------------------------------------------------- */
+
+/* A block of 32 weights: scale * q + min, for each half. */
+struct block {
+    int q[32];
+    float scale[2], min[2];
+};
+
+static float half_at(const uint8_t *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof(h));
+    return lg_f16_to_f32(h);
+}
+
+/* The formats of 32 weights: bits and bytes as in gguf/quants.c. */
+static void simple_block(enum lg_type type, const uint8_t *src, struct block *b)
+{
+    bool has_min = type == LG_TYPE_Q4_1 || type == LG_TYPE_Q5_1;
+    bool has_fifth = type == LG_TYPE_Q5_0 || type == LG_TYPE_Q5_1;
+    const uint8_t *at = src + (has_min ? 4 : 2);
+    uint32_t high = 0;
+    if (has_fifth) {
+        memcpy(&high, at, sizeof(high));
+        at += sizeof(high);
+    }
+    b->scale[0] = b->scale[1] = half_at(src);
+    b->min[0] = b->min[1] = has_min ? half_at(src + 2) : 0;
+    for (uint32_t i = 0; i < 32; i++) {
+        int nibble = i < 16 ? at[i] & 15 : at[i - 16] >> 4;
+        int bias = has_min ? 0 : has_fifth ? 16 : 8;
+        b->q[i] = type == LG_TYPE_Q8_0 ? (int8_t)at[i] : (nibble | (int)(high >> i & 1) << 4) - bias;
+    }
+}
+
+static void q2_k_block(const uint8_t *src, uint32_t g, struct block *b)
+{
+    float d = half_at(src + 80), dmin = half_at(src + 82);
+    for (uint32_t i = 0; i < 32; i++)
+        b->q[i] = src[16 + g / 4 * 32 + i] >> g % 4 * 2 & 3;
+    for (uint32_t h = 0; h < 2; h++) {
+        b->scale[h] = d * (float)(src[2 * g + h] & 15);
+        b->min[h] = -(dmin * (float)(src[2 * g + h] >> 4));
+    }
+}
+
+static void q3_k_block(const uint8_t *src, uint32_t g, struct block *b)
+{
+    const uint8_t *packed = src + 96;
+    for (uint32_t i = 0; i < 32; i++)
+        b->q[i] = (src[32 + g / 4 * 32 + i] >> g % 4 * 2 & 3) - (src[i] >> g & 1 ? 0 : 4);
+    for (uint32_t h = 0; h < 2; h++) {
+        uint32_t part = 2 * g + h;
+        int low = part < 8 ? packed[part] & 15 : packed[part - 8] >> 4;
+        int high = packed[8 + part % 4] >> part / 4 * 2 & 3;
+        b->scale[h] = half_at(src + 108) * (float)((low | high << 4) - 32);
+        b->min[h] = 0;
+    }
+}
+
+static void q4_k_or_q5_k_block(enum lg_type type, const uint8_t *src, uint32_t g, struct block *b)
+{
+    const uint8_t *packed = src + 4, *fifth = src + 16, *q = src + (type == LG_TYPE_Q5_K ? 48 : 16) + g / 2 * 32;
+    int scale = g < 4 ? packed[g] & 63 : (packed[g + 4] & 15) | packed[g - 4] >> 6 << 4;
+    int min = g < 4 ? packed[g + 4] & 63 : packed[g + 4] >> 4 | packed[g] >> 6 << 4;
+    for (uint32_t i = 0; i < 32; i++)
+        b->q[i] = (q[i] >> g % 2 * 4 & 15) | (type == LG_TYPE_Q5_K ? (fifth[i] >> g & 1) << 4 : 0);
+    b->scale[0] = b->scale[1] = half_at(src) * (float)scale;
+    b->min[0] = b->min[1] = -(half_at(src + 2) * (float)min);
+}
+
+static void q6_k_block(const uint8_t *src, uint32_t g, struct block *b)
+{
+    for (uint32_t i = 0; i < 32; i++) {
+        int low = src[g / 4 * 64 + g % 2 * 32 + i] >> g % 4 / 2 * 4 & 15;
+        int high = src[128 + g / 4 * 32 + i] >> g % 4 * 2 & 3;
+        b->q[i] = (low | high << 4) - 32;
+    }
+    for (uint32_t h = 0; h < 2; h++) {
+        b->scale[h] = half_at(src + 208) * (float)(int8_t)src[192 + 2 * g + h];
+        b->min[h] = 0;
+    }
+}
+
+/* Block number i of a row. */
+static void read_block(enum lg_type type, const uint8_t *row, uint32_t i, struct block *b)
+{
+    const struct lg_type_info *info = lg_type_info(type);
+    const uint8_t *src = row + (size_t)(i * 32 / info->block_elements) * info->block_bytes;
+    switch (type) {
+    case LG_TYPE_Q2_K: q2_k_block(src, i % 8, b); break;
+    case LG_TYPE_Q3_K: q3_k_block(src, i % 8, b); break;
+    case LG_TYPE_Q4_K:
+    case LG_TYPE_Q5_K: q4_k_or_q5_k_block(type, src, i % 8, b); break;
+    case LG_TYPE_Q6_K: q6_k_block(src, i % 8, b); break;
+    default: simple_block(type, src, b);
+    }
+}
+
+/* ---- products ------------------------------------------------------------------------------------ */
+
+struct sums {
+    float lane[LG_I8_LANES], min[LG_I8_LANES];
+};
+
+static void add_block(struct sums *s, const struct block *w, struct lg_i8_row x, uint32_t b)
+{
+    for (uint32_t i = 0; i < 8; i++) {
+        int sum = 0;
+        for (uint32_t k = 4 * i; k < 4 * i + 4; k++)
+            sum += w->q[k] * x.q[b * 32 + k];
+        float *lane = &s->lane[b % 2 * 8 + i];
+        *lane = fmaf((float)sum * w->scale[i / 4], x.d[b], *lane);
+    }
+    for (uint32_t h = 2 * b; h < 2 * b + 2; h++)
+        s->min[h % 16] = fmaf(w->min[h % 2], x.sums[h], s->min[h % 16]);
+}
+
+static float add_lanes(float *lane)
+{
+    for (int half = LG_I8_LANES / 2; half > 0; half /= 2) {
+        for (int i = 0; i < half; i++)
+            lane[i] += lane[i + half];
+    }
+    return lane[0];
+}
+
+static float product(enum lg_type type, const uint8_t *row, struct lg_i8_row x, uint32_t n)
+{
+    struct sums s = {0};
+    struct block b;
+    for (uint32_t i = 0; i < n / 32; i++) {
+        read_block(type, row, i, &b);
+        add_block(&s, &b, x, i);
+    }
+    return add_lanes(s.lane) + add_lanes(s.min);
+}
+
+/* Rows [m.begin, m.end) of the weights times rows [t, t_end) of x. */
+static void multiply(enum lg_type type, const struct lg_matmul_push *push, const uint8_t *weight, const void *x, float *y,
+                     struct lg_cpu_span m, uint32_t t, uint32_t t_end)
+{
+    for (; t < t_end; t++) {
+        struct lg_i8_row row = lg_i8_row_at(x, push->n_cols, t);
+        for (uint32_t i = m.begin; i < m.end; i++)
+            y[(size_t)t * push->y_stride + push->row_begin + i] =
+                product(type, weight + (size_t)i * push->row_bytes, row, push->n_cols);
+    }
+}
+
+static void matvec(enum lg_type type, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    const struct lg_matmul_push *push = args->push;
+    for (uint32_t g = first; g < last; g++) {
+        struct lg_cpu_span m = lg_cpu_span(args, g, args->spec[0] * args->spec[1], push->n_rows);
+        multiply(type, push, args->view[0], args->view[1], args->view[2], m, m.row, m.row + 1);
+    }
+}
+
+static void matmul(enum lg_type type, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    const struct lg_matmul_push *push = args->push;
+    uint32_t n_t = ((const uint32_t *)args->view[0])[push->dim];
+    for (uint32_t g = first; g < last; g++) {
+        struct lg_cpu_span m = lg_cpu_span(args, g, args->spec[1], push->n_rows);
+        uint32_t t = m.row * args->spec[2];
+        multiply(type, push, args->view[1], args->view[2], args->view[3], m, t, lg_min_u32(n_t, t + args->spec[2]));
+    }
+}
+
+#define PRODUCTS(lower, UPPER)                                                                   \
+    void lg_cpu_matvec_i8_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last) \
+    {                                                                                            \
+        matvec(LG_TYPE_##UPPER, args, first, last);                                              \
+    }                                                                                            \
+    void lg_cpu_matmul_i8_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last) \
+    {                                                                                            \
+        matmul(LG_TYPE_##UPPER, args, first, last);                                              \
+    }
+LG_BLOCK_TYPES(PRODUCTS)
