@@ -177,6 +177,13 @@ struct lg_vk_host {
     void *queue_user;
 };
 
+/** Whether sizes of kernels are chosen by measuring; the numbers are those of enum llmgpu_tune. */
+enum lg_tune {
+    LG_TUNE_AUTO = 0, // on GPUs
+    LG_TUNE_NEVER = 1,
+    LG_TUNE_ALWAYS = 2, // also on software drivers
+};
+
 struct lg_device_options {
     const char *name;              // "auto", "cpu", "vulkan", "vulkan:N"; NULL is "auto"
     const struct lg_vk_host *host; // the device to open in place of a named one; NULL: none
@@ -184,6 +191,7 @@ struct lg_device_options {
     const char *cache_dir; // folder of the pipeline cache, created when missing; NULL = no cache file
     int priority;          // an lg_priority; what the driver does not grant is logged. No matter on the CPU
     int precision;         // an llmgpu_precision: which lg_int8 a device that has the kernels says
+    int tune;              // an lg_tune; needs a cache_dir. No matter on the CPU
     bool check;            // debug mode: the CPU device isolates each dispatch and runs unordered ones backwards;
                            // the Vulkan device turns validation with synchronisation checks on and counts messages
     void *get_instance_proc_addr; // for tests: vkGetInstanceProcAddr in place of the loader's; NULL: that
@@ -215,6 +223,8 @@ struct lg_device {
     _Atomic int lost;            // LLMGPU_E_DEVICE_LOST once the device is gone, 0 before: sticky
     const _Atomic int *stop; // a submission ends, or does not begin, while this is nonzero; NULL: nothing stops one
     uint64_t memory_limit;   // bytes that buffers may take together; 0: no limit but the device's own
+    char *tuning_path;       // file in which measured sizes are kept; NULL: none are measured
+    uint64_t tuning_key;     // of the kernels, the device and its driver: measured under another, they mean nothing
     bool check;              // the debug mode is on
     uint32_t check_messages; // validation messages and check failures so far (options.check)
 };

@@ -35,6 +35,14 @@ struct lg_tuning {
 /** The one place where sizes are chosen (tuning.c). */
 struct lg_tuning lg_tuning_choose(const struct lg_device_info *info);
 
+/*
+ * Candidates for who measures which is the fastest (runtime/tune.c). Each sets what of *tune is its own to candidate i, which
+ * the device can run, and answers false past the last; the first is what lg_tuning_choose() takes. None of them changes the
+ * order in which anything is summed, so whichever is taken, results are the same, bit for bit.
+ */
+bool lg_tuning_matvec(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
+bool lg_tuning_matmul(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
+
 /** Which matrix kernel a pass uses. The choice follows the phase, never the number of rows, so that a token's
  * arithmetic does not depend on how its prompt was cut. */
 enum lg_phase { LG_PREFILL, LG_DECODE };

@@ -23,6 +23,49 @@ static struct lg_tuning cpu_tuning(enum lg_int8 int8)
     };
 }
 
+/** Subgroups of a workgroup and rows of each. */
+struct matvec_candidate {
+    uint32_t subgroups, rows;
+};
+
+static const struct matvec_candidate gpu_matvec[] = {{4, 2}, {4, 1}, {4, 4}, {2, 2}, {2, 4}, {8, 1}, {8, 2}, {1, 4}};
+static const struct matvec_candidate software_matvec[] = {{1, 32}, {1, 16}, {1, 8}};
+
+bool lg_tuning_matvec(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
+{
+    bool software = info->kind == LG_DEVICE_SOFTWARE;
+    const struct matvec_candidate *list = software ? software_matvec : gpu_matvec;
+    uint32_t n = software ? sizeof(software_matvec) / sizeof(*list) : sizeof(gpu_matvec) / sizeof(*list);
+    if (info->kind == LG_DEVICE_CPU || i >= n)
+        return false;
+    uint32_t most = lg_max_u32(1, info->max_workgroup / info->subgroup_size);
+    t->matvec_wg = lg_min_u32(list[i].subgroups, most) * info->subgroup_size;
+    t->matvec_rows = list[i].rows;
+    t->matvec_rows_per_wg = t->matvec_wg / info->subgroup_size * t->matvec_rows;
+    return true;
+}
+
+/** Tiles of matmul.comp; its head says which are allowed. */
+struct matmul_candidate {
+    uint32_t wg, m, n;
+};
+
+static const struct matmul_candidate gpu_matmul[] = {{64, 64, 64}, {64, 32, 64}, {128, 128, 64}, {256, 128, 64}};
+
+bool lg_tuning_matmul(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
+{
+    bool software = info->kind == LG_DEVICE_SOFTWARE;
+    if (info->kind == LG_DEVICE_CPU || i >= (software ? 1 : sizeof(gpu_matmul) / sizeof(gpu_matmul[0])))
+        return false;
+    const struct matmul_candidate *c = &gpu_matmul[i];
+    if (c->wg > info->max_workgroup || 32 * sizeof(float) * (c->m + c->n) > info->shared_memory)
+        c = &gpu_matmul[0];
+    t->matmul_wg = software ? info->subgroup_size : c->wg;
+    t->matmul_m = c->m;
+    t->matmul_n = software ? 4 * info->subgroup_size : c->n;
+    return true;
+}
+
 struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
 {
     if (info->kind == LG_DEVICE_CPU)
@@ -34,18 +77,12 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
         .vocab_wg = software ? 64 : lg_min_u32(1024, info->max_workgroup),
         .attention_wg = software ? info->subgroup_size : 64,
         .attention_by_lane = software,
-        .matvec_wg = software ? info->subgroup_size
-                              : lg_min_u32(4, lg_max_u32(1, info->max_workgroup / info->subgroup_size)) *
-                                    info->subgroup_size,
-        .matvec_rows = software ? 32 : 2,
         .matvec_groups = software ? 4 : 1,
         .lora_ranks = software ? 4 : 1,
-        .matmul_wg = software ? info->subgroup_size : 64,
-        .matmul_m = 64,
-        .matmul_n = software ? 4 * info->subgroup_size : 64,
         .matmul_form = software ? 1 : 0,
     };
-    t.matvec_rows_per_wg = t.matvec_wg / info->subgroup_size * t.matvec_rows;
+    lg_tuning_matvec(info, 0, &t);
+    lg_tuning_matmul(info, 0, &t);
     t.lora_wg = t.matvec_wg;
     t.lora_ranks_per_wg = t.lora_wg / info->subgroup_size * t.lora_ranks;
     return t;

@@ -375,8 +375,9 @@ int lg_vk_pipeline_get(struct lg_vk_device *dev, enum lg_kernel kernel, const ui
 /** Half-built is allowed. */
 void lg_vk_pipelines_finish(struct lg_vk_device *dev);
 
-/** Creates the pipeline cache, filled from the file in `dir` when there is a right one. NULL is no file. */
-int lg_vk_cache_open(struct lg_vk_device *dev, const char *dir);
+/** Creates the pipeline cache, filled from its file in the cache_dir when there is a right one. Without a cache_dir there
+ * is no file. */
+int lg_vk_cache_open(struct lg_vk_device *dev, const struct lg_device_options *options);
 /** Writes the file when something new was compiled. A file that cannot be written is logged, no failure. */
 void lg_vk_cache_save(struct lg_vk_device *dev);
 
