@@ -149,6 +149,7 @@ struct lg_device_stats {
     _Atomic uint64_t memory_used;  // bytes of buffers now
     _Atomic uint64_t memory_peak;  // bytes of buffers at the most
     _Atomic uint64_t pipelines;    // compiled so far
+    _Atomic uint64_t pipelines_found; // of these the driver found in its cache, where it says so
 };
 
 /** How urgent a device's work is beside that of others; the numbers are those of enum llmgpu_priority. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "util/readahead.h"
 
-#include <signal.h>
 #include <unistd.h>
+
+#include "util/thread.h"
 
 enum {
     STEP = 2 << 20,    // bytes; a slow disk takes some 20 ms for them, which is how long stopping may take
@@ -45,12 +46,7 @@ void lg_readahead_start(struct lg_readahead *ahead, const struct lg_filemap *map
     ahead->first = first < map->size ? first : 0;
     ahead->in_place = in_place;
     atomic_store(&ahead->stop, false);
-    // The host's signal handlers must not run on our threads.
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    ahead->started = pthread_create(&ahead->thread, NULL, work, ahead) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    ahead->started = lg_thread_start(&ahead->thread, work, ahead);
 }
 
 void lg_readahead_stop(struct lg_readahead *ahead)

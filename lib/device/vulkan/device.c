@@ -42,12 +42,14 @@ static const struct lg_device_ops ops = {
 static VkResult create_handle(struct lg_vk_device *dev, const VkDeviceQueueCreateInfo *queue)
 {
     const struct lg_vk_probe *probe = &dev->probe;
-    const char *extensions[4];
+    const char *extensions[5];
     uint32_t n_extensions = 0;
     if (probe->has_memory_budget)
         extensions[n_extensions++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
     if (probe->subgroup_size_extension)
         extensions[n_extensions++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    if (probe->feedback_extension)
+        extensions[n_extensions++] = VK_EXT_PIPELINE_CREATION_FEEDBACK_EXTENSION_NAME;
     if (probe->has_portability_subset)
         extensions[n_extensions++] = "VK_KHR_portability_subset";
     if (queue->pNext)

@@ -203,10 +203,9 @@ static int record_op(struct recorder *rec, const struct lg_dispatch *op)
     const struct lg_kernel_info *info = &lg_kernel_infos[op->kernel];
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
-    VkPipeline pipeline;
+    VkPipeline pipeline = lg_vk_pipeline_get(dev, op->kernel, op->spec);
     VkDescriptorSet set;
     LG_TRY(lg_vk_layout_get(dev, info->n_views, &set_layout, &layout));
-    LG_TRY(lg_vk_pipeline_get(dev, op->kernel, op->spec, &pipeline));
     LG_TRY(create_set(dev, rec->prog, op, set_layout, &set));
 
     if (pipeline != rec->bound)
@@ -256,6 +255,7 @@ static int init_program(struct lg_vk_device *dev, struct lg_vk_program *prog,
     prog->slices = lg_alloc_array(env, n_slices, sizeof(*prog->slices));
     if (!prog->cmds || !prog->slices)
         return lg_fail_nomem(env, "the slices of a program", n_slices * sizeof(*prog->slices));
+    LG_TRY(lg_vk_pipelines_make(dev, desc));
     LG_TRY(create_pools(dev, prog, desc));
     VkCommandBufferAllocateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,

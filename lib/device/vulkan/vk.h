@@ -213,6 +213,7 @@ struct lg_vk_probe {
     bool global_priority_khr;     // VK_KHR_global_priority
     bool global_priority_ext;     // VK_EXT_global_priority, the same under an older name
     bool has_portability_subset;  // VK_KHR_portability_subset, which must be turned on where it exists
+    bool feedback_extension;      // VK_EXT_pipeline_creation_feedback, where it is not part of the version
     bool subgroup_size_extension; // VK_EXT_subgroup_size_control, where it is not part of the version
     bool pins_subgroup_size;      // the size varies and pipelines can require one
     bool full_subgroups;
@@ -369,9 +370,11 @@ struct lg_vk_pipelines {
 /** The layouts for kernels with that many bindings. */
 int lg_vk_layout_get(struct lg_vk_device *dev, uint32_t n_views, VkDescriptorSetLayout *set,
                      VkPipelineLayout *layout);
-/** The pipeline of a kernel with these specialisation constants, compiled when it is not there yet. */
-int lg_vk_pipeline_get(struct lg_vk_device *dev, enum lg_kernel kernel, const uint32_t spec[LG_MAX_SPEC],
-                       VkPipeline *out);
+/** Compiles what a program needs and is not there yet, on several threads. */
+int lg_vk_pipelines_make(struct lg_vk_device *dev, const struct lg_program_desc *desc);
+/** The pipeline of a kernel with these specialisation constants, which was made. */
+VkPipeline lg_vk_pipeline_get(const struct lg_vk_device *dev, enum lg_kernel kernel,
+                              const uint32_t spec[LG_MAX_SPEC]);
 /** Half-built is allowed. */
 void lg_vk_pipelines_finish(struct lg_vk_device *dev);
 
