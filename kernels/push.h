@@ -134,11 +134,10 @@ struct lg_matmul_push {
 };
 
 /*
- * A row of x of n elements in 8 bits (lib/device/cpu/i8.h): int8[padded], float[padded / 32], float[padded / 16], and
- * rows begin at multiples of 64 bytes.
+ * A row of x of n elements in 8 bits (lib/device/cpu/i8.h): int8[padded], float[padded / 16], float[padded / 16].
  */
 #define LG_I8_PADDED(n) (((n) + 255u) / 256u * 256u)
-#define LG_I8_ROW_BYTES(n) ((LG_I8_PADDED(n) / 8u * 11u + 63u) / 64u * 64u)
+#define LG_I8_ROW_BYTES(n) (LG_I8_PADDED(n) / 2u * 3u)
 
 struct lg_lora_push {
     lg_uint n_cols;    /* of x (lora_down) or y (lora_up) */

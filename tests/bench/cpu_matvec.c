@@ -20,6 +20,10 @@ static const struct type types[] = {
 #define TYPE(lower, UPPER) {#lower, LG_TYPE_##UPPER, LG_K_MATVEC_##UPPER, LG_K_MATMUL_##UPPER},
     LG_WEIGHT_TYPES(TYPE)};
 
+static const struct type i8_types[] = {
+#define I8_TYPE(lower, UPPER) {#lower, LG_TYPE_##UPPER, LG_K_MATVEC_I8_##UPPER, LG_K_MATMUL_I8_##UPPER},
+    LG_BLOCK_TYPES(I8_TYPE)};
+
 static struct lg_buffer *new_buffer(struct lg_device *dev, uint64_t size)
 {
     struct lg_buffer *buf = NULL;
@@ -145,6 +149,10 @@ static void bench(uint32_t n_threads)
            read_bandwidth(dev, data, y));
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
         bench_type(dev, &types[i], data, x, y);
+
+    printf(" x in 8 bits:\n");
+    for (size_t i = 0; dev->info.int8 && i < sizeof(i8_types) / sizeof(i8_types[0]); i++)
+        bench_type(dev, &i8_types[i], data, x, y);
 
     printf("  a dispatch costs %.0f ns on one thread, %.0f ns shared\n", overhead(dev, x, y, 1, 1),
            overhead(dev, x, y, 4096, 16));

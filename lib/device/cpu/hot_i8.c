@@ -3,7 +3,7 @@
  * Quantised weights times rows of x in 8 bits: the products of i8.h in vectors. Meson compiles this file once for each
  * instruction set that has an integer dot product, with HOT_TABLE as the name of its table.
  *
- * One row of x meets four rows of weights at a time, which are decoded as they come from memory. With many rows of x, a
+ * One row of x meets rows of weights one by one, decoded as they come from memory. With many rows of x, a
  * panel of four rows of weights is decoded once for all of them, a slice of its columns at a time, so that it stays in the
  * nearest cache.
  */
@@ -25,10 +25,10 @@ typedef uint64_t u64x2 __attribute__((vector_size(16)));
 #include "device/cpu/i8_types.h"
 
 enum {
-    ROWS = 4,         // of weights at a time
-    SLICE = 2048,     // columns of a panel
-    MAX_X = 32,       // rows of x that share a panel
-    AHEAD = 4 * 1024, // bytes, at least, that weights are asked for before they are used
+    ROWS = 4,      // of weights in a panel
+    SLICE = 2048,  // columns of a panel
+    MAX_X = 32,    // rows of x that share a panel
+    SPAN = 16384,  // columns of a row of x that are made ready
 };
 
 /* An encoded matrix. */
@@ -36,25 +36,15 @@ struct weights {
     const uint8_t *data;
     size_t row_bytes;
     uint32_t n_cols;
-    size_t ahead; // whole groups of rows
 };
 
 static struct weights weights_of(const struct lg_matmul_push *push, const void *data)
 {
-    size_t group = (size_t)ROWS * push->row_bytes;
     return (struct weights){
         .data = data,
         .row_bytes = push->row_bytes,
         .n_cols = push->n_cols,
-        .ahead = (AHEAD + group - 1) / group * group,
     };
-}
-
-/* Asks for memory that will be needed; addresses only, they may be behind the end of the weights. */
-INLINE void prefetch(const uint8_t *p, size_t ahead, size_t size)
-{
-    for (size_t i = 0; i < size; i += 64)
-        __builtin_prefetch((const void *)((uintptr_t)p + ahead + i));
 }
 
 INLINE ints lane_products(enum lg_type type, ints bias, bytes w, bytes x)
@@ -69,52 +59,74 @@ INLINE ints chunk_bias(enum lg_type type, bytes x)
 
 /* ---- one row of x -------------------------------------------------------------------------------- */
 
+/* What makes a row of x ready for weights of some type, made once for many rows of them. */
+INLINE void make_bias(enum lg_type type, struct lg_i8_row x, uint32_t k, uint32_t n, ints *bias)
+{
+    for (uint32_t i = 0; i < (n + 63) / 64; i++)
+        bias[i] = chunk_bias(type, load_chunk(x.q + k + 64 * i));
+}
+
+/* What is constant stays in registers. */
+#define UNROLL _Pragma("GCC unroll 4")
+
 struct sums {
     floats lanes, mins;
 };
 
-/* Adds a unit of n_rows rows, the first of which is at src, to their sums. */
-INLINE void add_unit(enum lg_type type, int n_rows, uint32_t n_blocks, const struct weights *w, const uint8_t *src,
-                     struct lg_i8_row x, uint32_t k, struct sums *sums)
+/* Adds n_blocks blocks of a row of weights, a unit or less, at column k. */
+INLINE struct sums add_unit(enum lg_type type, uint32_t n_blocks, const uint8_t *src, struct lg_i8_row x, uint32_t k,
+                            const ints *bias, struct sums sums)
 {
-    floats scale[ROWS];
-    for (int r = 0; r < n_rows; r++) {
-        const uint8_t *row = src + (size_t)r * w->row_bytes;
-        prefetch(row, w->ahead, unit_bytes(type) / 8 * n_blocks);
-        scale[r] = unit_scales(type, row, n_blocks);
-        if (has_min(type))
-            sums[r].mins = multiply_add(unit_mins(type, row, n_blocks), load_floats(x.sums + k / 16), sums[r].mins);
+    floats scales = multiply(unit_scales(type, src, n_blocks), load_floats(x.d + k / 16));
+    if (has_min(type))
+        sums.mins = multiply_add(unit_mins(type, src, n_blocks), load_floats(x.sums + k / 16), sums.mins);
+    UNROLL for (uint32_t j = 0; j < (n_blocks + 1) / 2; j++) {
+        bytes w = chunk(type, src, j, n_blocks - 1);
+        ints products = lane_products(type, bias[j], w, load_chunk(x.q + k + 64 * j));
+        sums.lanes = add_products(sums.lanes, products, lane_scales(scales, (int)j));
     }
-    _Pragma("GCC unroll 4")
-    for (uint32_t j = 0; j < (n_blocks + 1) / 2; j++) {
-        bytes xs = load_chunk(x.q + k + 64 * j);
-        ints bias = chunk_bias(type, xs);
-        floats ds = lane_ds(x.d + k / 32 + 2 * j);
-        for (int r = 0; r < n_rows; r++) {
-            bytes ws = chunk(type, src + (size_t)r * w->row_bytes, j, n_blocks - 1);
-            sums[r].lanes =
-                add_products(sums[r].lanes, lane_products(type, bias, ws, xs), lane_scales(scale[r], (int)j), ds);
-        }
-    }
+    return sums;
 }
 
-/* y[r] = weight row `row` + r times x, for n_rows of them, a constant */
-INLINE void multiply_rows(enum lg_type type, const struct weights *w, uint32_t row, int n_rows, struct lg_i8_row x,
+/* The part of a row of weights behind column k, which is not a multiple of units or not made ready. */
+INLINE struct sums add_rest(enum lg_type type, const uint8_t *src, struct lg_i8_row x, const ints *ready, uint32_t k,
+                            uint32_t n, struct sums sums)
+{
+    for (; k < n; k += LG_I8_UNIT, src += unit_bytes(type)) {
+        ints here[LG_I8_CHUNKS];
+        uint32_t n_blocks = lg_min_u32(n - k, LG_I8_UNIT) / 32;
+        const ints *bias = k < SPAN ? ready + k / 64 : here;
+        if (k >= SPAN)
+            make_bias(type, x, k, n_blocks * 32, here);
+        sums = n_blocks == LG_I8_BLOCKS / 2 ? add_unit(type, LG_I8_BLOCKS / 2, src, x, k, bias, sums)
+                                            : add_unit(type, n_blocks, src, x, k, bias, sums);
+    }
+    return sums;
+}
+
+/* A row of weights times a row of x, of which the first SPAN columns are ready. */
+INLINE float multiply_row(enum lg_type type, const uint8_t *src, struct lg_i8_row x, const ints *ready, uint32_t n)
+{
+    struct sums sums = {zeros(), zeros()};
+    uint32_t k = 0, end = lg_min_u32(n, SPAN) / LG_I8_UNIT * LG_I8_UNIT;
+    for (; k < end; k += LG_I8_UNIT, src += unit_bytes(type))
+        sums = add_unit(type, LG_I8_BLOCKS, src, x, k, ready + k / 64, sums);
+    if (k < n)
+        sums = add_rest(type, src, x, ready, k, n, sums);
+    return sum_lanes(sums.lanes) + sum_lanes(sums.mins);
+}
+
+/*
+ * Weight rows [begin, end) times a row of x. The rows are read one after another, as they lie in memory: processors load
+ * ahead of a single stream three times as fast as of two, and faster than programs can ask.
+ */
+INLINE void multiply_rows(enum lg_type type, const struct weights *w, uint32_t begin, uint32_t end, struct lg_i8_row x,
                           float *y)
 {
-    struct sums sums[ROWS];
-    for (int r = 0; r < n_rows; r++)
-        sums[r] = (struct sums){zeros(), zeros()};
-    const uint8_t *src = w->data + (size_t)row * w->row_bytes;
-    uint32_t k = 0, end = w->n_cols / LG_I8_UNIT * LG_I8_UNIT, rest = (w->n_cols - end) / 32;
-    for (; k < end; k += LG_I8_UNIT, src += unit_bytes(type))
-        add_unit(type, n_rows, LG_I8_BLOCKS, w, src, x, k, sums);
-    if (rest == LG_I8_BLOCKS / 2)
-        add_unit(type, n_rows, LG_I8_BLOCKS / 2, w, src, x, k, sums);
-    else if (rest)
-        add_unit(type, n_rows, rest, w, src, x, k, sums);
-    for (int r = 0; r < n_rows; r++)
-        y[r] = sum_lanes(sums[r].lanes) + sum_lanes(sums[r].mins);
+    ints ready[SPAN / 64];
+    make_bias(type, x, 0, lg_min_u32(w->n_cols, SPAN), ready);
+    for (; begin < end; begin++)
+        y[begin] = multiply_row(type, w->data + begin * w->row_bytes, x, ready, w->n_cols);
 }
 
 /* Neighbouring workgroups of one row of x are one span of weight rows. */
@@ -129,11 +141,7 @@ INLINE void matvec(enum lg_type type, const struct lg_cpu_args *args, uint32_t f
         struct lg_cpu_span to = lg_cpu_span(args, first + n - 1, per_group, push->n_rows);
         struct lg_i8_row x = lg_i8_row_at(args->view[1], push->n_cols, from.row);
         float *y = (float *)args->view[2] + (size_t)from.row * push->y_stride + push->row_begin;
-        uint32_t row = from.begin;
-        for (; to.end - row >= ROWS; row += ROWS)
-            multiply_rows(type, &w, row, ROWS, x, y + row);
-        for (; row < to.end; row++)
-            multiply_rows(type, &w, row, 1, x, y + row);
+        multiply_rows(type, &w, from.begin, to.end, x, y);
         first += n;
     }
 }
@@ -152,50 +160,59 @@ struct tile {
 };
 
 /* Columns [k, k + n) of a row. */
-INLINE void decode_row(enum lg_type type, const struct weights *w, const uint8_t *row, uint32_t k, uint32_t n,
-                       struct panel *panel, int r)
+INLINE void decode_row(enum lg_type type, const uint8_t *row, uint32_t k, uint32_t n, struct panel *panel, int r)
 {
     const uint8_t *src = row + (size_t)(k / LG_I8_UNIT) * unit_bytes(type);
     for (uint32_t i = 0; i < n; i += LG_I8_UNIT, src += unit_bytes(type)) {
         uint32_t n_blocks = lg_min_u32(n - i, LG_I8_UNIT) / 32;
-        prefetch(src, w->ahead, unit_bytes(type) / 8 * n_blocks);
         store_floats(panel->scale[r] + i / 16, unit_scales(type, src, n_blocks));
         if (has_min(type))
             store_floats(panel->min[r] + i / 16, unit_mins(type, src, n_blocks));
-        _Pragma("GCC unroll 4")
-        for (uint32_t j = 0; j < LG_I8_CHUNKS; j++) {
+        UNROLL for (uint32_t j = 0; j < LG_I8_CHUNKS; j++) {
             if (2 * j < n_blocks)
                 store_chunk(panel->q[r] + i + 64 * j, chunk(type, src, j, n_blocks - 1));
         }
     }
 }
 
-/* The panel's products with n_x rows of x, a constant, n_chunks of each. */
-INLINE void add_panel(enum lg_type type, const struct panel *panel, const struct lg_i8_row *x, int n_x, uint32_t k,
-                      uint32_t n_chunks, float (*lanes)[ROWS][LG_I8_LANES])
+/* A unit of the panel times n_x rows of x, a constant, n_chunks of each. */
+INLINE void add_panel_unit(enum lg_type type, const struct panel *panel, uint32_t i, const struct lg_i8_row *x, int n_x,
+                           uint32_t k, uint32_t n_chunks, floats (*acc)[ROWS])
 {
-    floats acc[TILE_X][ROWS];
-    for (int t = 0; t < n_x; t++) {
-        for (int r = 0; r < ROWS; r++)
-            acc[t][r] = load_floats(lanes[t][r]);
+    floats scales[TILE_X][ROWS];
+    UNROLL for (int t = 0; t < n_x; t++) {
+        UNROLL for (int r = 0; r < ROWS; r++)
+            scales[t][r] = multiply(load_floats(panel->scale[r] + i / 16), load_floats(x[t].d + k / 16));
     }
-    for (uint32_t j = 0; j < n_chunks; j++) {
+    UNROLL for (uint32_t j = 0; j < n_chunks; j++) {
         bytes ws[ROWS];
-        floats scale[ROWS];
-        for (int r = 0; r < ROWS; r++) {
-            ws[r] = load_chunk(panel->q[r] + 64 * j);
-            scale[r] = lane_scales_at(panel->scale[r] + 4 * j);
-        }
-        for (int t = 0; t < n_x; t++) {
+        UNROLL for (int r = 0; r < ROWS; r++)
+            ws[r] = load_chunk(panel->q[r] + i + 64 * j);
+        UNROLL for (int t = 0; t < n_x; t++) {
             bytes xs = load_chunk(x[t].q + k + 64 * j);
             ints bias = chunk_bias(type, xs);
-            floats ds = lane_ds(x[t].d + k / 32 + 2 * j);
-            for (int r = 0; r < ROWS; r++)
-                acc[t][r] = add_products(acc[t][r], lane_products(type, bias, ws[r], xs), scale[r], ds);
+            UNROLL for (int r = 0; r < ROWS; r++)
+                acc[t][r] = add_products(acc[t][r], lane_products(type, bias, ws[r], xs), lane_scales(scales[t][r], (int)j));
         }
     }
-    for (int t = 0; t < n_x; t++) {
-        for (int r = 0; r < ROWS; r++)
+}
+
+/* The panel's products with n_x rows of x, a constant, n columns of each. */
+INLINE void add_panel(enum lg_type type, const struct panel *panel, const struct lg_i8_row *x, int n_x, uint32_t k,
+                      uint32_t n, float (*lanes)[ROWS][LG_I8_LANES])
+{
+    floats acc[TILE_X][ROWS];
+    uint32_t i = 0;
+    UNROLL for (int t = 0; t < n_x; t++) {
+        UNROLL for (int r = 0; r < ROWS; r++)
+            acc[t][r] = load_floats(lanes[t][r]);
+    }
+    for (; n - i >= LG_I8_UNIT; i += LG_I8_UNIT)
+        add_panel_unit(type, panel, i, x, n_x, k + i, LG_I8_CHUNKS, acc);
+    if (i < n)
+        add_panel_unit(type, panel, i, x, n_x, k + i, (n - i + 63) / 64, acc);
+    UNROLL for (int t = 0; t < n_x; t++) {
+        UNROLL for (int r = 0; r < ROWS; r++)
             store_floats(lanes[t][r], acc[t][r]);
     }
 }
@@ -211,15 +228,15 @@ INLINE void add_mins(const struct panel *panel, struct lg_i8_row x, uint32_t k, 
     }
 }
 
-/* A slice for all rows of x. */
-INLINE void add_slice(enum lg_type type, const struct panel *panel, const struct lg_i8_row *x, uint32_t n_x, uint32_t k,
+/* A panel for all rows of x. */
+INLINE void add_panels(enum lg_type type, const struct panel *panel, const struct lg_i8_row *x, uint32_t n_x, uint32_t k,
                       uint32_t n, struct tile *tile)
 {
-    uint32_t t = 0, n_chunks = (n + 63) / 64;
+    uint32_t t = 0;
     for (; n_x - t >= TILE_X; t += TILE_X)
-        add_panel(type, panel, x + t, TILE_X, k, n_chunks, tile->lanes + t);
+        add_panel(type, panel, x + t, TILE_X, k, n, tile->lanes + t);
     for (; t < n_x; t++)
-        add_panel(type, panel, x + t, 1, k, n_chunks, tile->lanes + t);
+        add_panel(type, panel, x + t, 1, k, n, tile->lanes + t);
     for (t = 0; has_min(type) && t < n_x; t++)
         add_mins(panel, x[t], k, n, tile->mins[t]);
 }
@@ -235,8 +252,8 @@ INLINE void multiply_panel(enum lg_type type, const struct weights *w, uint32_t 
     for (uint32_t k = 0; k < w->n_cols; k += SLICE) {
         uint32_t n = lg_min_u32(w->n_cols - k, SLICE);
         for (uint32_t r = 0; r < ROWS; r++)
-            decode_row(type, w, w->data + (row + lg_min_u32(r, n_rows - 1)) * w->row_bytes, k, n, &panel, (int)r);
-        add_slice(type, &panel, x, n_x, k, n, &tile);
+            decode_row(type, w->data + (row + lg_min_u32(r, n_rows - 1)) * w->row_bytes, k, n, &panel, (int)r);
+        add_panels(type, &panel, x, n_x, k, n, &tile);
     }
     for (uint32_t t = 0; t < n_x; t++) {
         for (uint32_t r = 0; r < n_rows; r++)
@@ -288,7 +305,7 @@ INLINE void quantize_block(const float *x, int8_t *q, float *d, float *sums)
     float scale = finite ? max_lane(max) / 127 : NAN, inverse = scale > 0 ? 1 / scale : 0;
     if (isinf(inverse))
         scale = inverse = 0;
-    *d = scale;
+    d[0] = d[1] = scale;
     if (finite) {
         sums[0] = scale * (float)quantize_16(q, a, inverse);
         sums[1] = scale * (float)quantize_16(q + 16, b, inverse);
@@ -309,15 +326,15 @@ static void quantize(const struct lg_cpu_args *args, uint32_t first, uint32_t la
         float *d = (float *)row.d, *sums = (float *)row.sums;
         uint32_t k = 0;
         for (; n - k >= 32; k += 32)
-            quantize_block(x + k, q + k, d + k / 32, sums + k / 16);
+            quantize_block(x + k, q + k, d + k / 16, sums + k / 16);
         if (k < n) {
             float rest[32] = {0};
             memcpy(rest, x + k, (n - k) * sizeof(*rest));
-            quantize_block(rest, q + k, d + k / 32, sums + k / 16);
+            quantize_block(rest, q + k, d + k / 16, sums + k / 16);
             k += 32;
         }
         memset(q + k, 0, padded - k);
-        memset(d + k / 32, 0, (padded - k) / 32 * sizeof(*d));
+        memset(d + k / 16, 0, (padded - k) / 16 * sizeof(*d));
         memset(sums + k / 16, 0, (padded - k) / 16 * sizeof(*sums));
     }
 }

@@ -3,13 +3,13 @@
  * Rows of x in 8 bits, and what the kernels that take them add up, in which order. Private to lib/device/cpu.
  *
  * A row of x is cut into blocks of 32: q = round(x / d) to nearest even with d = max |x| / 127, so x is about d * q. It
- * lies in memory as q, then d of each block, then for each half of a block d * (sum of its q); zeros fill it up to a
- * multiple of 256 elements. A block with a NaN or an infinity has d = NaN.
+ * lies in memory as q, then for each half of a block its d, then for each half d * (sum of its q); zeros fill it up to
+ * a multiple of 256 elements. A block with a NaN or an infinity has d = NaN.
  *
  * A weight is scale * q + min, scale and min being those of its 16 neighbours. The product of a row of weights and one of
  * x has 16 lanes: in lane 8 * (block % 2) + i are the elements 4i .. 4i + 3 of a block,
  *
- *     lane += ((float)(sum of the four integer products) * scale) * d        the last two operations as one (fma)
+ *     lane += (float)(sum of the four integer products) * (scale * d)        the last two operations as one (fma)
  *
  * and 16 more for the mins: in lane (half block) % 16, lane += min * (d * sum of q), fma again. In the end each 16 lanes
  * are added by halves, and the two sums. Integers are exact, so every version of a kernel gives the same bits.
@@ -31,7 +31,7 @@ enum {
 /** Where the parts of a quantised row of n elements are. */
 struct lg_i8_row {
     const int8_t *q;
-    const float *d;    // of each 32
+    const float *d;    // of each 16
     const float *sums; // of each 16
 };
 
@@ -42,7 +42,7 @@ static inline struct lg_i8_row lg_i8_row_at(const void *base, uint32_t n, uint32
     return (struct lg_i8_row){
         .q = (const int8_t *)p,
         .d = (const float *)(p + padded),
-        .sums = (const float *)(p + padded + padded / 8),
+        .sums = (const float *)(p + padded + padded / 4),
     };
 }
 

@@ -66,9 +66,10 @@ INLINE __m256i spread_word(uint32_t bits, int8_t value)
     return _mm256_and_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8(value));
 }
 
-INLINE bytes spread(uint32_t low, uint32_t high, int8_t value)
+INLINE bytes add_where(bytes v, uint32_t low, uint32_t high, int8_t value)
 {
-    return (bytes){{spread_word(low, value), spread_word(high, value)}};
+    return (bytes){{_mm256_add_epi8(v.part[0], spread_word(low, value)),
+                    _mm256_add_epi8(v.part[1], spread_word(high, value))}};
 }
 
 INLINE bytes and_bytes(bytes v, uint8_t mask)
@@ -176,13 +177,6 @@ INLINE floats multiply_add(floats a, floats b, floats c)
     BOTH(floats, _mm256_fmadd_ps(a.part[i], b.part[i], c.part[i]));
 }
 
-INLINE floats lane_scales_at(const float *halves)
-{
-    const __m256i index = _mm256_set_epi32(1, 1, 1, 1, 0, 0, 0, 0);
-    BOTH(floats, _mm256_permutevar8x32_ps(
-                     _mm256_castpd_ps(_mm256_broadcast_sd((const double *)(const void *)(halves + 2 * i))), index));
-}
-
 INLINE floats lane_scales(floats halves, int chunk)
 {
     const __m256i index = _mm256_set_epi32(1, 1, 1, 1, 0, 0, 0, 0);
@@ -190,15 +184,14 @@ INLINE floats lane_scales(floats halves, int chunk)
                                           _mm256_add_epi32(index, _mm256_set1_epi32(chunk % 2 * 4 + 2 * i))));
 }
 
-INLINE floats lane_ds(const float *d)
+INLINE floats multiply(floats a, floats b)
 {
-    BOTH(floats, _mm256_broadcast_ss(d + i));
+    BOTH(floats, _mm256_mul_ps(a.part[i], b.part[i]));
 }
 
-INLINE floats add_products(floats acc, ints products, floats scales, floats ds)
+INLINE floats add_products(floats acc, ints products, floats scales)
 {
-    BOTH(floats, _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(products.part[i]), scales.part[i]), ds.part[i],
-                                 acc.part[i]));
+    BOTH(floats, _mm256_fmadd_ps(_mm256_cvtepi32_ps(products.part[i]), scales.part[i], acc.part[i]));
 }
 
 INLINE float sum_lanes(floats v)

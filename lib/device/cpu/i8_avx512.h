@@ -5,7 +5,7 @@
 
 #include <immintrin.h>
 
-enum { TILE_X = 4 }; // rows of x that four rows of weights meet in registers
+enum { TILE_X = 2 }; // rows of x that four rows of weights meet in registers
 
 typedef __m512i bytes;  // of a chunk, 64
 typedef __m512i ints;   // of its lanes, 16
@@ -41,17 +41,16 @@ INLINE bytes load_shifted(const void *p, int shift_a, int shift_b)
 /* The lower, then the upper nibbles of 16 bytes, of two such runs. */
 INLINE bytes load_nibbles(const void *a, const void *b)
 {
-    __m256i low = _mm256_broadcastsi128_si256(_mm_loadu_si128(a));
-    __m256i high = _mm256_broadcastsi128_si256(_mm_loadu_si128(b));
-    __m512i v = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    __m512i low = _mm512_broadcast_i32x4(_mm_loadu_si128(a));
+    __m512i v = _mm512_mask_broadcast_i32x4(low, 0xff00, _mm_loadu_si128(b));
     __m512i shifts = _mm512_set_epi64(0x4000400040004, 0x4000400040004, 0, 0, 0x4000400040004, 0x4000400040004, 0, 0);
     return _mm512_and_si512(_mm512_srlv_epi16(v, shifts), _mm512_set1_epi8(15));
 }
 
-/* `value` where a bit is set. */
-INLINE bytes spread(uint32_t low, uint32_t high, int8_t value)
+/* Adds `value` where a bit is set. */
+INLINE bytes add_where(bytes v, uint32_t low, uint32_t high, int8_t value)
 {
-    return _mm512_maskz_set1_epi8((uint64_t)high << 32 | low, value);
+    return _mm512_mask_add_epi8(v, (uint64_t)high << 32 | low, v, _mm512_set1_epi8(value));
 }
 
 INLINE bytes and_bytes(bytes v, uint8_t mask)
@@ -151,30 +150,22 @@ INLINE floats multiply_add(floats a, floats b, floats c)
     return _mm512_fmadd_ps(a, b, c);
 }
 
-/* The scales of a chunk's lanes, of those of its unit's 16 halves in memory or in a register. */
-INLINE floats lane_scales_at(const float *halves)
-{
-    const __m512i index = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
-    return _mm512_permutexvar_ps(index, _mm512_castps128_ps512(_mm_loadu_ps(halves)));
-}
-
+/* Of the 16 halves of a unit, those of a chunk's lanes. */
 INLINE floats lane_scales(floats halves, int chunk)
 {
     const __m512i index = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
     return _mm512_permutexvar_ps(_mm512_add_epi32(index, _mm512_set1_epi32(4 * chunk)), halves);
 }
 
-/* d of the chunk's two blocks */
-INLINE floats lane_ds(const float *d)
+INLINE floats multiply(floats a, floats b)
 {
-    const __m512i index = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
-    return _mm512_permutexvar_ps(index, _mm512_castpd_ps(_mm512_castpd128_pd512(_mm_load_sd((const double *)d))));
+    return _mm512_mul_ps(a, b);
 }
 
-/* acc + ((float)products * scales) * ds, the last two operations as one */
-INLINE floats add_products(floats acc, ints products, floats scales, floats ds)
+/* acc + (float)products * scales, rounded once */
+INLINE floats add_products(floats acc, ints products, floats scales)
 {
-    return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(products), scales), ds, acc);
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), scales, acc);
 }
 
 INLINE float sum_lanes(floats v)

@@ -66,9 +66,9 @@ INLINE bytes chunk(enum lg_type type, const uint8_t *src, uint32_t j, uint32_t l
     case LG_TYPE_Q4_0: return load_nibbles(a + 2, b + 2);
     case LG_TYPE_Q4_1: return load_nibbles(a + 4, b + 4);
     case LG_TYPE_Q5_0:
-        return or_bytes(load_nibbles(a + 6, b + 6), spread(word_at(a + 2), word_at(b + 2), 16));
+        return add_where(load_nibbles(a + 6, b + 6), word_at(a + 2), word_at(b + 2), 16);
     case LG_TYPE_Q5_1:
-        return or_bytes(load_nibbles(a + 8, b + 8), spread(word_at(a + 4), word_at(b + 4), 16));
+        return add_where(load_nibbles(a + 8, b + 8), word_at(a + 4), word_at(b + 4), 16);
     case LG_TYPE_Q8_0: return from_signed(load_pair(a + 2, b + 2));
     case LG_TYPE_Q2_K: return and_bytes(load_shifted(src + 16 + half * 32, (int)(4 * even), (int)(4 * even + 2)), 3);
     case LG_TYPE_Q3_K:

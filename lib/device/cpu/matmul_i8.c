@@ -24,7 +24,7 @@ static float largest(const float *x, uint32_t n)
 static void quantize_block(const float *x, uint32_t n, int8_t *q, float *d, float *sums)
 {
     float max = largest(x, n), scale = max / 127, inverse = scale > 0 ? 1 / scale : 0;
-    *d = isinf(inverse) ? 0 : scale; // all of it is subnormal
+    d[0] = d[1] = isinf(inverse) ? 0 : scale; // all of it is subnormal
     for (uint32_t i = 0; i < 32; i++)
         q[i] = i < n && inverse > 0 && *d > 0 ? (int8_t)rintf(x[i] * inverse) : 0;
     for (uint32_t h = 0; h < 2; h++) {
@@ -43,7 +43,7 @@ void lg_cpu_quantize(const struct lg_cpu_args *args, uint32_t first, uint32_t la
         const float *x = (const float *)args->view[0] + (size_t)t * n;
         struct lg_i8_row row = lg_i8_row_at(args->view[1], n, t);
         for (uint32_t k = 0, b = 0; k < LG_I8_PADDED(n); k += 32, b++)
-            quantize_block(x + k, k < n ? lg_min_u32(n - k, 32) : 0, (int8_t *)row.q + k, (float *)row.d + b,
+            quantize_block(x + k, k < n ? lg_min_u32(n - k, 32) : 0, (int8_t *)row.q + k, (float *)row.d + 2 * b,
                            (float *)row.sums + 2 * b);
     }
 }
@@ -160,7 +160,7 @@ static void add_block(struct sums *s, const struct block *w, struct lg_i8_row x,
         for (uint32_t k = 4 * i; k < 4 * i + 4; k++)
             sum += w->q[k] * x.q[b * 32 + k];
         float *lane = &s->lane[b % 2 * 8 + i];
-        *lane = fmaf((float)sum * w->scale[i / 4], x.d[b], *lane);
+        *lane = fmaf((float)sum, w->scale[i / 4] * x.d[2 * b], *lane);
     }
     for (uint32_t h = 2 * b; h < 2 * b + 2; h++)
         s->min[h % 16] = fmaf(w->min[h % 2], x.sums[h], s->min[h % 16]);

@@ -14,7 +14,10 @@
 #include "util/checked.h"
 #include "util/clock.h"
 
-enum { SPIN_NS = 10000 }; // waits shorter than this do not sleep
+enum {
+    SPIN_NS = 10000, // waits shorter than this do not sleep
+    MAX_CHUNKS = 8,  // that a thread takes at once
+};
 
 struct lg_pool {
     struct lg_env *env;
@@ -80,13 +83,24 @@ static bool spin_until(struct lg_pool *pool, bool (*condition)(struct lg_pool *)
     return true;
 }
 
+/*
+ * What a thread takes of the items that are left: large pieces first, which memory is read fastest in, and smaller ones
+ * towards the end, so that all threads end at about the same time.
+ */
+static uint32_t share_of(const struct lg_pool *pool, uint32_t left)
+{
+    uint32_t chunk = atomic_load_explicit(&pool->chunk, memory_order_relaxed);
+    uint32_t share = left / (2 * (pool->n_workers + 1));
+    return lg_min_u32(left, share > MAX_CHUNKS * chunk ? MAX_CHUNKS * chunk : lg_max_u32(share, chunk));
+}
+
 /* Takes items and works on them until none are left to take. */
 static void work_on(struct lg_pool *pool)
 {
     uint64_t open = atomic_load(&pool->open);
     while ((uint32_t)open != 0) {
         uint32_t left = (uint32_t)open, n = atomic_load_explicit(&pool->n, memory_order_relaxed);
-        uint32_t take = lg_min_u32(left, atomic_load_explicit(&pool->chunk, memory_order_relaxed));
+        uint32_t take = share_of(pool, left);
         lg_pool_fn *fn = atomic_load_explicit(&pool->fn, memory_order_relaxed);
         void *user = atomic_load_explicit(&pool->user, memory_order_relaxed);
         if (!atomic_compare_exchange_weak(&pool->open, &open, open - take))

@@ -20,7 +20,7 @@ int lg_pool_create(struct lg_env *env, uint32_t n_threads, struct lg_pool **out)
 void lg_pool_destroy(struct lg_pool *pool);
 
 /**
- * Calls `fn` with pieces of at most `chunk` items until all of [0, n) are done, on the caller's thread and on
+ * Calls `fn` with pieces of `chunk` items, or a few times as many at first, until all of [0, n) are done, on the caller's thread and on
  * those of the pool that have time. A single piece runs on the caller's thread and wakes nobody.
  */
 void lg_pool_run(struct lg_pool *pool, lg_pool_fn *fn, void *user, uint32_t n, uint32_t chunk);
