@@ -121,6 +121,7 @@ struct lg_attention_push {
     lg_uint page_size;
     lg_uint max_pages;
     float scale; /* of q . k, 1 / sqrt(head_dim) */
+    lg_uint dim; /* LG_DIM_* that holds the number of rows; only attention_tile asks */
 };
 
 /* y[t][row_begin + m] = sum over k of x[t][k] * w[m][k], m < n_rows */

@@ -208,33 +208,34 @@ static void check_i8(enum lg_cpu_isa isa, const struct type *t)
 
 static void check_attention(enum lg_cpu_isa isa)
 {
-    enum { MAX_PAGES = 8, SLOTS = 2 };
-    uint32_t n_kv = test_randu(&rng, 1, 3), head_dim = test_randu(&rng, 1, 40) * 2,
-             page_size = test_randu(&rng, 1, 9);
+    enum { MAX_PAGES = 8, SLOTS = 2, MAX_ROWS = 6 };
+    uint32_t n_kv = test_randu(&rng, 1, 3), sharing = test_randu(&rng, 1, 9);
     struct lg_attention_push push = {
-        .n_heads = n_kv * test_randu(&rng, 1, 4),
+        .n_heads = n_kv * sharing,
         .n_kv = n_kv,
-        .head_dim = head_dim,
-        .page_size = page_size,
+        .head_dim = test_randu(&rng, 0, 3) ? 8 * test_randu(&rng, 1, 18) : test_randu(&rng, 1, 300),
+        .page_size = test_randu(&rng, 1, 40),
         .max_pages = MAX_PAGES,
-        .scale = 0.3f,
+        .scale = 0.1f,
     };
-    uint32_t n_rows = test_randu(&rng, 1, 6), pages[SLOTS * MAX_PAGES];
-    struct lg_row rows[6] = {0};
+    uint32_t n_rows = test_randu(&rng, 1, MAX_ROWS), pages[SLOTS * MAX_PAGES];
+    struct lg_row rows[MAX_ROWS] = {0};
     for (uint32_t i = 0; i < SLOTS * MAX_PAGES; i++)
         pages[i] = i * 5 % (SLOTS * MAX_PAGES);
     for (uint32_t i = 0; i < n_rows; i++) {
-        rows[i].pos = test_randu(&rng, 0, MAX_PAGES * page_size - 1);
+        rows[i].pos = test_randu(&rng, 0, MAX_PAGES * push.page_size - 1);
         rows[i].slot = test_randu(&rng, 0, SLOTS - 1);
     }
-    size_t n_y = (size_t)n_rows * push.n_heads * head_dim,
-           n_cache = (size_t)SLOTS * MAX_PAGES * page_size * n_kv * head_dim;
+    size_t n_y = (size_t)n_rows * push.n_heads * push.head_dim,
+           n_cache = (size_t)SLOTS * MAX_PAGES * push.page_size * n_kv * push.head_dim;
     float *q = random_floats(n_y), *k = random_floats(n_cache), *v = random_floats(n_cache),
           *y = random_floats(n_y);
+    uint32_t spec[LG_MAX_SPEC] = {[3] = test_randu(&rng, 0, sharing)}, heads = spec[3] ? spec[3] : 1;
     struct lg_cpu_args args = {
         .view = {rows, pages, q, k, v, y},
         .push = &push,
-        .grid = {push.n_heads, n_rows, 1},
+        .spec = spec,
+        .grid = {n_kv * ((sharing + heads - 1) / heads), n_rows, 1},
     };
     compare(isa, LG_K_ATTENTION, args, 5, n_y * sizeof(float));
     free(q);
@@ -279,6 +280,123 @@ static void check_lora(enum lg_cpu_isa isa)
     free(t);
 }
 
+/* A row with a few odd numbers in it, or of them alone. */
+static void spoil(float *x, size_t n)
+{
+    static const float odd[] = {NAN, INFINITY, -INFINITY, 0, -0.0f, 1e30f, -3e38f};
+    bool all = test_randu(&rng, 0, 9) == 0;
+    for (size_t i = 0; i < n; i++) {
+        if (all || test_randu(&rng, 0, 99) == 0)
+            x[i] = odd[test_randu(&rng, 0, 6)];
+    }
+}
+
+/* Rows of n_cols in spans of spec[0]. */
+static void check_elementwise(enum lg_cpu_isa isa)
+{
+    uint32_t n_cols = test_randu(&rng, 1, 300), n_rows = test_randu(&rng, 1, 4);
+    uint32_t spec[LG_MAX_SPEC] = {test_randu(&rng, 1, 400)};
+    size_t n = (size_t)n_cols * n_rows;
+    float *a = random_floats(n), *b = random_floats(n), *y = random_floats(n);
+    for (size_t i = 0; i < n; i++)
+        a[i] *= test_randf(&rng, 0, 50);
+    struct lg_rowwise_push rowwise = {.n_cols = n_cols};
+    struct lg_add_push add = {.n_cols = n_cols, .b_stride = test_randu(&rng, 0, 1) ? n_cols : 0};
+    struct lg_norm_push norm = {.n_cols = n_cols, .eps = 1e-5f};
+    struct lg_cpu_args args = {.view = {a, b, y}, .push = &rowwise, .spec = spec};
+    memcpy(args.grid, (uint32_t[3]){(n_cols + spec[0] - 1) / spec[0], n_rows, 1}, sizeof(args.grid));
+    compare(isa, LG_K_SILU_MUL, args, 2, n * sizeof(float));
+    args.view[1] = y;
+    compare(isa, LG_K_GELU, args, 1, n * sizeof(float));
+    args.view[1] = b;
+    args.push = &add;
+    compare(isa, LG_K_ADD, args, 0, n * sizeof(float));
+    args = (struct lg_cpu_args){.view = {a, b, y}, .push = &norm, .spec = spec, .grid = {n_rows, 1, 1}};
+    compare(isa, LG_K_RMS_NORM, args, 2, n * sizeof(float));
+    float *bias = random_floats(n_cols);
+    args.view[2] = bias;
+    args.view[3] = y;
+    compare(isa, LG_K_LAYER_NORM, args, 3, n * sizeof(float));
+    free(a);
+    free(b);
+    free(y);
+    free(bias);
+}
+
+static void check_rope(enum lg_cpu_isa isa)
+{
+    enum { MAX_POS = 5, ROWS = 3 };
+    struct lg_rope_push push = {.n_heads = test_randu(&rng, 1, 5),
+                                .n_rot = 2 * test_randu(&rng, 1, 40),
+                                .halves = test_randu(&rng, 0, 1)};
+    push.head_dim = push.n_rot + test_randu(&rng, 0, 9);
+    struct lg_row rows[ROWS] = {{.pos = 4}, {.pos = 0}, {.pos = 2}};
+    uint32_t spec[LG_MAX_SPEC] = {test_randu(&rng, 1, 90)}, n_pairs = push.n_heads * push.n_rot / 2;
+    size_t n = (size_t)ROWS * push.n_heads * push.head_dim;
+    float *table = random_floats((size_t)MAX_POS * push.n_rot), *x = random_floats(n);
+    struct lg_cpu_args args = {.view = {rows, table, x}, .push = &push, .spec = spec};
+    memcpy(args.grid, (uint32_t[3]){(n_pairs + spec[0] - 1) / spec[0], ROWS, 1}, sizeof(args.grid));
+    compare(isa, LG_K_ROPE, args, 2, n * sizeof(float));
+    free(table);
+    free(x);
+}
+
+/* argmax, log_prob and sample of rows as long as a vocabulary. */
+static void check_logits(enum lg_cpu_isa isa)
+{
+    enum { ROWS = 2 };
+    uint32_t n = test_randu(&rng, 0, 4) ? test_randu(&rng, 1, 90) : test_randu(&rng, 1, 5000);
+    float *logits = random_floats((size_t)n * ROWS), probs[ROWS];
+    for (size_t i = 0; i < (size_t)n * ROWS; i++)
+        logits[i] = test_randu(&rng, 0, 1) ? logits[i] * 6 : (float)test_randu(&rng, 0, 20);
+    uint32_t targets[ROWS] = {test_randu(&rng, 0, n - 1), test_randu(&rng, 0, n - 1)};
+    struct lg_rowwise_push push = {.n_cols = n};
+    struct lg_cpu_args args = {.view = {logits, targets, probs}, .push = &push, .grid = {ROWS, 1, 1}};
+    compare(isa, LG_K_LOG_PROB, args, 2, sizeof(probs));
+    if (test_randu(&rng, 0, 1))
+        spoil(logits, n);
+    struct {
+        uint32_t index;
+        float value;
+    } best[ROWS];
+    args.view[1] = best;
+    compare(isa, LG_K_ARGMAX, args, 1, sizeof(best));
+
+    lg_cpu_kernels[LG_K_ARGMAX](&args, 0, ROWS);
+    struct lg_sampler samplers[ROWS];
+    for (int i = 0; i < ROWS; i++) {
+        samplers[i] = (struct lg_sampler){
+            .temperature = test_randf(&rng, -0.1f, 3),
+            .top_k = test_randu(&rng, 0, 1) ? test_randu(&rng, 0, 20) : 0,
+            .top_p = test_randu(&rng, 0, 1) ? test_randf(&rng, 0.01f, 1) : 1,
+            .min_p = test_randu(&rng, 0, 1) ? test_randf(&rng, 0, 0.3f) : 0,
+            .seed_lo = test_rand(&rng),
+            .n_remaining = 9,
+        };
+    }
+    static uint32_t history[ROWS * LG_HISTORY], ring[ROWS * LG_RING], dims[LG_N_DIMS];
+    uint32_t out_ids[ROWS] = {0, 1};
+    struct lg_row rows[ROWS] = {{.pos = test_randu(&rng, 0, 999)}, {.pos = 5, .slot = 1}}, old[ROWS];
+    memcpy(old, rows, sizeof(old));
+    struct lg_sampler fresh[ROWS];
+    memcpy(fresh, samplers, sizeof(fresh));
+    uint32_t token[2][ROWS];
+    for (int fast = 0; fast < 2; fast++) {
+        memcpy(rows, old, sizeof(old));
+        memcpy(samplers, fresh, sizeof(fresh));
+        args = (struct lg_cpu_args){.view = {logits, best, out_ids, rows, samplers, history, ring, dims},
+                                    .push = &push,
+                                    .grid = {ROWS, 1, 1}};
+        run(fast && lg_cpu_isa_kernel(isa, LG_K_SAMPLE) ? lg_cpu_isa_kernel(isa, LG_K_SAMPLE)
+                                                        : lg_cpu_kernels[LG_K_SAMPLE],
+            &args);
+        token[fast][0] = rows[0].token;
+        token[fast][1] = rows[1].token;
+    }
+    REQUIRE(memcmp(token[0], token[1], sizeof(token[0])) == 0);
+    free(logits);
+}
+
 int main(void)
 {
     int n_isas = 0;
@@ -290,6 +408,11 @@ int main(void)
             for (int t = 0; t < N_BLOCK_TYPES; t++)
                 check_i8(isa, &block_types[t]);
             check_attention(isa);
+            for (int i = 0; i < 20; i++) {
+                check_elementwise(isa);
+                check_rope(isa);
+                check_logits(isa);
+            }
             check_lora(isa);
         }
         printf("%s: the same bits as the reference\n", lg_cpu_isa_name(isa));

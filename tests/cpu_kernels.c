@@ -3,6 +3,9 @@
  * hand. */
 #include "test.h"
 
+#include <float.h>
+
+#include "device/cpu/exp.h"
 #include "device/cpu/kernel.h"
 #include "gguf/quants.h"
 #include "random.h"
@@ -24,6 +27,19 @@ static void fill(float *x, size_t n, float lo, float hi)
 static bool is_close(double got, double expected, double tolerance)
 {
     return fabs(got - expected) <= tolerance * (1 + fabs(expected));
+}
+
+/* The device's exponential, from where it is 0 to where it is infinite. */
+static void test_exp(void)
+{
+    for (int i = 0; i < 2000000; i++) {
+        float x = test_randf(&rng, i % 2 ? -86.6f : -1, i % 2 ? 88.72f : 1);
+        REQUIRE(fabs(lg_exp(x) / exp(x) - 1) < 1.2e-7);
+    }
+    REQUIRE(lg_exp(0) == 1 && lg_exp(-0.0f) == 1);
+    REQUIRE(lg_exp(-86.7f) == 0 && lg_exp(-INFINITY) == 0 && lg_exp(-FLT_MAX) == 0);
+    REQUIRE(lg_exp(88.73f) == INFINITY && lg_exp(INFINITY) == INFINITY && lg_exp(FLT_MAX) == INFINITY);
+    REQUIRE(isnan(lg_exp(NAN)));
 }
 
 static void test_norms(void)
@@ -107,6 +123,7 @@ static void test_attention(void)
                                      .scale = 0.7f};
     run(LG_K_ATTENTION, (struct lg_cpu_args){.view = {rows, pages, q, k_cache, v_cache, y},
                                              .push = &push,
+                                             .spec = spec,
                                              .grid = {HEADS, LEN, 1}});
     for (int r = 0; r < LEN; r++) {
         for (int h = 0; h < HEADS; h++) {
@@ -428,6 +445,7 @@ static void test_strange_logits(void)
 
 int main(void)
 {
+    test_exp();
     test_norms();
     test_rope(0);
     test_rope(1);

@@ -19,6 +19,8 @@ struct lg_tuning {
     uint32_t vocab_wg; // where that row is as long as the vocabulary
     uint32_t attention_wg;
     bool attention_by_lane; // a lane takes whole keys; otherwise a subgroup does
+    uint32_t attention_groups; // workgroups that are enough for a row: heads that share keys go together as far as
+                               // that leaves so many; 0: each head on its own
     uint32_t matvec_wg;
     uint32_t matvec_rows; // rows of a weight for each subgroup
     uint32_t matvec_rows_per_wg;

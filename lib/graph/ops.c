@@ -303,10 +303,21 @@ void lg_op_kv_write(struct lg_graph *g, uint32_t layer, struct lg_view k, struct
     add(g, &op);
 }
 
+/** How many of the heads that share keys a workgroup takes. Rows are enough to share out where they are many. */
+static uint32_t heads_per_group(const struct lg_graph *g)
+{
+    const struct lg_hparams *hp = &g->model->hp;
+    uint32_t sharing = hp->n_heads / hp->n_kv, wanted = g->phase == LG_DECODE ? g->tune.attention_groups : 1;
+    if (g->tune.attention_groups == 0)
+        return 1;
+    return lg_div_up(sharing, lg_min_u32(sharing, lg_div_up(wanted, hp->n_kv)));
+}
+
 void lg_op_attention(struct lg_graph *g, uint32_t layer, struct lg_view q, struct lg_view y)
 {
     const struct lg_hparams *hp = &g->model->hp;
     const struct lg_batch *b = g->batch;
+    uint32_t heads = heads_per_group(g);
     struct lg_attention_push push = {
         .n_heads = hp->n_heads,
         .n_kv = hp->n_kv,
@@ -319,8 +330,8 @@ void lg_op_attention(struct lg_graph *g, uint32_t layer, struct lg_view q, struc
         .kernel = LG_K_ATTENTION,
         .views = {all(b->rows), all(b->pages), q, all(b->k_cache[layer]), all(b->v_cache[layer]), y},
         .spec = {g->tune.attention_wg, lg_div_up(hp->head_dim, g->chain->dev->info.subgroup_size),
-                 g->tune.attention_by_lane && hp->head_dim % 4 == 0 ? hp->head_dim / 4 : 0},
-        .grid = rows_at_y(g, hp->n_heads),
+                 g->tune.attention_by_lane && hp->head_dim % 4 == 0 ? hp->head_dim / 4 : 0, heads},
+        .grid = rows_at_y(g, hp->n_kv * lg_div_up(hp->n_heads / hp->n_kv, heads)),
         PUSH(push),
         .label = "attention",
     };

@@ -3,13 +3,14 @@
 #include "util/checked.h"
 
 /** On the CPU a "workgroup" is what one thread takes at a time: large enough to be worth a call. */
-static struct lg_tuning cpu_tuning(enum lg_int8 int8)
+static struct lg_tuning cpu_tuning(uint32_t n_threads, enum lg_int8 int8)
 {
     return (struct lg_tuning){
         .flat_wg = 1024,
         .row_wg = 1,
         .vocab_wg = 1,
         .attention_wg = 1,
+        .attention_groups = n_threads,
         .matvec_wg = 1,
         .matvec_rows = 16,
         .matvec_rows_per_wg = 16,
@@ -69,7 +70,7 @@ bool lg_tuning_matmul(const struct lg_device_info *info, uint32_t i, struct lg_t
 struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
 {
     if (info->kind == LG_DEVICE_CPU)
-        return cpu_tuning(info->int8);
+        return cpu_tuning(info->n_threads, info->int8);
     bool software = info->kind == LG_DEVICE_SOFTWARE;
     struct lg_tuning t = {
         .flat_wg = 64,

@@ -61,60 +61,99 @@ void check_kv_write(struct check *c)
 
 struct shape {
     uint32_t n_heads, n_kv, head_dim, page_size, max_pages;
-    bool by_lane; // the form for software drivers
+    bool by_lane; // attention in the form for software drivers
 };
 
-/* Rows at the given position and at random ones; cells that belong to no key before them hold NaN. */
-static void attention_case(struct check *c, struct shape s, uint32_t n_rows, uint32_t pos)
+/* Random inputs of a batch; cells that belong to no key of a row hold NaN. */
+struct scene {
+    struct lg_attention_push push;
+    struct lg_row *rows;
+    uint32_t *pages;
+    float *q, *keys, *values;
+    size_t n_rows, n_pages, n_q, n_cells; // elements
+};
+
+/* Rows at the given position and at random ones before it; `runs`: neighbours are of one slot, one after the
+ * other. */
+static void scene_init(struct check *c, struct scene *s, struct shape shape, uint32_t n_rows, uint32_t pos,
+                       bool runs)
 {
-    struct lg_attention_push push = {
-        .n_heads = s.n_heads,
-        .n_kv = s.n_kv,
-        .head_dim = s.head_dim,
-        .page_size = s.page_size,
-        .max_pages = s.max_pages,
-        .scale = 1 / sqrtf((float)s.head_dim),
+    *s = (struct scene){
+        .push = {.n_heads = shape.n_heads,
+                 .n_kv = shape.n_kv,
+                 .head_dim = shape.head_dim,
+                 .page_size = shape.page_size,
+                 .max_pages = shape.max_pages,
+                 .scale = 1 / sqrtf((float)shape.head_dim),
+                 .dim = check_int(c, 0, LG_N_DIMS - 1)},
+        .n_rows = n_rows,
+        .n_pages = (size_t)N_SLOTS * shape.max_pages,
+        .n_q = (size_t)n_rows * shape.n_heads * shape.head_dim,
+        .n_cells = (size_t)N_SLOTS * shape.max_pages * shape.page_size * shape.n_kv * shape.head_dim,
     };
-    uint32_t lanes = c->dev->info.subgroup_size;
-    size_t n_q = (size_t)n_rows * s.n_heads * s.head_dim, width = (size_t)s.n_kv * s.head_dim;
-    size_t n_cells = (size_t)N_SLOTS * s.max_pages * s.page_size;
-    uint32_t *pages = random_pages(c, s.max_pages), last[N_SLOTS] = {0};
-    struct lg_row *rows = check_zeros(n_rows, sizeof(*rows));
+    uint32_t last[N_SLOTS] = {0}, width = shape.n_kv * shape.head_dim;
+    s->pages = random_pages(c, shape.max_pages);
+    s->rows = check_zeros(n_rows, sizeof(*s->rows));
     for (uint32_t r = 0; r < n_rows; r++) {
-        rows[r] =
+        struct lg_row *row = &s->rows[r];
+        *row =
             (struct lg_row){.pos = r == 0 ? pos : check_int(c, 0, pos), .slot = check_int(c, 0, N_SLOTS - 1)};
-        if (rows[r].pos > last[rows[r].slot])
-            last[rows[r].slot] = rows[r].pos;
+        if (runs && r > 0 && check_int(c, 0, 7) > 0)
+            *row = (struct lg_row){.pos = (row[-1].pos + 1) % (pos + 1), .slot = row[-1].slot};
+        last[row->slot] = row->pos > last[row->slot] ? row->pos : last[row->slot];
     }
-    float *q = check_floats(c, n_q, -3, 3);
-    float *keys = check_floats(c, n_cells * width, -2, 2), *values = check_floats(c, n_cells * width, -2, 2);
+    s->q = check_floats(c, s->n_q, -3, 3);
+    s->keys = check_floats(c, s->n_cells, -2, 2);
+    s->values = check_floats(c, s->n_cells, -2, 2);
     for (uint32_t slot = 0; slot < N_SLOTS; slot++) {
-        for (uint32_t p = last[slot] + 1; p < s.max_pages * s.page_size; p++) {
-            size_t cell = (size_t)pages[slot * s.max_pages + p / s.page_size] * s.page_size + p % s.page_size;
+        for (uint32_t p = last[slot] + 1; p < shape.max_pages * shape.page_size; p++) {
+            uint32_t page = s->pages[slot * shape.max_pages + p / shape.page_size];
+            size_t cell = (size_t)page * shape.page_size + p % shape.page_size;
             for (size_t i = 0; i < width; i++)
-                keys[cell * width + i] = values[cell * width + i] = NAN;
+                s->keys[cell * width + i] = s->values[cell * width + i] = NAN;
         }
     }
+}
+
+static void scene_free(struct scene *s)
+{
+    free(s->pages);
+    free(s->rows);
+    free(s->q);
+    free(s->keys);
+    free(s->values);
+}
+
+/* The bindings from `at` on, y the last of them. */
+static void scene_bind(const struct scene *s, struct check_case *k, int at)
+{
+    const void *data[] = {s->rows, s->pages, s->q, s->keys, s->values};
+    size_t size[] = {
+        s->n_rows * sizeof(*s->rows), s->n_pages * 4, s->n_q * 4, s->n_cells * 4, s->n_cells * 4, s->n_q * 4};
+    memcpy(&k->data[at], data, sizeof(data));
+    memcpy(&k->size[at], size, sizeof(size));
+    k->tolerance[at + 5] = (struct check_tolerance){.abs = 4e-6f, .rel = 4e-6f};
+    k->push = &s->push;
+    k->push_size = sizeof(s->push);
+    for (size_t r = 0; r < s->n_rows; r++)
+        k->flops += 4.0 * s->push.n_heads * (s->rows[r].pos + 1) * s->push.head_dim;
+}
+
+static void attention_case(struct check *c, struct shape shape, uint32_t n_rows, uint32_t pos)
+{
+    struct scene s;
+    scene_init(c, &s, shape, n_rows, pos, false);
+    uint32_t lanes = c->dev->info.subgroup_size;
     struct check_case k = {
         .kernel = LG_K_ATTENTION,
-        .data = {rows, pages, q, keys, values},
-        .size = {n_rows * sizeof(*rows), (size_t)N_SLOTS * s.max_pages * 4, n_q * 4, n_cells * width * 4,
-                 n_cells * width * 4, n_q * 4},
-        .tolerance = {[5] = {.abs = 4e-6f, .rel = 4e-6f}},
-        .spec = {s.by_lane ? lanes : check_workgroup(c), CHECK_CEIL(s.head_dim, lanes),
-                 s.by_lane ? s.head_dim / 4 : 0},
-        .grid = {s.n_heads, n_rows, 1},
-        .push = &push,
-        .push_size = sizeof(push),
-        .flops = 4.0 * s.n_heads * n_rows * (pos + 1) * s.head_dim,
+        .spec = {shape.by_lane ? lanes : check_workgroup(c), CHECK_CEIL(shape.head_dim, lanes),
+                 shape.by_lane ? shape.head_dim / 4 : 0},
+        .grid = {shape.n_heads, n_rows, 1},
     };
-    check_run(c, &k, "%u rows at %u, %u/%u heads of %u, pages of %u, wg %u, form %d", n_rows, pos, s.n_heads,
-              s.n_kv, s.head_dim, s.page_size, k.spec[0], s.by_lane);
-    free(pages);
-    free(rows);
-    free(q);
-    free(keys);
-    free(values);
+    scene_bind(&s, &k, 0);
+    check_run(c, &k, "%u rows at %u, %u/%u heads of %u, pages of %u, wg %u, form %d", n_rows, pos,
+              shape.n_heads, shape.n_kv, shape.head_dim, shape.page_size, k.spec[0], shape.by_lane);
+    scene_free(&s);
 }
 
 void check_attention(struct check *c)
@@ -136,4 +175,127 @@ void check_attention(struct check *c)
     attention_case(c, (struct shape){6, 2, 96, 5, 3, true}, 3, 0);
     attention_case(c, (struct shape){2, 1, 80, 32, 2, true}, 4, 33);
     attention_case(c, (struct shape){2, 1, 4, 16, 4, true}, 3, check_int(c, 1, 63));
+}
+
+/* Whether the last row alone comes out as it does among others, bit for bit. */
+static void check_alone(struct check *c, const struct check_case *all, int rows_at, const char *name)
+{
+    const struct lg_attention_push *push = all->push;
+    size_t row = all->size[rows_at] / sizeof(struct lg_row) - 1,
+           width = (size_t)push->n_heads * push->head_dim * 4;
+    uint32_t dims[LG_N_DIMS] = {0};
+    dims[push->dim] = 1;
+    struct check_case k = *all;
+    if (rows_at > 0)
+        k.data[0] = dims;
+    k.data[rows_at] = (const struct lg_row *)all->data[rows_at] + row;
+    k.size[rows_at] = sizeof(struct lg_row);
+    k.data[rows_at + 2] = (const uint8_t *)all->data[rows_at + 2] + row * width;
+    k.size[rows_at + 2] = k.size[rows_at + 5] = width;
+    k.grid[rows_at > 0 ? 1 : 2] = 1;
+    if (!check_dispatch(c, &k, name))
+        return;
+    if (memcmp(k.out[rows_at + 5], (const uint8_t *)all->out[rows_at + 5] + row * width, width) != 0)
+        check_fail(c, "%s: a row alone has other bits", name);
+    check_release(&k);
+}
+
+static void run_with_alone(struct check *c, struct check_case *k, int rows_at, const char *name)
+{
+    if (c->bench) {
+        check_run(c, k, "%s", name);
+        return;
+    }
+    if (!check_dispatch(c, k, name))
+        return;
+    check_compare(c, k, name);
+    check_alone(c, k, rows_at, name);
+    check_release(k);
+}
+
+static void tile_case(struct check *c, struct shape shape, uint32_t heads, uint32_t n_rows, uint32_t pos)
+{
+    struct scene s;
+    scene_init(c, &s, shape, n_rows, pos, true);
+    uint32_t dims[LG_N_DIMS] = {0}, rows = 32 / heads, parts = CHECK_CEIL(shape.n_heads / shape.n_kv, heads);
+    dims[s.push.dim] = n_rows;
+    struct check_case k = {
+        .kernel = LG_K_ATTENTION_TILE,
+        .data = {dims},
+        .size = {sizeof(dims)},
+        .spec = {128, shape.head_dim / 4, rows, heads},
+        .grid = {shape.n_kv * parts, CHECK_CEIL(n_rows, rows) + 1, 1},
+    };
+    scene_bind(&s, &k, 1);
+    char name[128];
+    snprintf(name, sizeof(name), "attention_tile %u rows to %u, %u/%u heads of %u, %u together", n_rows, pos,
+             shape.n_heads, shape.n_kv, shape.head_dim, heads);
+    run_with_alone(c, &k, 1, name);
+    scene_free(&s);
+}
+
+void check_attention_tile(struct check *c)
+{
+    if (c->bench) {
+        tile_case(c, (struct shape){14, 2, 64, 32, 16, false}, 7, 256, 511);
+        tile_case(c, (struct shape){32, 8, 64, 32, 16, false}, 4, 256, 511);
+        tile_case(c, (struct shape){32, 8, 128, 32, 16, false}, 4, 64, 511);
+        return;
+    }
+    tile_case(c, (struct shape){14, 2, 64, 16, 20, false}, 7, 33, 200);
+    tile_case(c, (struct shape){14, 2, 64, 16, 20, false}, 3, 17, 70);
+    tile_case(c, (struct shape){4, 4, 36, 7, 9, false}, 1, 50, 60);
+    tile_case(c, (struct shape){8, 2, 80, 32, 2, false}, 4, 19, 63);
+    tile_case(c, (struct shape){6, 2, 128, 5, 30, false}, 3, 11, 149);
+    tile_case(c, (struct shape){2, 1, 4, 16, 4, false}, 2, 1, check_int(c, 0, 63));
+    tile_case(c, (struct shape){32, 1, 12, 16, 4, false}, 8, 5, check_int(c, 0, 63));
+}
+
+static void split_case(struct check *c, struct shape shape, uint32_t heads, uint32_t splits, uint32_t n_rows,
+                       uint32_t pos)
+{
+    struct scene s;
+    scene_init(c, &s, shape, n_rows, pos, false);
+    uint32_t parts = CHECK_CEIL(shape.n_heads / shape.n_kv, heads), wg = check_workgroup(c);
+    size_t n_parts = s.n_q / shape.head_dim * splits * (shape.head_dim + 4),
+           n_done = shape.n_kv * parts * n_rows;
+    float *sums = check_zeros(n_parts, sizeof(*sums));
+    uint32_t *done = check_zeros(n_done, sizeof(*done));
+    struct check_case k = {
+        .kernel = LG_K_ATTENTION_SPLIT,
+        .data = {[6] = sums, [7] = done},
+        .size = {[6] = n_parts * sizeof(*sums), [7] = n_done * sizeof(*done)},
+        .tolerance = {[6] = {.abs = INFINITY}},
+        .spec = {wg < shape.head_dim / 4 ? 64
+                 : wg > 256              ? 256
+                                         : wg,
+                 shape.head_dim / 4, splits, heads},
+        .grid = {shape.n_kv * parts, splits, n_rows},
+    };
+    scene_bind(&s, &k, 0);
+    char name[128];
+    snprintf(name, sizeof(name),
+             "attention_split %u rows at %u, %u/%u heads of %u, %u together, %u splits, wg %u", n_rows, pos,
+             shape.n_heads, shape.n_kv, shape.head_dim, heads, splits, k.spec[0]);
+    run_with_alone(c, &k, 0, name);
+    scene_free(&s);
+    free(sums);
+    free(done);
+}
+
+void check_attention_split(struct check *c)
+{
+    if (c->bench) {
+        split_case(c, (struct shape){14, 2, 64, 32, 32, false}, 7, 32, 1, 100);
+        split_case(c, (struct shape){14, 2, 64, 32, 32, false}, 7, 32, 1, 1000);
+        return;
+    }
+    split_case(c, (struct shape){14, 2, 64, 16, 40, false}, 7, 16, 3, 600);
+    split_case(c, (struct shape){14, 2, 64, 16, 40, false}, 3, 2, 2, 600);
+    split_case(c, (struct shape){4, 4, 36, 7, 60, false}, 1, 4, 5, 400);
+    split_case(c, (struct shape){8, 2, 80, 32, 10, false}, 4, 8, 4, 300);
+    split_case(c, (struct shape){6, 2, 128, 5, 60, false}, 3, 3, 3, check_int(c, 0, 299));
+    split_case(c, (struct shape){2, 1, 256, 16, 20, false}, 2, 5, 2, check_int(c, 0, 319));
+    split_case(c, (struct shape){2, 1, 4, 16, 20, false}, 2, 32, 2, check_int(c, 128, 319));
+    split_case(c, (struct shape){2, 1, 8, 16, 4, false}, 2, 1, 2, check_int(c, 0, 63));
 }

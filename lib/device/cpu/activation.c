@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Activations, element by element:
  *     silu_mul  y = gate / (1 + exp(-gate)) * up
- *     gelu      y = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) */
-#include <math.h>
-
+ *     gelu      y = x / 2 * (1 + tanh(u)) = x / (1 + exp(-2 u)), u = sqrt(2 / pi) * (x + 0.044715 x^3) */
+#include "device/cpu/exp.h"
 #include "device/cpu/grid.h"
 
 void lg_cpu_silu_mul(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
@@ -15,7 +14,7 @@ void lg_cpu_silu_mul(const struct lg_cpu_args *args, uint32_t first, uint32_t la
         const float *gate = (const float *)args->view[0] + row, *up = (const float *)args->view[1] + row;
         float *y = (float *)args->view[2] + row;
         for (uint32_t i = s.begin; i < s.end; i++)
-            y[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+            y[i] = gate[i] / (1.0f + lg_exp(-gate[i])) * up[i];
     }
 }
 
@@ -27,8 +26,8 @@ void lg_cpu_gelu(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
         const float *x = (const float *)args->view[0] + (size_t)s.row * push->n_cols;
         float *y = (float *)args->view[1] + (size_t)s.row * push->n_cols;
         for (uint32_t i = s.begin; i < s.end; i++) {
-            float inner = 0.7978845608f * (x[i] + 0.044715f * x[i] * x[i] * x[i]);
-            y[i] = 0.5f * x[i] * (1.0f + tanhf(inner));
+            float u = 0.7978845608f * (x[i] + 0.044715f * x[i] * x[i] * x[i]);
+            y[i] = x[i] / (1.0f + lg_exp(-2.0f * u));
         }
     }
 }

@@ -1,49 +1,95 @@
 /* SPDX-License-Identifier: MIT
+ *
  * Attention of each (row, head) over the keys of its sequence up to the row itself, found through the slot's
- * page table; softmax and weighted sum go on together, key by key. */
+ * page table. Keys are taken in blocks: the scores of a block, their softmax, its weighted sum of values;
+ * what was summed before is rescaled when a larger score appears.
+ *
+ * A workgroup takes spec[3] heads that share keys (0: one), or what is left of them. The reference knows no
+ * gain in that.
+ */
+#include "device/cpu/attention.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "device/cpu/dot.h"
-#include "device/cpu/grid.h"
+#include "device/cpu/exp.h"
 
-static void attend(const struct lg_attention_push *push, const uint32_t *pages, uint32_t n_keys,
-                   const float *q, const float *k_cache, const float *v_cache, uint32_t kv_head, float *y)
+/* A block of n keys that begins at key `begin`. */
+static void attend_block(const struct lg_cpu_attention *a, uint32_t begin, uint32_t n, const float *q,
+                         float *y, float *max, float *sum)
 {
-    uint32_t n = push->head_dim;
-    float max = -INFINITY, sum = 0;
-    memset(y, 0, n * sizeof(*y));
-    for (uint32_t key = 0; key < n_keys; key++) {
-        size_t cell = (size_t)pages[key / push->page_size] * push->page_size + key % push->page_size;
-        size_t at = (cell * push->n_kv + kv_head) * n;
-        struct lg_dot acc = {0};
-        lg_dot_add(&acc, q, k_cache + at, n);
-        float score = lg_dot_sum(&acc) * push->scale;
-        if (score > max) {
-            float shrink = expf(max - score);
-            for (uint32_t i = 0; i < n; i++)
-                y[i] *= shrink;
-            sum *= shrink;
-            max = score;
-        }
-        float p = expf(score - max);
-        for (uint32_t i = 0; i < n; i++)
-            y[i] += p * v_cache[at + i];
-        sum += p;
+    uint32_t dim = a->push->head_dim;
+    float score[LG_ATTENTION_BLOCK], top = *max;
+    for (uint32_t key = 0; key < n; key++) {
+        const float *k = a->k_cache + lg_cpu_attention_at(a, begin + key);
+        score[key] = 0;
+        for (uint32_t i = 0; i < dim; i++)
+            score[key] += q[i] * k[i];
+        score[key] *= a->push->scale;
+        top = score[key] > top ? score[key] : top;
     }
-    for (uint32_t i = 0; i < n; i++)
+    float shrink = lg_exp(*max - top);
+    struct lg_dot p = {0};
+    for (uint32_t i = 0; i < dim; i++)
+        y[i] *= shrink;
+    for (uint32_t key = 0; key < n; key++) {
+        const float *v = a->v_cache + lg_cpu_attention_at(a, begin + key);
+        p.lane[key] = lg_exp(score[key] - top);
+        for (uint32_t i = 0; i < dim; i++)
+            y[i] += p.lane[key] * v[i];
+    }
+    *sum = *sum * shrink + lg_dot_sum(&p);
+    *max = top;
+}
+
+static void attend(const struct lg_cpu_attention *a, uint32_t n_keys, const float *q, float *y)
+{
+    uint32_t dim = a->push->head_dim;
+    float max = -INFINITY, sum = 0;
+    memset(y, 0, dim * sizeof(*y));
+    for (uint32_t begin = 0; begin < n_keys; begin += LG_ATTENTION_BLOCK)
+        attend_block(a, begin, lg_min_u32(n_keys - begin, LG_ATTENTION_BLOCK), q, y, &max, &sum);
+    for (uint32_t i = 0; i < dim; i++)
         y[i] /= sum;
+}
+
+/* Heads of one row. */
+static void attend_heads(const struct lg_attention_push *push, void *const *view, struct lg_cpu_heads heads,
+                         uint32_t row)
+{
+    const struct lg_row *rows = view[0];
+    struct lg_cpu_attention a = lg_cpu_attention_of(push, view, rows[row].slot, heads.kv_head);
+    for (uint32_t head = heads.begin; head < heads.end; head++) {
+        size_t at = ((size_t)row * push->n_heads + head) * push->head_dim;
+        attend(&a, rows[row].pos + 1, (const float *)view[2] + at, (float *)view[5] + at);
+    }
 }
 
 void lg_cpu_attention(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
-    const struct lg_attention_push *push = args->push;
-    const struct lg_row *rows = args->view[0];
     for (uint32_t i = first; i < last; i++) {
-        uint32_t head = i % push->n_heads, row = i / push->n_heads;
-        const uint32_t *pages = (const uint32_t *)args->view[1] + (size_t)rows[row].slot * push->max_pages;
-        size_t at = (size_t)i * push->head_dim;
-        attend(push, pages, rows[row].pos + 1, (const float *)args->view[2] + at, args->view[3],
-               args->view[4], head / (push->n_heads / push->n_kv), (float *)args->view[5] + at);
+        struct lg_cpu_heads heads = lg_cpu_heads(args->push, args->spec[3], i % args->grid[0]);
+        attend_heads(args->push, args->view, heads, i / args->grid[0]);
+    }
+}
+
+void lg_cpu_attention_tile(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    for (uint32_t i = first; i < last; i++) {
+        struct lg_cpu_heads heads = lg_cpu_heads(args->push, args->spec[3], i % args->grid[0]);
+        struct lg_cpu_span rows = lg_cpu_attention_rows(args, i);
+        for (uint32_t row = rows.begin; row < rows.end; row++)
+            attend_heads(args->push, args->view + 1, heads, row);
+    }
+}
+
+/* The workgroups of all parts but the first have nothing left to do. */
+void lg_cpu_attention_split(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    for (uint32_t i = first; i < last; i++) {
+        struct lg_cpu_heads heads = lg_cpu_heads(args->push, args->spec[3], i % args->grid[0]);
+        if (i / args->grid[0] % args->grid[1] == 0)
+            attend_heads(args->push, args->view, heads, i / args->grid[0] / args->grid[1]);
     }
 }

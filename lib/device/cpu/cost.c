@@ -41,7 +41,12 @@ static uint64_t attention(const struct lg_dispatch *d)
 {
     struct lg_attention_push push;
     memcpy(&push, d->push, sizeof(push));
-    return 2 * TYPICAL_KEYS * (uint64_t)push.head_dim;
+    return 2 * TYPICAL_KEYS * (uint64_t)push.head_dim * (d->spec[3] ? d->spec[3] : 1);
+}
+
+static uint64_t attention_tile(const struct lg_dispatch *d)
+{
+    return attention(d) * d->spec[2];
 }
 
 static uint64_t matvec(const struct lg_dispatch *d)
@@ -74,6 +79,8 @@ static cost_fn *const costs[LG_K_COUNT] = {[LG_K_PLAN] = row,
                                            [LG_K_ROPE] = element,
                                            [LG_K_KV_WRITE] = element,
                                            [LG_K_ATTENTION] = attention,
+                                           [LG_K_ATTENTION_TILE] = attention_tile,
+                                           [LG_K_ATTENTION_SPLIT] = attention,
                                            [LG_K_SILU_MUL] = exp_element,
                                            [LG_K_GELU] = exp_element,
                                            [LG_K_ADD] = element,

@@ -3,7 +3,7 @@
 
 #include <stddef.h>
 
-/* A table of kernels and what it needs, the faster ones last. */
+/* A table of kernels and what it needs. */
 struct variant {
     enum lg_cpu_isa isa;
     lg_cpu_fast_table *table;
@@ -13,9 +13,12 @@ struct variant {
 #include <cpuid.h>
 
 static const char *const isa_names[LG_CPU_ISA_COUNT] = {"SSE2", "AVX2", "AVX-512", "AVX-512 VNNI"};
+#define TABLES(isa, name) \
+    {isa, &lg_cpu_hot_##name}, {isa, &lg_cpu_hot_attention_##name}, {isa, &lg_cpu_hot_rows_##name}
 static const struct variant variants[] = {
-    {LG_CPU_PORTABLE, &lg_cpu_fast_portable}, {LG_CPU_AVX2, &lg_cpu_fast_avx2}, {LG_CPU_AVX2, &lg_cpu_fast_i8_avx2},
-    {LG_CPU_AVX512, &lg_cpu_fast_avx512},     {LG_CPU_VNNI, &lg_cpu_fast_i8_vnni},
+    TABLES(LG_CPU_PORTABLE, portable), TABLES(LG_CPU_AVX2, avx2),
+    TABLES(LG_CPU_AVX512, avx512),     {LG_CPU_AVX2, &lg_cpu_hot_i8_avx2},
+    {LG_CPU_VNNI, &lg_cpu_hot_i8_vnni},
 };
 
 /* Not all compilers' __builtin_cpu_supports() know it. */
@@ -40,7 +43,11 @@ static bool is_usable(enum lg_cpu_isa isa)
 }
 #else
 static const char *const isa_names[LG_CPU_ISA_COUNT] = {"portable"};
-static const struct variant variants[] = {{LG_CPU_PORTABLE, &lg_cpu_fast_portable}};
+static const struct variant variants[] = {
+    {LG_CPU_PORTABLE, &lg_cpu_hot_portable},
+    {LG_CPU_PORTABLE, &lg_cpu_hot_attention_portable},
+    {LG_CPU_PORTABLE, &lg_cpu_hot_rows_portable},
+};
 
 static bool is_usable(enum lg_cpu_isa isa)
 {

@@ -24,9 +24,11 @@ lg_cpu_kernel_fn *lg_cpu_isa_kernel(enum lg_cpu_isa isa, enum lg_kernel kernel);
 /** The fastest version; NULL when that is the reference. */
 lg_cpu_kernel_fn *lg_cpu_fast(enum lg_kernel kernel);
 
-/** A variant's table by enum lg_kernel; NULL entries have no fast version. */
+/** The table of a file and an instruction set, by enum lg_kernel; NULL entries have no fast version there. */
 typedef lg_cpu_kernel_fn *const lg_cpu_fast_table[LG_K_COUNT];
-extern lg_cpu_fast_table lg_cpu_fast_portable, lg_cpu_fast_avx2, lg_cpu_fast_avx512;
-extern lg_cpu_fast_table lg_cpu_fast_i8_avx2, lg_cpu_fast_i8_vnni;
+extern lg_cpu_fast_table lg_cpu_hot_portable, lg_cpu_hot_avx2, lg_cpu_hot_avx512;
+extern lg_cpu_fast_table lg_cpu_hot_attention_portable, lg_cpu_hot_attention_avx2, lg_cpu_hot_attention_avx512;
+extern lg_cpu_fast_table lg_cpu_hot_rows_portable, lg_cpu_hot_rows_avx2, lg_cpu_hot_rows_avx512;
+extern lg_cpu_fast_table lg_cpu_hot_i8_avx2, lg_cpu_hot_i8_vnni;
 
 #endif

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The hot kernels: weights times rows of x, and attention. Meson compiles this file once for each instruction
- * set, with HOT_TABLE as the name of its table; the order of all sums is that of dot.h, so the variants agree
- * with the reference bit for bit.
+ * The hot kernels that multiply weights and rows of x. Meson compiles this file once for each instruction set,
+ * with HOT_TABLE as the name of its table; the order of all sums is that of dot.h, so the variants agree with the
+ * reference bit for bit.
  */
-#include <math.h>
-
 #include "device/cpu/decode.h"
 #include "device/cpu/dot.h"
 #include "device/cpu/fast.h"
@@ -52,14 +50,6 @@ struct weights {
     size_t n_cols;
 };
 
-/* Asks for the memory that the next rows will need; addresses only, they may be behind the end of the
- * weights. */
-INLINE void prefetch(uintptr_t address, size_t size)
-{
-    for (size_t i = 0; i < size; i += 64)
-        __builtin_prefetch((const void *)(address + i));
-}
-
 /* y[t][r] = dot(weight row r, x[t]) for n_rows rows (a constant) and up to MAX_COLS rows of x. */
 INLINE void multiply(const struct weights *w, uint32_t row, int n_rows, const float *x, uint32_t n_x,
                      float *y, size_t y_stride)
@@ -69,10 +59,9 @@ INLINE void multiply(const struct weights *w, uint32_t row, int n_rows, const fl
     memset(acc, 0, n_x * sizeof(acc[0]));
     for (size_t k = 0; k < w->n_cols; k += CHUNK) {
         size_t n = w->n_cols - k < CHUNK ? w->n_cols - k : CHUNK, whole = n - n % LG_DOT_LANES;
-        size_t at = k / w->block_elements * w->block_bytes, size = n / w->block_elements * w->block_bytes;
+        size_t at = k / w->block_elements * w->block_bytes;
         for (int r = 0; r < n_rows; r++) {
             const uint8_t *src = w->data + (size_t)(row + r) * w->row_bytes + at;
-            prefetch((uintptr_t)src + (size_t)n_rows * w->row_bytes, size);
             w->decode(src, chunk[r], n);
         }
         for (uint32_t t = 0; t < n_x; t++) {
@@ -116,8 +105,52 @@ static struct weights weights_of(const struct lg_matmul_push *push, const void *
     };
 }
 
+/* ---- one row of x: weights are met row by row as they lie in memory, since processors load ahead of a single stream much
+ * better than of several. `decode` and `load_weights` are constants. */
+
+typedef vec load_fn(const uint8_t *src);
+
+INLINE vec load_floats(const uint8_t *src)
+{
+    return load((const float *)(const void *)src);
+}
+
+/* Plain numbers of `size` bytes, straight from memory. */
+INLINE void add_plain(struct lg_dot *acc, load_fn *load_weights, const uint8_t *src, size_t size, const float *x, size_t n)
+{
+    vec sum[N_VECS];
+    for (int j = 0; j < N_VECS; j++)
+        sum[j] = load(acc->lane + j * VEC);
+    for (size_t k = 0; k < n; k += LG_DOT_LANES) {
+        for (int j = 0; j < N_VECS; j++)
+            sum[j] += load_weights(src + (k + (size_t)(j * VEC)) * size) * load(x + k + j * VEC);
+    }
+    for (int j = 0; j < N_VECS; j++)
+        store(acc->lane + j * VEC, sum[j]);
+}
+
+INLINE float multiply_row(const struct weights *w, load_fn *load_weights, uint32_t row, const float *x)
+{
+    const uint8_t *src = w->data + (size_t)row * w->row_bytes;
+    struct lg_dot acc = {0};
+    float part[CHUNK];
+    size_t k = 0;
+    if (load_weights) {
+        k = w->n_cols - w->n_cols % LG_DOT_LANES;
+        add_plain(&acc, load_weights, src, w->block_bytes, x, k);
+    }
+    for (; k < w->n_cols; k += CHUNK) {
+        size_t n = w->n_cols - k < CHUNK ? w->n_cols - k : CHUNK, whole = n - n % LG_DOT_LANES;
+        w->decode(src + k / w->block_elements * w->block_bytes, part, n);
+        add_products(&acc, part, 0, x + k, whole, 1);
+        lg_dot_add(&acc, part + whole, x + k + whole, n - whole);
+    }
+    return lg_dot_sum(&acc);
+}
+
 /* Neighbouring workgroups of one row of x are one span of weight rows. */
-static void matvec(const struct weights *w, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+INLINE void matvec(const struct weights *w, load_fn *load_weights, const struct lg_cpu_args *args, uint32_t first,
+                   uint32_t last)
 {
     const struct lg_matmul_push *push = args->push;
     while (first < last) {
@@ -127,10 +160,14 @@ static void matvec(const struct weights *w, const struct lg_cpu_args *args, uint
         struct lg_cpu_span to = lg_cpu_span(args, first + n - 1, per_group, push->n_rows);
         const float *x = (const float *)args->view[1] + (size_t)from.row * push->n_cols;
         float *y = (float *)args->view[2] + (size_t)from.row * push->y_stride + push->row_begin;
-        multiply_tile(w, from.begin, to.end, x, 1, y, push->y_stride);
+        for (uint32_t row = from.begin; row < to.end; row++)
+            y[row] = multiply_row(w, load_weights, row, x);
         first += n;
     }
 }
+
+/* ---- many rows of x
+ * ------------------------------------------------------------------------------------------------ */
 
 static void matmul(const struct weights *w, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
@@ -148,12 +185,12 @@ static void matmul(const struct weights *w, const struct lg_cpu_args *args, uint
     }
 }
 
-#define TYPED(name, block_elements, block_bytes)                                               \
+#define TYPED(name, block_elements, block_bytes, load_weights)                                 \
     static void matvec_##name(const struct lg_cpu_args *args, uint32_t first, uint32_t last)   \
     {                                                                                          \
         struct weights w =                                                                     \
             weights_of(args->push, args->view[0], decode_##name, block_elements, block_bytes); \
-        matvec(&w, args, first, last);                                                         \
+        matvec(&w, load_weights, args, first, last);                                           \
     }                                                                                          \
     static void matmul_##name(const struct lg_cpu_args *args, uint32_t first, uint32_t last)   \
     {                                                                                          \
@@ -161,82 +198,19 @@ static void matmul(const struct weights *w, const struct lg_cpu_args *args, uint
             weights_of(args->push, args->view[1], decode_##name, block_elements, block_bytes); \
         matmul(&w, args, first, last);                                                         \
     }
-TYPED(f32, 1, 4)
-TYPED(f16, 1, 2)
-TYPED(bf16, 1, 2)
-TYPED(q4_0, 32, 18)
-TYPED(q4_1, 32, 20)
-TYPED(q5_0, 32, 22)
-TYPED(q5_1, 32, 24)
-TYPED(q8_0, 32, 34)
-TYPED(q2_k, 256, 84)
-TYPED(q3_k, 256, 110)
-TYPED(q4_k, 256, 144)
-TYPED(q5_k, 256, 176)
-TYPED(q6_k, 256, 210)
-
-/* ---- attention ----------------------------------------------------------------------------------- */
-
-INLINE float dot(const float *a, const float *b, size_t n)
-{
-    struct lg_dot acc = {0};
-    size_t whole = n - n % LG_DOT_LANES;
-    add_products(&acc, a, 0, b, whole, 1);
-    lg_dot_add(&acc, a + whole, b + whole, n - whole);
-    return lg_dot_sum(&acc);
-}
-
-static void scale_row(float *restrict y, float factor, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        y[i] *= factor;
-}
-
-static void add_scaled(float *restrict y, const float *restrict v, float factor, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        y[i] += factor * v[i];
-}
-
-static void attend(const struct lg_attention_push *push, const uint32_t *pages, uint32_t n_keys,
-                   const float *q, const float *k_cache, const float *v_cache, uint32_t kv_head, float *y)
-{
-    size_t n = push->head_dim;
-    float max = -INFINITY, sum = 0;
-    memset(y, 0, n * sizeof(*y));
-    for (uint32_t begin = 0; begin < n_keys; begin += push->page_size) {
-        uint32_t end = lg_min_u32(n_keys - begin, push->page_size);
-        size_t cell = (size_t)pages[begin / push->page_size] * push->page_size;
-        for (uint32_t key = 0; key < end; key++) {
-            size_t at = ((cell + key) * push->n_kv + kv_head) * n;
-            float score = dot(q, k_cache + at, n) * push->scale;
-            if (score > max) {
-                float shrink = expf(max - score);
-                scale_row(y, shrink, n);
-                sum *= shrink;
-                max = score;
-            }
-            float p = expf(score - max);
-            add_scaled(y, v_cache + at, p, n);
-            sum += p;
-        }
-    }
-    for (size_t i = 0; i < n; i++)
-        y[i] /= sum;
-}
-
-static void attention(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
-{
-    const struct lg_attention_push *push = args->push;
-    const struct lg_row *rows = args->view[0];
-    for (uint32_t i = first; i < last; i++) {
-        uint32_t head = i % push->n_heads, row = i / push->n_heads;
-        const uint32_t *pages = (const uint32_t *)args->view[1] + (size_t)rows[row].slot * push->max_pages;
-        size_t at = (size_t)i * push->head_dim;
-        attend(push, pages, rows[row].pos + 1, (const float *)args->view[2] + at, args->view[3],
-               args->view[4], head / (push->n_heads / push->n_kv), (float *)args->view[5] + at);
-    }
-}
+TYPED(f32, 1, 4, load_floats)
+TYPED(f16, 1, 2, load_halves)
+TYPED(bf16, 1, 2, load_bfloats)
+TYPED(q4_0, 32, 18, NULL)
+TYPED(q4_1, 32, 20, NULL)
+TYPED(q5_0, 32, 22, NULL)
+TYPED(q5_1, 32, 24, NULL)
+TYPED(q8_0, 32, 34, NULL)
+TYPED(q2_k, 256, 84, NULL)
+TYPED(q3_k, 256, 110, NULL)
+TYPED(q4_k, 256, 144, NULL)
+TYPED(q5_k, 256, 176, NULL)
+TYPED(q6_k, 256, 210, NULL)
 
 /* ---- adapters ------------------------------------------------------------------------------------ */
 
@@ -292,8 +266,7 @@ static void lora_up(const struct lg_cpu_args *args, uint32_t first, uint32_t las
     }
 }
 
-lg_cpu_fast_table HOT_TABLE = {[LG_K_ATTENTION] = attention,
-                               [LG_K_LORA_DOWN] = lora_down,
+lg_cpu_fast_table HOT_TABLE = {[LG_K_LORA_DOWN] = lora_down,
                                [LG_K_LORA_UP] = lora_up,
 #define ENTRIES(lower, UPPER) [LG_K_MATVEC_##UPPER] = matvec_##lower, [LG_K_MATMUL_##UPPER] = matmul_##lower,
                                LG_WEIGHT_TYPES(ENTRIES)};

@@ -120,6 +120,14 @@ INLINE void store_floats(float *p, floats v)
     _mm512_storeu_ps(p, v);
 }
 
+/* Two chains of insertions; compilers left alone take a way through other registers. */
+INLINE u16x8 halves_of(int a, int b, int c, int d, int e, int f, int g, int h)
+{
+    __m128i low = _mm_insert_epi16(_mm_insert_epi16(_mm_insert_epi16(_mm_cvtsi32_si128(a), b, 1), c, 2), d, 3);
+    __m128i high = _mm_insert_epi16(_mm_insert_epi16(_mm_insert_epi16(_mm_cvtsi32_si128(e), f, 1), g, 2), h, 3);
+    return (u16x8)_mm_unpacklo_epi64(low, high);
+}
+
 /* Eight halves as floats, each twice. */
 INLINE floats from_halves_twice(u16x8 h)
 {

@@ -43,6 +43,13 @@ INLINE uint32_t unit_bytes(enum lg_type type)
     }
 }
 
+INLINE int half_bits(const uint8_t *p)
+{
+    uint16_t v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
 INLINE uint32_t word_at(const uint8_t *p)
 {
     uint32_t v;
@@ -86,15 +93,12 @@ INLINE bytes chunk(enum lg_type type, const uint8_t *src, uint32_t j, uint32_t l
     }
 }
 
-/* The 16-bit floats at `src` and every `step` bytes on, n of them; n is a constant where that counts. */
+/* The 16-bit floats at `src` and every `step` bytes on, n of them: a constant but at the end of odd rows. */
 INLINE floats gather_halves(const uint8_t *src, uint32_t step, uint32_t n)
 {
-    u16x8 h = {0};
-    for (uint32_t i = 0; i < n; i++) {
-        uint16_t one;
-        memcpy(&one, src + i * step, sizeof(one));
-        h[i] = one;
-    }
+#define HALF(i) (i < n ? half_bits(src + i * step) : 0)
+    u16x8 h = halves_of(HALF(0), HALF(1), HALF(2), HALF(3), HALF(4), HALF(5), HALF(6), HALF(7));
+#undef HALF
     return from_halves_twice(h);
 }
 

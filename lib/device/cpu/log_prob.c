@@ -2,7 +2,9 @@
  * The log-probability of each row's target: logit[target] - log(sum(exp(logits))). */
 #include <math.h>
 
+#include "device/cpu/exp.h"
 #include "device/cpu/grid.h"
+#include "device/cpu/sum.h"
 
 void lg_cpu_log_prob(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
@@ -14,9 +16,9 @@ void lg_cpu_log_prob(const struct lg_cpu_args *args, uint32_t first, uint32_t la
         float max = -INFINITY;
         for (uint32_t i = 0; i < push->n_cols; i++)
             max = logits[i] > max ? logits[i] : max;
-        double sum = 0;
+        struct lg_sum sum = {0};
         for (uint32_t i = 0; i < push->n_cols; i++)
-            sum += expf(logits[i] - max);
-        out[r] = (float)((double)logits[targets[r]] - max - log(sum));
+            sum.lane[i % LG_SUM_LANES] += lg_exp(logits[i] - max);
+        out[r] = (float)((double)logits[targets[r]] - max - log(lg_sum_total(&sum)));
     }
 }

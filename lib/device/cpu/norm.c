@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "device/cpu/grid.h"
+#include "device/cpu/sum.h"
 
 void lg_cpu_rms_norm(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
@@ -14,10 +15,10 @@ void lg_cpu_rms_norm(const struct lg_cpu_args *args, uint32_t first, uint32_t la
     for (uint32_t r = first; r < last; r++) {
         const float *x = (const float *)args->view[0] + (size_t)r * n;
         float *y = (float *)args->view[2] + (size_t)r * n;
-        double sum = 0;
+        struct lg_sum sum = {0};
         for (uint32_t i = 0; i < n; i++)
-            sum += (double)x[i] * x[i];
-        float scale = (float)(1.0 / sqrt(sum / n + push->eps));
+            sum.lane[i % LG_SUM_LANES] += (double)x[i] * x[i];
+        float scale = (float)(1.0 / sqrt(lg_sum_total(&sum) / n + push->eps));
         for (uint32_t i = 0; i < n; i++)
             y[i] = x[i] * scale * weight[i];
     }
@@ -31,13 +32,13 @@ void lg_cpu_layer_norm(const struct lg_cpu_args *args, uint32_t first, uint32_t 
     for (uint32_t r = first; r < last; r++) {
         const float *x = (const float *)args->view[0] + (size_t)r * n;
         float *y = (float *)args->view[3] + (size_t)r * n;
-        double sum = 0, squares = 0;
+        struct lg_sum sum = {0}, squares = {0};
         for (uint32_t i = 0; i < n; i++)
-            sum += x[i];
-        double mean = sum / n;
+            sum.lane[i % LG_SUM_LANES] += x[i];
+        double mean = lg_sum_total(&sum) / n;
         for (uint32_t i = 0; i < n; i++)
-            squares += (x[i] - mean) * (x[i] - mean);
-        float scale = (float)(1.0 / sqrt(squares / n + push->eps));
+            squares.lane[i % LG_SUM_LANES] += (x[i] - mean) * (x[i] - mean);
+        float scale = (float)(1.0 / sqrt(lg_sum_total(&squares) / n + push->eps));
         for (uint32_t i = 0; i < n; i++)
             y[i] = (x[i] - (float)mean) * scale * weight[i] + bias[i];
     }

@@ -4,11 +4,15 @@
  * by top_k, top_p and min_p is a threshold on the logits, found by counting on integers, so that no order of
  * summation shows.
  */
+#include "device/cpu/sample.h"
+
 #include <math.h>
 #include <string.h>
 
-#include "device/cpu/grid.h"
+#include "device/cpu/exp.h"
 #include "random.h"
+
+/* ---- passes over the logits ---------------------------------------------------------------------- */
 
 /* Logits as integers of the same order; NaN is below all. */
 static uint32_t key_of(float logit)
@@ -25,40 +29,61 @@ static uint32_t mass_of(float logit, float max)
 {
     if (logit == max)
         return 1u << 24;
-    return logit < max ? (uint32_t)(expf(logit - max) * 0x1p24f + 0.5f) : 0;
+    return logit < max ? (uint32_t)(lg_exp(logit - max) * 0x1p24f + 0.5f) : 0;
 }
 
-struct candidates {
-    const float *logits;
-    uint32_t n;
-    float max;
-    uint32_t threshold; // of the keys: what is below is cut away
-};
-
-/*
- * Adds to hist what each candidate weighs: 1, or its mass. Only keys are looked at whose bits above `shift` +
- * 8 are those of `prefix`; the next 8 bits are the index.
- */
-static void count_digits(const struct candidates *c, bool by_mass, uint32_t prefix, uint32_t shift,
-                         uint64_t hist[256])
+static void count(const struct lg_cpu_draw *d, bool by_mass, uint32_t prefix, uint32_t shift,
+                  uint64_t hist[256])
 {
     memset(hist, 0, 256 * sizeof(*hist));
-    for (uint32_t i = 0; i < c->n; i++) {
-        uint32_t key = key_of(c->logits[i]);
-        if (key < c->threshold || (uint64_t)key >> (shift + 8) != (uint64_t)prefix >> (shift + 8))
+    for (uint32_t i = 0; i < d->n; i++) {
+        uint32_t key = key_of(d->logits[i]);
+        if (key < d->threshold || (uint64_t)key >> (shift + 8) != (uint64_t)prefix >> (shift + 8))
             continue;
-        hist[key >> shift & 255] += by_mass ? mass_of(c->logits[i], c->max) : 1;
+        hist[key >> shift & 255] += by_mass ? mass_of(d->logits[i], d->max) : 1;
     }
 }
 
-/* The largest key such that the candidates of this key or above weigh at least `wanted`; 0 when all weigh
- * less. */
-static uint32_t find_threshold(const struct candidates *c, bool by_mass, uint64_t wanted)
+static uint32_t race(const struct lg_cpu_draw *d, float temperature, uint32_t random, uint32_t otherwise)
+{
+    uint32_t token = otherwise;
+    float most = -INFINITY;
+    for (uint32_t i = 0; i < d->n; i++) {
+        if (key_of(d->logits[i]) < d->threshold)
+            continue;
+        float below = d->logits[i] == d->max ? 0 : d->logits[i] - d->max;
+        float score = below / temperature + lg_random_gumbel(random, i);
+        if (score > most) {
+            most = score;
+            token = i;
+        }
+    }
+    return token;
+}
+
+/* ---- the rest ------------------------------------------------------------------------------------ */
+
+/* top_p is taken in units of 2^-16: the product with the whole mass fits into 64 bits. */
+static uint64_t wanted_mass(const uint64_t hist[256], float top_p)
+{
+    uint64_t total = 0, units = (uint64_t)(top_p * 65536.0f + 0.5f);
+    for (int i = 0; i < 256; i++)
+        total += hist[i];
+    uint64_t wanted = (total * units + 65535) >> 16;
+    return wanted ? wanted : 1;
+}
+
+/* The largest key such that the candidates of this key or above are top_k, or with top_k 0 have top_p of the
+ * mass of all; 0 when all together do not. */
+static uint32_t find_threshold(const struct lg_cpu_draw_passes *passes, const struct lg_cpu_draw *d,
+                               uint32_t top_k, float top_p)
 {
     uint32_t prefix = 0;
+    uint64_t hist[256], wanted = top_k;
     for (int shift = 24; shift >= 0; shift -= 8) {
-        uint64_t hist[256];
-        count_digits(c, by_mass, prefix, (uint32_t)shift, hist);
+        passes->count(d, top_k == 0, prefix, (uint32_t)shift, hist);
+        if (top_k == 0 && shift == 24)
+            wanted = wanted_mass(hist, top_p);
         uint32_t digit = 255;
         for (; digit > 0 && hist[digit] < wanted; digit--)
             wanted -= hist[digit];
@@ -67,41 +92,17 @@ static uint32_t find_threshold(const struct candidates *c, bool by_mass, uint64_
     return prefix;
 }
 
-/* top_p is taken in units of 2^-16: the product with the whole mass fits into 64 bits. */
-static uint64_t wanted_mass(const struct candidates *c, float top_p)
+static uint32_t draw(const struct lg_cpu_draw_passes *passes, const struct lg_sampler *s, uint32_t pos,
+                     const float *logits, uint32_t n_vocab, struct lg_cpu_best best)
 {
-    uint64_t total = 0, units = (uint64_t)(top_p * 65536.0f + 0.5f);
-    for (uint32_t i = 0; i < c->n; i++) {
-        if (key_of(c->logits[i]) >= c->threshold)
-            total += mass_of(c->logits[i], c->max);
-    }
-    uint64_t wanted = (total * units + 65535) >> 16;
-    return wanted ? wanted : 1;
-}
-
-static uint32_t draw(const struct lg_sampler *s, uint32_t pos, const float *logits, uint32_t n_vocab,
-                     struct lg_cpu_best best)
-{
-    struct candidates c = {.logits = logits, .n = n_vocab, .max = best.value};
+    struct lg_cpu_draw d = {.logits = logits, .n = n_vocab, .max = best.value};
     if (s->top_k > 0 && s->top_k < n_vocab)
-        c.threshold = find_threshold(&c, false, s->top_k);
+        d.threshold = find_threshold(passes, &d, s->top_k, 1);
     if (s->top_p < 1)
-        c.threshold = lg_max_u32(c.threshold, find_threshold(&c, true, wanted_mass(&c, s->top_p)));
+        d.threshold = lg_max_u32(d.threshold, find_threshold(passes, &d, 0, s->top_p));
     if (s->min_p > 0)
-        c.threshold = lg_max_u32(c.threshold, key_of(best.value + logf(s->min_p)));
-    uint32_t random = lg_random_draw(s->seed_lo, s->seed_hi, pos), token = best.index;
-    float most = -INFINITY;
-    for (uint32_t i = 0; i < n_vocab; i++) {
-        if (key_of(logits[i]) < c.threshold)
-            continue;
-        float below = logits[i] == best.value ? 0 : logits[i] - best.value;
-        float score = below / s->temperature + lg_random_gumbel(random, i);
-        if (score > most) {
-            most = score;
-            token = i;
-        }
-    }
-    return token;
+        d.threshold = lg_max_u32(d.threshold, key_of(best.value + logf(s->min_p)));
+    return passes->race(&d, s->temperature, lg_random_draw(s->seed_lo, s->seed_hi, pos), best.index);
 }
 
 /* The sampler's state after a token. */
@@ -116,7 +117,7 @@ static void accept(struct lg_sampler *s, uint32_t *history, uint32_t *ring, uint
     s->ended = ended;
 }
 
-static void sample_row(const struct lg_cpu_args *args, uint32_t o)
+static void sample_row(const struct lg_cpu_draw_passes *passes, const struct lg_cpu_args *args, uint32_t o)
 {
     const struct lg_sample_push *push = args->push;
     const float *logits = (const float *)args->view[0] + (size_t)o * push->n_vocab;
@@ -127,7 +128,8 @@ static void sample_row(const struct lg_cpu_args *args, uint32_t o)
     uint32_t *history = (uint32_t *)args->view[5] + (size_t)old.slot * LG_HISTORY;
     uint32_t *ring = (uint32_t *)args->view[6] + (size_t)old.slot * LG_RING;
 
-    uint32_t token = s->temperature <= 0 ? best.index : draw(s, old.pos, logits, push->n_vocab, best);
+    bool greedy = s->temperature <= 0;
+    uint32_t token = greedy ? best.index : draw(passes, s, old.pos, logits, push->n_vocab, best);
     accept(s, history, ring, token);
     rows[o] = (struct lg_row){.token = token, .pos = old.pos + 1, .slot = old.slot};
     out_ids[o] = o;
@@ -138,8 +140,15 @@ static void sample_row(const struct lg_cpu_args *args, uint32_t o)
     }
 }
 
-void lg_cpu_sample(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+void lg_cpu_sample_with(const struct lg_cpu_draw_passes *passes, const struct lg_cpu_args *args,
+                        uint32_t first, uint32_t last)
 {
     for (uint32_t o = first; o < last; o++)
-        sample_row(args, o);
+        sample_row(passes, args, o);
+}
+
+void lg_cpu_sample(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    static const struct lg_cpu_draw_passes plain = {count, race};
+    lg_cpu_sample_with(&plain, args, first, last);
 }

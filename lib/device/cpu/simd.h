@@ -7,8 +7,10 @@
 #ifndef LG_DEVICE_CPU_SIMD_H
 #define LG_DEVICE_CPU_SIMD_H
 
-#ifdef __AVX2__
+#if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include <stdbool.h>
@@ -83,6 +85,19 @@ INLINE struct floats to_floats(i8x16 q)
     }};
 }
 
+#elif defined(__aarch64__)
+
+INLINE struct floats to_floats(i8x16 q)
+{
+    int16x8_t low = vmovl_s8(vget_low_s8((int8x16_t)q)), high = vmovl_high_s8((int8x16_t)q);
+    return (struct floats){{
+        (vec)vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
+        (vec)vcvtq_f32_s32(vmovl_high_s16(low)),
+        (vec)vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
+        (vec)vcvtq_f32_s32(vmovl_high_s16(high)),
+    }};
+}
+
 #else
 
 /* Bytes become the upper ones of words that are then shifted down with their sign. */
@@ -116,16 +131,31 @@ INLINE struct floats to_floats(i8x16 q)
 
 INLINE float half_to_float(const void *src)
 {
+#ifdef __aarch64__
+    __fp16 h;
+#else
     uint16_t h;
+#endif
     memcpy(&h, src, sizeof(h));
-#ifdef __F16C__
+#if defined(__aarch64__)
+    return h;
+#elif defined(__F16C__)
     return _cvtsh_ss(h);
 #else
     return lg_f16_to_f32(h);
 #endif
 }
 
-#ifdef __F16C__
+#if defined(__aarch64__)
+
+INLINE void halves_to_floats(const void *src, float *y)
+{
+    float16x8_t h = vreinterpretq_f16_u16(vld1q_u16(src));
+    vst1q_f32(y, vcvt_f32_f16(vget_low_f16(h)));
+    vst1q_f32(y + 4, vcvt_high_f32_f16(h));
+}
+
+#elif defined(__F16C__)
 
 INLINE void halves_to_floats(const void *src, float *y)
 {
@@ -155,5 +185,31 @@ INLINE void halves_to_floats(const void *src, float *y)
 }
 
 #endif
+
+/* As many numbers as a register of floats has. */
+
+INLINE vec load_halves(const uint8_t *src)
+{
+#if defined(__AVX512F__)
+    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)src));
+#elif defined(__AVX2__)
+    return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const void *)src));
+#else
+    uint8_t both[16] = {0};
+    float y[8];
+    memcpy(both, src, 2 * VEC);
+    halves_to_floats(both, y);
+    return load(y);
+#endif
+}
+
+INLINE vec load_bfloats(const uint8_t *src)
+{
+    typedef uint16_t shorts __attribute__((vector_size(VEC * sizeof(uint16_t))));
+    typedef uint32_t words __attribute__((vector_size(VEC * sizeof(uint32_t))));
+    shorts h;
+    memcpy(&h, src, sizeof(h));
+    return (vec)(__builtin_convertvector(h, words) << 16);
+}
 
 #endif

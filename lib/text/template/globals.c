@@ -122,7 +122,8 @@ static int print_date(const struct date *d, int64_t now, char letter, bool plain
 {
     const int hour12 = d->hour % 12 ? d->hour % 12 : 12;
     const struct {
-        char letter, width;
+        char letter;
+        signed char width; // below 0: of spaces
         int value;
     } numbers[] = {
         {'d', 2, d->day},
