@@ -108,6 +108,7 @@ HANDLE(session, llmgpu_session_error)
 HANDLE(chat, llmgpu_chat_error)
 HANDLE(decoder, )
 HANDLE(lora, )
+HANDLE(profile, )
 HANDLE(file, )
 HANDLE(device_list, )
 
@@ -161,3 +162,4 @@ ROOM(char, void *buffer, size_t capacity, size_t *size)
 %include "llmgpu/session.h"
 %include "llmgpu/chat.h"
 %include "llmgpu/lora.h"
+%include "llmgpu/profile.h"

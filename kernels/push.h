@@ -134,6 +134,46 @@ struct lg_matmul_push {
     lg_uint dim;       /* LG_DIM_* that holds the number of rows of x, T */
 };
 
+/* What a fused kernel does besides its products: its specialisation constant 3. */
+#define LG_FUSED_LAYER_NORM 1u /* x is normalised by LayerNorm; otherwise by RMSNorm */
+#define LG_FUSED_GATED 2u      /* silu(gate) * up */
+#define LG_FUSED_GELU 4u       /* gelu(up) */
+
+/* Bits of lg_qkv_push.flags. */
+#define LG_QKV_HALVES 8u  /* rotated pairs are (i, i + n_rot/2); otherwise (2i, 2i + 1) */
+#define LG_QKV_BIAS(m) (1u << (m)) /* matrix m = 0, 1, 2 has a bias */
+
+struct lg_qkv_push {
+    lg_uint n_cols;
+    lg_uint row_bytes;
+    float eps;         /* of the norm */
+    lg_uint n_rows[3]; /* of q, k and v; 0: another dispatch makes it */
+    lg_uint at[3];     /* bytes of the view before their weights */
+    lg_uint head_dim;
+    lg_uint n_rot;     /* rotated elements at the beginning of each head of q and k, even; 0: none */
+    lg_uint flags;     /* LG_QKV_* */
+    lg_uint page_size; /* tokens of a page */
+    lg_uint max_pages; /* of a page table */
+};
+
+struct lg_ffn_push {
+    lg_uint n_cols;
+    lg_uint n_rows;    /* of each matrix */
+    lg_uint row_bytes;
+    float eps;         /* of the norm */
+    lg_uint gate_at;   /* bytes of the view before the weights of the gate */
+    lg_uint up_at;
+    lg_uint gate_bias; /* 1: there is one */
+    lg_uint up_bias;
+};
+
+struct lg_project_push {
+    lg_uint n_cols;
+    lg_uint n_rows;
+    lg_uint row_bytes;
+    lg_uint bias; /* 1: there is one */
+};
+
 /*
  * A row of x of n elements in 8 bits (lib/device/cpu/i8.h): int8[padded], float[padded / 16], float[padded / 16].
  */

@@ -208,7 +208,7 @@ static void check_i8(enum lg_cpu_isa isa, const struct type *t)
 
 static void check_attention(enum lg_cpu_isa isa)
 {
-    enum { MAX_PAGES = 8, SLOTS = 2, MAX_ROWS = 6 };
+    enum { MAX_PAGES = 8, SLOTS = 2, MAX_ROWS = 20 };
     uint32_t n_kv = test_randu(&rng, 1, 3), sharing = test_randu(&rng, 1, 9);
     struct lg_attention_push push = {
         .n_heads = n_kv * sharing,
@@ -217,20 +217,26 @@ static void check_attention(enum lg_cpu_isa isa)
         .page_size = test_randu(&rng, 1, 40),
         .max_pages = MAX_PAGES,
         .scale = 0.1f,
+        .dim = test_randu(&rng, 0, LG_N_DIMS - 1),
     };
-    uint32_t n_rows = test_randu(&rng, 1, MAX_ROWS), pages[SLOTS * MAX_PAGES];
+    uint32_t n_rows = test_randu(&rng, 1, MAX_ROWS), dims[LG_N_DIMS] = {0}, pages[SLOTS * MAX_PAGES];
     struct lg_row rows[MAX_ROWS] = {0};
     for (uint32_t i = 0; i < SLOTS * MAX_PAGES; i++)
         pages[i] = i * 5 % (SLOTS * MAX_PAGES);
     for (uint32_t i = 0; i < n_rows; i++) {
         rows[i].pos = test_randu(&rng, 0, MAX_PAGES * push.page_size - 1);
         rows[i].slot = test_randu(&rng, 0, SLOTS - 1);
+        if (i > 0 && test_randu(&rng, 0, 3)) // in most cases the next of its sequence
+            rows[i] = (struct lg_row){.pos = (rows[i - 1].pos + 1) % (MAX_PAGES * push.page_size),
+                                      .slot = rows[i - 1].slot};
     }
+    dims[push.dim] = n_rows;
     size_t n_y = (size_t)n_rows * push.n_heads * push.head_dim,
            n_cache = (size_t)SLOTS * MAX_PAGES * push.page_size * n_kv * push.head_dim;
     float *q = random_floats(n_y), *k = random_floats(n_cache), *v = random_floats(n_cache),
           *y = random_floats(n_y);
-    uint32_t spec[LG_MAX_SPEC] = {[3] = test_randu(&rng, 0, sharing)}, heads = spec[3] ? spec[3] : 1;
+    uint32_t spec[LG_MAX_SPEC] = {[2] = test_randu(&rng, 1, 17), [3] = test_randu(&rng, 0, sharing)};
+    uint32_t heads = spec[3] ? spec[3] : 1;
     struct lg_cpu_args args = {
         .view = {rows, pages, q, k, v, y},
         .push = &push,
@@ -238,6 +244,10 @@ static void check_attention(enum lg_cpu_isa isa)
         .grid = {n_kv * ((sharing + heads - 1) / heads), n_rows, 1},
     };
     compare(isa, LG_K_ATTENTION, args, 5, n_y * sizeof(float));
+    args.grid[1] = (n_rows + spec[2] - 1) / spec[2] + test_randu(&rng, 0, 1);
+    memmove(args.view + 1, args.view, 6 * sizeof(args.view[0]));
+    args.view[0] = dims;
+    compare(isa, LG_K_ATTENTION_TILE, args, 6, n_y * sizeof(float));
     free(q);
     free(k);
     free(v);
@@ -362,6 +372,7 @@ static void check_logits(enum lg_cpu_isa isa)
     args.view[1] = best;
     compare(isa, LG_K_ARGMAX, args, 1, sizeof(best));
 
+    lg_cpu_kernel_fn *sample[2] = {lg_cpu_kernels[LG_K_SAMPLE], lg_cpu_isa_kernel(isa, LG_K_SAMPLE)};
     lg_cpu_kernels[LG_K_ARGMAX](&args, 0, ROWS);
     struct lg_sampler samplers[ROWS];
     for (int i = 0; i < ROWS; i++) {
@@ -381,19 +392,17 @@ static void check_logits(enum lg_cpu_isa isa)
     struct lg_sampler fresh[ROWS];
     memcpy(fresh, samplers, sizeof(fresh));
     uint32_t token[2][ROWS];
-    for (int fast = 0; fast < 2; fast++) {
+    for (int fast = 0; fast < 2 && sample[1]; fast++) {
         memcpy(rows, old, sizeof(old));
         memcpy(samplers, fresh, sizeof(fresh));
         args = (struct lg_cpu_args){.view = {logits, best, out_ids, rows, samplers, history, ring, dims},
                                     .push = &push,
                                     .grid = {ROWS, 1, 1}};
-        run(fast && lg_cpu_isa_kernel(isa, LG_K_SAMPLE) ? lg_cpu_isa_kernel(isa, LG_K_SAMPLE)
-                                                        : lg_cpu_kernels[LG_K_SAMPLE],
-            &args);
+        run(sample[fast], &args);
         token[fast][0] = rows[0].token;
         token[fast][1] = rows[1].token;
     }
-    REQUIRE(memcmp(token[0], token[1], sizeof(token[0])) == 0);
+    REQUIRE(!sample[1] || memcmp(token[0], token[1], sizeof(token[0])) == 0);
     free(logits);
 }
 

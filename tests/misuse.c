@@ -145,6 +145,14 @@ CREATE(llmgpu_lora_load, llmgpu_lora, llmgpu_lora_free,
        llmgpu_lora_load(P(0, &made), P(1, t->f.model), P(2, t->lora_path)))
 CALL(llmgpu_lora_free, (llmgpu_lora_free(NULL), 0))
 CALL(llmgpu_lora_get_info, llmgpu_lora_get_info(P(0, t->lora), P(1, &t->info.lora), sizeof(t->info.lora)))
+CREATE(llmgpu_profile_create, llmgpu_profile, llmgpu_profile_free,
+       llmgpu_profile_create(P(0, &made), P(1, t->s), LLMGPU_PROFILE_DECODE, 1, 1))
+CALL(llmgpu_profile_free, (llmgpu_profile_free(NULL), 0))
+CALL(llmgpu_profile_get_info,
+     llmgpu_profile_get_info(P(0, t->profile), P(1, &t->info.profile), sizeof(t->info.profile)))
+CALL(llmgpu_profile_get_row,
+     llmgpu_profile_get_row(P(0, t->profile), 0, P(1, &t->info.profile_row), sizeof(t->info.profile_row)))
+CALL(llmgpu_context_measure_dispatch, llmgpu_context_measure_dispatch(P(0, t->f.ctx), P(1, &t->number)))
 CALL(llmgpu_session_set_lora, llmgpu_session_set_lora(P(0, t->s), P(1, t->lora), 1))
 
 /**
@@ -245,6 +253,11 @@ static const struct row {
     ROW(llmgpu_lora_free, "-"),
     ROW(llmgpu_lora_get_info, "II"),
     ROW(llmgpu_session_set_lora, "I-"),
+    ROW(llmgpu_profile_create, "II"),
+    ROW(llmgpu_profile_free, "-"),
+    ROW(llmgpu_profile_get_info, "II"),
+    ROW(llmgpu_profile_get_row, "II"),
+    ROW(llmgpu_context_measure_dispatch, "II"),
 };
 
 static void test_null(struct things *t)

@@ -92,6 +92,16 @@ static int fill_lora_info(struct things *t, void *out, size_t size)
     return llmgpu_lora_get_info(t->lora, out, size);
 }
 
+static int fill_profile_info(struct things *t, void *out, size_t size)
+{
+    return llmgpu_profile_get_info(t->profile, out, size);
+}
+
+static int fill_profile_row(struct things *t, void *out, size_t size)
+{
+    return llmgpu_profile_get_row(t->profile, 0, out, size);
+}
+
 static const struct filled {
     int (*fill)(struct things *t, void *out, size_t size);
     size_t size;
@@ -112,6 +122,8 @@ static const struct filled {
     {fill_model_info, sizeof(llmgpu_model_info), false},
     {fill_session_stats, sizeof(llmgpu_session_stats), false},
     {fill_lora_info, sizeof(llmgpu_lora_info), false},
+    {fill_profile_info, sizeof(llmgpu_profile_info), false},
+    {fill_profile_row, sizeof(llmgpu_profile_row), false},
 };
 
 /** What a library that knows `own` bytes does for a caller who has room for `size`. */
@@ -518,6 +530,8 @@ static void test_other_numbers(struct things *t)
     const float scales[] = {NAN, INFINITY, -INFINITY, 101, -101};
     for (int i = 0; i < 5; i++)
         REQUIRE_INT(llmgpu_session_set_lora(t->s, t->lora, scales[i]), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_profile_get_row(t->profile, UINT32_MAX, &t->info.profile_row, sizeof(t->info.profile_row)), ==,
+                LLMGPU_E_INVALID);
     REQUIRE_INT(llmgpu_file_get_metadata(t->file, UINT64_MAX, &t->info.metadata, sizeof(t->info.metadata)), ==,
                 LLMGPU_E_INVALID);
     REQUIRE_INT(llmgpu_file_get_value(t->file, UINT64_MAX, 0, &t->info.value, sizeof(t->info.value)), ==, LLMGPU_E_INVALID);

@@ -32,6 +32,7 @@ static inline void tavern_open(struct tavern *t, const char *device, bool check)
     REQUIRE_INT(llmgpu_context_params_init(&p, sizeof(p)), ==, 0);
     p.device = device;
     p.check = check;
+    p.precision = LLMGPU_PRECISION_FAST; // scores are held against what is generated
     p.alloc = test_heap_alloc;
     p.resize = test_heap_resize;
     p.release = test_heap_release;

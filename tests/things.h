@@ -19,6 +19,7 @@ struct things {
     llmgpu_chat *chat;
     llmgpu_decoder *decoder;
     llmgpu_lora *lora;
+    llmgpu_profile *profile;
     llmgpu_file *file;
     llmgpu_device_list *list;
     char model_path[64], lora_path[64], state_path[64];
@@ -41,6 +42,8 @@ struct things {
         llmgpu_context_stats context_stats;
         llmgpu_model_info model;
         llmgpu_lora_info lora;
+        llmgpu_profile_info profile;
+        llmgpu_profile_row profile_row;
         llmgpu_file_info file;
         llmgpu_file_metadata metadata;
         llmgpu_file_value value;
@@ -109,6 +112,7 @@ static inline void open_things(struct things *t, const char *device)
     REQUIRE_INT(llmgpu_chat_create(&t->chat, t->f.model, NULL, 0), ==, 0);
     REQUIRE_INT(llmgpu_decoder_create(&t->decoder, t->f.model, 0), ==, 0);
     REQUIRE_INT(llmgpu_lora_load(&t->lora, t->f.model, t->lora_path), ==, 0);
+    REQUIRE_INT(llmgpu_profile_create(&t->profile, t->other, LLMGPU_PROFILE_DECODE, 1, 1), ==, 0);
     REQUIRE_INT(llmgpu_file_open(&t->file, t->model_path, NULL, 0), ==, 0);
     REQUIRE_INT(llmgpu_device_list_create(&t->list), ==, 0);
     REQUIRE_INT(llmgpu_session_save(t->other, LLMGPU_STATE_COMPACT, NULL, t->state, sizeof(t->state), &t->state_size),
@@ -125,6 +129,7 @@ static inline void close_things(struct things *t)
     llmgpu_file_close(t->file);
     llmgpu_session_free(t->s);
     llmgpu_session_free(t->other);
+    llmgpu_profile_free(t->profile);
     llmgpu_lora_free(t->lora);
     llmgpu_decoder_free(t->decoder);
     llmgpu_chat_free(t->chat);

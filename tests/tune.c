@@ -101,10 +101,11 @@ static void write_byte(long at, int with)
     REQUIRE(fseek(f, at, SEEK_SET) == 0 && fputc(c ^ with, f) != EOF && fclose(f) == 0);
 }
 
-static bool same_matvec(const struct lg_tuning *a, const struct lg_tuning *b)
+static bool same_decode(const struct lg_tuning *a, const struct lg_tuning *b)
 {
     return a->matvec_wg == b->matvec_wg && a->matvec_rows == b->matvec_rows &&
-           a->matvec_rows_per_wg == b->matvec_rows_per_wg;
+           a->matvec_rows_per_wg == b->matvec_rows_per_wg && a->fused_rows == b->fused_rows &&
+           a->fused_rows_per_wg == b->fused_rows_per_wg;
 }
 
 /** Makes the record say that the last candidate is the best. */
@@ -165,11 +166,11 @@ int main(void)
     // What the file says is taken, and the answer stays.
     choose_last();
     struct start last = start(LLMGPU_TUNE_ALWAYS, true), second = start(LLMGPU_TUNE_ALWAYS, true);
-    REQUIRE(!same_matvec(&last.tune, &usual.tune));
-    REQUIRE(same_matvec(&last.tune, &second.tune));
+    REQUIRE(!same_decode(&last.tune, &usual.tune));
+    REQUIRE(same_decode(&last.tune, &second.tune));
     REQUIRE(memcmp(last.out, usual.out, sizeof(usual.out)) == 0);
     struct start never = start(LLMGPU_TUNE_NEVER, true);
-    REQUIRE(same_matvec(&never.tune, &usual.tune));
+    REQUIRE(same_decode(&never.tune, &usual.tune));
 
     // A damaged one is measured anew.
     write_byte(30, 0x20);

@@ -93,6 +93,7 @@ OUT_HANDLE(session, Session)
 OUT_HANDLE(chat, Chat)
 OUT_HANDLE(decoder, Decoder)
 OUT_HANDLE(lora, Lora)
+OUT_HANDLE(profile, Profile)
 OUT_HANDLE(file, File)
 OUT_HANDLE(device_list, Device_list)
 
@@ -119,6 +120,8 @@ OUT_STRUCT(file_metadata, File_metadata, out)
 OUT_STRUCT(file_value, File_value, out)
 OUT_STRUCT(file_tensor, File_tensor, out)
 OUT_STRUCT(lora_info, Lora_info, out)
+OUT_STRUCT(profile_info, Profile_info, out)
+OUT_STRUCT(profile_row, Profile_row, out)
 
 %define OUT_NUMBER(GO, ARGUMENT...)
 %typemap(gotype) ARGUMENT "*" #GO
@@ -127,6 +130,7 @@ OUT_STRUCT(lora_info, Lora_info, out)
 %enddef
 OUT_NUMBER(int32, int32_t *token)
 OUT_NUMBER(float64, double *bytes_per_second)
+OUT_NUMBER(float64, double *ns)
 
 /* What C gives is copied, for Go's side to take. */
 %define OUT_TEXT(ARGUMENTS...)

@@ -93,6 +93,7 @@ OUT_HANDLE(session)
 OUT_HANDLE(chat)
 OUT_HANDLE(decoder)
 OUT_HANDLE(lora)
+OUT_HANDLE(profile)
 OUT_HANDLE(file)
 OUT_HANDLE(device_list)
 
@@ -121,11 +122,13 @@ OUT_STRUCT(file_metadata, out)
 OUT_STRUCT(file_value, out)
 OUT_STRUCT(file_tensor, out)
 OUT_STRUCT(lora_info, out)
+OUT_STRUCT(profile_info, out)
+OUT_STRUCT(profile_row, out)
 
 %typemap(in, numinputs=0) int32_t *token (int32_t token = -1) { $1 = &token; }
 %typemap(argout) int32_t *token { $result = SWIG_Python_AppendOutput($result, PyLong_FromLong(*$1)); }
-%typemap(in, numinputs=0) double *bytes_per_second (double number = 0) { $1 = &number; }
-%typemap(argout) double *bytes_per_second { $result = SWIG_Python_AppendOutput($result, PyFloat_FromDouble(*$1)); }
+%typemap(in, numinputs=0) double *bytes_per_second (double number = 0), double *ns (double number = 0) { $1 = &number; }
+%typemap(argout) double *bytes_per_second, double *ns { $result = SWIG_Python_AppendOutput($result, PyFloat_FromDouble(*$1)); }
 
 %typemap(in, numinputs=0) (const char **text, size_t *len) (const char *text = NULL, size_t len = 0) {
     $1 = ($1_ltype)&text;

@@ -206,12 +206,19 @@ static int open_model(struct cli_engine *engine, const struct cli_engine_options
 int cli_engine_open(struct cli_engine *engine, const struct cli_engine_options *options)
 {
     *engine = (struct cli_engine){0};
+    double begin = cli_seconds(), middle = 0;
     int rc = open_context(engine, options);
-    if (rc == CLI_OK)
+    if (rc == CLI_OK) {
+        middle = cli_seconds();
         rc = open_model(engine, options);
-    if (rc != CLI_OK)
+    }
+    if (rc != CLI_OK) {
         cli_engine_close(engine);
-    return rc;
+        return rc;
+    }
+    engine->device_seconds = middle - begin;
+    engine->model_seconds = cli_seconds() - middle;
+    return CLI_OK;
 }
 
 void cli_engine_close(struct cli_engine *engine)

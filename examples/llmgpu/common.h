@@ -94,6 +94,7 @@ struct cli_engine {
     llmgpu_model *model;
     llmgpu_model_info info;
     llmgpu_device_info device;
+    double device_seconds, model_seconds; // that opening them took
 };
 
 /** Opens both. CLI_OK, or CLI_FAILED when reported, and then the engine need not be closed. */

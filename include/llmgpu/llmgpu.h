@@ -38,5 +38,6 @@
 #include "llmgpu/session.h"
 #include "llmgpu/chat.h"
 #include "llmgpu/lora.h"
+#include "llmgpu/profile.h"
 
 #endif

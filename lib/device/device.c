@@ -10,13 +10,14 @@
 /* The access letters of kernels/meson.build; padded, so that every index below LG_MAX_VIEWS is inside the
  * string. */
 #define ACCESS_OF(c) ((c) == 'i' ? LG_READ : (c) == 'o' ? LG_WRITE : (c) == 'x' ? LG_READ | LG_WRITE : 0)
-#define ACCESS(access, i) ACCESS_OF((access "\0\0\0\0\0\0\0\0")[i])
-#define KERNEL_INFO(kernel, views, access_string)                                             \
-    {.name = #kernel,                                                                         \
-     .n_views = views,                                                                        \
-     .access = {ACCESS(access_string, 0), ACCESS(access_string, 1), ACCESS(access_string, 2), \
-                ACCESS(access_string, 3), ACCESS(access_string, 4), ACCESS(access_string, 5), \
-                ACCESS(access_string, 6), ACCESS(access_string, 7)}},
+#define ACCESS(access, i) ACCESS_OF((access "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0")[i])
+#define ACCESS4(access, i) \
+    ACCESS(access, i), ACCESS(access, (i) + 1), ACCESS(access, (i) + 2), ACCESS(access, (i) + 3)
+#define KERNEL_INFO(kernel, views, access_string)                                                \
+    {.name = #kernel,                                                                            \
+     .n_views = views,                                                                           \
+     .access = {ACCESS4(access_string, 0), ACCESS4(access_string, 4), ACCESS4(access_string, 8), \
+                ACCESS4(access_string, 12)}},
 
 const struct lg_kernel_info lg_kernel_infos[LG_K_COUNT] = {LG_KERNELS(KERNEL_INFO)};
 

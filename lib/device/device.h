@@ -17,7 +17,7 @@
 #include "util/env.h"
 
 enum {
-    LG_MAX_VIEWS = 8,
+    LG_MAX_VIEWS = 16,
     LG_MAX_SPEC = 4,
     LG_MAX_PUSH = 64, // bytes
 };
@@ -39,7 +39,7 @@ extern const struct lg_kernel_info lg_kernel_infos[LG_K_COUNT];
 
 enum lg_mem {
     LG_MEM_DEVICE,   // fastest for kernels; the host reaches it by upload and download only
-    LG_MEM_FILLED,   // the same, and not zeroed: who creates it uploads all of it before anything else uses it
+    LG_MEM_FILLED,   // the same, and not zeroed: who creates it uploads all that counts before anything else uses it
     LG_MEM_SHARED,   // small: the host writes it through `map` between submits, kernels read and write it
     LG_MEM_READBACK, // kernels write it, the host reads it through `map` (cached for the host where possible)
 };
@@ -132,6 +132,7 @@ struct lg_device_info {
     uint64_t max_view_size;    // bytes that one view may span
     uint64_t max_buffer_size;  // bytes that one buffer may have
     uint32_t view_align;       // bytes, a power of two
+    uint32_t max_views;        // that a kernel may have
     uint32_t subgroup_size;    // invocations; 1 on the CPU
     uint32_t max_workgroup;    // invocations of a workgroup
     uint32_t shared_memory;    // bytes of a workgroup's shared memory

@@ -3,6 +3,7 @@
  * The decoder-only transformer (Vaswani et al. 2017; Radford et al. 2019; Touvron et al. 2023). On the left what is
  * dispatched, on the right what it means; letters and shapes are those of graph.h.
  */
+#include "graph/fused.h"
 #include "graph/steps.h"
 
 // clang-format off
@@ -40,6 +41,8 @@ void lg_final_norm(struct lg_graph *g)
 void lg_head(struct lg_graph *g)
 {
     struct lg_acts *a = &g->acts;
+    if (lg_fused_head(g))
+        return;
     lg_final_norm(g);
     lg_op_linear(g, a->h, &g->model->w.output, NULL, a->logits); // logits = h O^T                       (T, V)
 }

@@ -19,12 +19,19 @@ struct lg_tuning {
     uint32_t vocab_wg; // where that row is as long as the vocabulary
     uint32_t attention_wg;
     bool attention_by_lane; // a lane takes whole keys; otherwise a subgroup does
-    uint32_t attention_groups; // workgroups that are enough for a row: heads that share keys go together as far as
-                               // that leaves so many; 0: each head on its own
+    uint32_t attention_groups; // on the CPU, workgroups that are enough for a row: heads that share keys go together
+                               // as far as that leaves so many
+    uint32_t attention_rows;   // (row, head)s of a tile in prefill; 0: each on its own
+    uint32_t attention_parts;  // in decoding, workgroups of a row that its keys are split over; 0: they are not
     uint32_t matvec_wg;
     uint32_t matvec_rows; // rows of a weight for each subgroup
     uint32_t matvec_rows_per_wg;
     uint32_t matvec_groups; // of 32 weights that a lane takes at a time
+    bool fused_decode;      // the steps of a layer are one dispatch each in LG_DECODE
+    bool fused_head;        // and so is the head
+    uint32_t fused_wg;
+    uint32_t fused_rows; // of matrices for each subgroup, even
+    uint32_t fused_rows_per_wg;
     uint32_t lora_wg;
     uint32_t lora_ranks; // of an adapter, for each subgroup
     uint32_t lora_ranks_per_wg;
@@ -43,6 +50,7 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info);
  * order in which anything is summed, so whichever is taken, results are the same, bit for bit.
  */
 bool lg_tuning_matvec(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
+bool lg_tuning_fused(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
 bool lg_tuning_matmul(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
 
 /** Which matrix kernel a pass uses. The choice follows the phase, never the number of rows, so that a token's
@@ -86,6 +94,8 @@ struct lg_acts {
     struct lg_view f;         // (T, F) after the activation
     struct lg_view i8;        // (T) rows in 8 bits, of whatever is multiplied next
     struct lg_view lora[2];   // (T, max_rank) what A makes of x, in turn
+    struct lg_view parts;     // (T, lg_attention_parts()) attention's sums over parts of the keys
+    struct lg_view done;      // (T, H) uint32, how many of them are there: 0 between dispatches
     struct lg_view logits;    // (T_out, V)
     struct lg_view best;      // (T_out) {uint32 index, float value}
     struct lg_view log_probs; // (T_out)
@@ -107,6 +117,9 @@ struct lg_graph {
     uint32_t dim;       // LG_DIM_* that counts the rows of the dispatches being added
     uint32_t n_adapted; // matrices so far
 };
+
+/** Numbers for each row in acts.parts; 0 where acts.parts and acts.done are not wanted. */
+uint64_t lg_attention_parts(const struct lg_tuning *tune, const struct lg_hparams *hp, enum lg_phase phase);
 
 /** The pass through all blocks: rows' tokens to acts.x (T, C), keys and values into the caches. */
 void lg_forward(struct lg_graph *g);

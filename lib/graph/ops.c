@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "graph/ops.h"
 
-#include <math.h>
-
 #include "util/checked.h"
 
 /** The kernels of a family by weight type; the loader refuses types that are not there. */
@@ -299,41 +297,6 @@ void lg_op_kv_write(struct lg_graph *g, uint32_t layer, struct lg_view k, struct
         .grid = rows_at_y(g, lg_div_up(push.n_cols, g->tune.flat_wg)),
         PUSH(push),
         .label = "kv_write",
-    };
-    add(g, &op);
-}
-
-/** How many of the heads that share keys a workgroup takes. Rows are enough to share out where they are many. */
-static uint32_t heads_per_group(const struct lg_graph *g)
-{
-    const struct lg_hparams *hp = &g->model->hp;
-    uint32_t sharing = hp->n_heads / hp->n_kv, wanted = g->phase == LG_DECODE ? g->tune.attention_groups : 1;
-    if (g->tune.attention_groups == 0)
-        return 1;
-    return lg_div_up(sharing, lg_min_u32(sharing, lg_div_up(wanted, hp->n_kv)));
-}
-
-void lg_op_attention(struct lg_graph *g, uint32_t layer, struct lg_view q, struct lg_view y)
-{
-    const struct lg_hparams *hp = &g->model->hp;
-    const struct lg_batch *b = g->batch;
-    uint32_t heads = heads_per_group(g);
-    struct lg_attention_push push = {
-        .n_heads = hp->n_heads,
-        .n_kv = hp->n_kv,
-        .head_dim = hp->head_dim,
-        .page_size = b->page_size,
-        .max_pages = b->max_pages,
-        .scale = 1.0f / sqrtf((float)hp->head_dim),
-    };
-    struct lg_chain_op op = {
-        .kernel = LG_K_ATTENTION,
-        .views = {all(b->rows), all(b->pages), q, all(b->k_cache[layer]), all(b->v_cache[layer]), y},
-        .spec = {g->tune.attention_wg, lg_div_up(hp->head_dim, g->chain->dev->info.subgroup_size),
-                 g->tune.attention_by_lane && hp->head_dim % 4 == 0 ? hp->head_dim / 4 : 0, heads},
-        .grid = rows_at_y(g, hp->n_kv * lg_div_up(hp->n_heads / hp->n_kv, heads)),
-        PUSH(push),
-        .label = "attention",
     };
     add(g, &op);
 }

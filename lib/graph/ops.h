@@ -25,7 +25,7 @@ void lg_op_linear(struct lg_graph *g, struct lg_view x, const struct lg_weight *
 void lg_op_rope(struct lg_graph *g, struct lg_view x, uint32_t n_heads);
 /** Puts k and v (T, n_kv*D) into the layer's cache at their rows' positions. */
 void lg_op_kv_write(struct lg_graph *g, uint32_t layer, struct lg_view k, struct lg_view v);
-/** y (T, H*D) = causal attention of q (T, H*D) over the layer's cache */
+/** y (T, H*D) = causal attention of q (T, H*D) over the layer's cache (attention.c) */
 void lg_op_attention(struct lg_graph *g, uint32_t layer, struct lg_view q, struct lg_view y);
 /** y (T, F) = silu(gate) * up */
 void lg_op_silu_mul(struct lg_graph *g, struct lg_view gate, struct lg_view up, struct lg_view y);

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "graph/steps.h"
 
+#include "graph/fused.h"
+
 // clang-format off
 
 void lg_step_qkv(struct lg_graph *g, const struct lg_layer *l, uint32_t layer)
 {
     const struct lg_hparams *hp = &g->model->hp;
     struct lg_acts *a = &g->acts;
+    if (lg_fused_qkv(g, l, layer))
+        return;
     lg_op_norm(g, a->x, &l->attn_norm, &l->attn_norm_b, a->h);  // h = norm(x)                           (T, C)
     lg_op_linear(g, a->h, &l->wq, &l->bq, a->q);                // q = h Wq^T + bq                       (T, H*D)
     lg_op_linear(g, a->h, &l->wk, &l->bk, a->k);                // k = h Wk^T + bk                       (T, n_kv*D)
@@ -19,6 +23,8 @@ void lg_step_qkv(struct lg_graph *g, const struct lg_layer *l, uint32_t layer)
 void lg_step_project(struct lg_graph *g, struct lg_view y, const struct lg_weight *w, const struct lg_weight *bias)
 {
     struct lg_acts *a = &g->acts;
+    if (lg_fused_project(g, y, w, bias))
+        return;
     lg_op_linear(g, y, w, bias, a->h);                          // h = y W^T + b                         (T, C)
     lg_op_add(g, a->x, a->h, g->model->hp.n_embd);              // x = x + h
 }
@@ -26,6 +32,8 @@ void lg_step_project(struct lg_graph *g, struct lg_view y, const struct lg_weigh
 void lg_step_ffn(struct lg_graph *g, const struct lg_layer *l)
 {
     struct lg_acts *a = &g->acts;
+    if (lg_fused_ffn(g, l))
+        return;
     lg_op_norm(g, a->x, &l->ffn_norm, &l->ffn_norm_b, a->h);    // h = norm(x)                           (T, C)
     lg_op_linear(g, a->h, &l->up, &l->up_b, a->up);             // u = h Wu^T + bu                       (T, F)
     if (g->model->hp.ffn == LG_FFN_SILU_GATED) {

@@ -3,24 +3,28 @@
 #include "util/checked.h"
 
 /** On the CPU a "workgroup" is what one thread takes at a time: large enough to be worth a call. */
-static struct lg_tuning cpu_tuning(uint32_t n_threads, enum lg_int8 int8)
+static struct lg_tuning cpu_tuning(const struct lg_device_info *info)
 {
     return (struct lg_tuning){
         .flat_wg = 1024,
         .row_wg = 1,
         .vocab_wg = 1,
         .attention_wg = 1,
-        .attention_groups = n_threads,
+        .attention_groups = info->n_threads,
+        .attention_rows = 32,
         .matvec_wg = 1,
         .matvec_rows = 16,
         .matvec_rows_per_wg = 16,
+        .fused_wg = 1,
+        .fused_rows = 16,
+        .fused_rows_per_wg = 16,
         .lora_wg = 1,
         .lora_ranks = 4,
         .lora_ranks_per_wg = 4,
         .matmul_wg = 1,
         .matmul_m = 16,
         .matmul_n = 32,
-        .int8 = int8,
+        .int8 = info->int8,
     };
 }
 
@@ -37,12 +41,28 @@ bool lg_tuning_matvec(const struct lg_device_info *info, uint32_t i, struct lg_t
     bool software = info->kind == LG_DEVICE_SOFTWARE;
     const struct matvec_candidate *list = software ? software_matvec : gpu_matvec;
     uint32_t n = software ? sizeof(software_matvec) / sizeof(*list) : sizeof(gpu_matvec) / sizeof(*list);
-    if (info->kind == LG_DEVICE_CPU || i >= n)
+    if (info->kind == LG_DEVICE_CPU || i >= (t->fused_decode ? 1 : n)) // fused, few products are left to it
         return false;
     uint32_t most = lg_max_u32(1, info->max_workgroup / info->subgroup_size);
     t->matvec_wg = lg_min_u32(list[i].subgroups, most) * info->subgroup_size;
     t->matvec_rows = list[i].rows;
     t->matvec_rows_per_wg = t->matvec_wg / info->subgroup_size * t->matvec_rows;
+    return true;
+}
+
+bool lg_tuning_fused(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
+{
+    static const struct matvec_candidate gpu[] = {{4, 4}, {4, 2}, {2, 4}, {8, 2}, {4, 8}}; // rows are even
+    static const struct matvec_candidate software[] = {{1, 64}, {1, 32}, {1, 16}};
+    bool is_software = info->kind == LG_DEVICE_SOFTWARE;
+    const struct matvec_candidate *list = is_software ? software : gpu;
+    uint32_t n = is_software ? sizeof(software) / sizeof(*list) : sizeof(gpu) / sizeof(*list);
+    if (info->kind == LG_DEVICE_CPU || i >= (t->fused_decode ? n : 1))
+        return false;
+    uint32_t most = lg_max_u32(1, info->max_workgroup / info->subgroup_size);
+    t->fused_wg = lg_min_u32(list[i].subgroups, most) * info->subgroup_size;
+    t->fused_rows = list[i].rows;
+    t->fused_rows_per_wg = t->fused_wg / info->subgroup_size * t->fused_rows;
     return true;
 }
 
@@ -70,7 +90,7 @@ bool lg_tuning_matmul(const struct lg_device_info *info, uint32_t i, struct lg_t
 struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
 {
     if (info->kind == LG_DEVICE_CPU)
-        return cpu_tuning(info->n_threads, info->int8);
+        return cpu_tuning(info);
     bool software = info->kind == LG_DEVICE_SOFTWARE;
     struct lg_tuning t = {
         .flat_wg = 64,
@@ -78,11 +98,16 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
         .vocab_wg = software ? 64 : lg_min_u32(1024, info->max_workgroup),
         .attention_wg = software ? info->subgroup_size : 64,
         .attention_by_lane = software,
+        .attention_rows = software || info->shared_memory < 32768 || info->max_workgroup < 128 ? 0 : 32,
+        .attention_parts = software || info->max_workgroup < 128 ? 0 : 128,
         .matvec_groups = software ? 4 : 1,
+        .fused_decode = info->max_views >= lg_kernel_infos[LG_K_QKV_F32].n_views,
+        .fused_head = !software, // where a barrier costs more than weighting x once more for each workgroup
         .lora_ranks = software ? 4 : 1,
         .matmul_form = software ? 1 : 0,
     };
     lg_tuning_matvec(info, 0, &t);
+    lg_tuning_fused(info, 0, &t);
     lg_tuning_matmul(info, 0, &t);
     t.lora_wg = t.matvec_wg;
     t.lora_ranks_per_wg = t.lora_wg / info->subgroup_size * t.lora_ranks;

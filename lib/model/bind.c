@@ -76,18 +76,61 @@ static int upload_read(struct lg_model *model, struct lg_view to, uint64_t offse
     return lg_upload(model->dev, to, model->piece);
 }
 
-/** Copies the bytes of the file from `offset` on to the beginning of a buffer. */
-static int upload(struct lg_model *model, struct lg_buffer *buf, uint64_t offset, uint64_t size)
+/** Copies the bytes of the file from `offset` on to a buffer, from `at` on. */
+static int upload(struct lg_model *model, struct lg_buffer *buf, uint64_t at, uint64_t offset, uint64_t size)
 {
     struct lg_view to = {.buf = buf};
-    for (; to.offset < size; to.offset += to.size) {
-        uint64_t rest = size - to.offset, from = offset + to.offset;
+    for (uint64_t done = 0; done < size; done += to.size) {
+        uint64_t rest = size - done, from = offset + done;
+        to.offset = at + done;
         to.size = rest < PIECE ? rest : PIECE;
         const uint8_t *bytes = lg_gguf_lend(model->gguf, from, to.size);
         LG_TRY(bytes ? lg_upload(model->dev, to, bytes) : upload_read(model, to, from));
         lg_gguf_take_back(model->gguf, from, to.size);
         LG_TRY(lg_watch_add(model->env, to.size));
     }
+    return 0;
+}
+
+/** Bytes between the beginnings of matrices that share a buffer. */
+static bool pad_together(const struct lg_model *model, uint64_t size, uint64_t *out)
+{
+    return lg_align_u64(size, lg_max_u32(16, model->dev->info.view_align), out);
+}
+
+int lg_bind_together(struct lg_model *model, uint32_t layer, const char *const *names, uint32_t n_names,
+                     uint32_t n_matrices)
+{
+    uint64_t total = 0;
+    model->n_together = 0;
+    for (uint32_t i = 0; i < n_names; i++) {
+        char name[128];
+        const struct lg_gguf_tensor *t = find(model, names[i], layer, name, sizeof(name));
+        uint64_t padded;
+        if (!t || !pad_together(model, t->size, &padded) || !lg_add_u64(total, padded, &total))
+            return 0; // binding it says what is wrong
+    }
+    uint64_t slack = (uint64_t)(n_matrices - n_names) * lg_max_u32(16, model->dev->info.view_align);
+    if (model->file_buf || !lg_add_u64(total, slack, &total) || total > model->dev->info.max_buffer_size)
+        return 0;
+    LG_TRY(own_buffer(model, total, LG_MEM_FILLED, &model->together));
+    model->together_at = 0;
+    model->n_together = n_matrices;
+    return 0;
+}
+
+/** Takes `size` bytes of what the next matrices share, or of a buffer of their own. */
+static int take_room(struct lg_model *model, uint64_t size, struct lg_view *out)
+{
+    uint64_t padded;
+    *out = (struct lg_view){.size = size};
+    if (!model->n_together || !pad_together(model, size, &padded) ||
+        padded > model->together->size - model->together_at)
+        return own_buffer(model, size, LG_MEM_FILLED, &out->buf);
+    out->buf = model->together;
+    out->offset = model->together_at;
+    model->together_at += padded;
+    model->n_together--;
     return 0;
 }
 
@@ -107,16 +150,16 @@ static int place(struct lg_model *model, uint64_t offset, uint64_t size, struct 
         *out = (struct lg_view){.buf = model->file_buf, .offset = offset, .size = size};
         return lg_watch_add(model->env, size);
     }
-    struct lg_buffer *buf;
+    struct lg_view room;
     uint64_t padded;
     if (!lg_align_u64(size, 16, &padded))
         return lg_fail_nomem(model->env, "a weight", size);
     static const uint8_t zeros[16];
-    LG_TRY(own_buffer(model, padded, LG_MEM_FILLED, &buf));
-    LG_TRY(upload(model, buf, offset, size));
+    LG_TRY(take_room(model, padded, &room));
+    LG_TRY(upload(model, room.buf, room.offset, offset, size));
     if (padded > size)
-        LG_TRY(lg_upload(model->dev, (struct lg_view){buf, size, padded - size}, zeros));
-    *out = (struct lg_view){.buf = buf, .size = padded};
+        LG_TRY(lg_upload(model->dev, (struct lg_view){room.buf, room.offset + size, padded - size}, zeros));
+    *out = room;
     return 0;
 }
 

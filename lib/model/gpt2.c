@@ -23,6 +23,7 @@ static int bind_layer(struct lg_model *model, struct lg_layer *l, uint32_t i)
     uint32_t all = Q + 2 * KV;
     LG_TRY(lg_bind_vector(model, &l->attn_norm, "blk.%u.attn_norm.weight", i, C));
     LG_TRY(lg_bind_vector(model, &l->attn_norm_b, "blk.%u.attn_norm.bias", i, C));
+    LG_TRY(lg_bind_together(model, i, &(const char *){"blk.%u.attn_qkv.weight"}, 1, 3));
     LG_TRY(lg_bind_rows(model, &l->wq, "blk.%u.attn_qkv.weight", i, 0, Q, all, C));
     LG_TRY(lg_bind_rows(model, &l->wk, "blk.%u.attn_qkv.weight", i, Q, KV, all, C));
     LG_TRY(lg_bind_rows(model, &l->wv, "blk.%u.attn_qkv.weight", i, Q + KV, KV, all, C));

@@ -25,11 +25,17 @@ static int read_qwen2(struct lg_model *model)
     return read_common(model, LG_ROPE_HALVES);
 }
 
+/** What one dispatch reads together. */
+static const char *const qkv_names[] = {"blk.%u.attn_q.weight", "blk.%u.attn_k.weight",
+                                        "blk.%u.attn_v.weight"};
+static const char *const gate_up_names[] = {"blk.%u.ffn_gate.weight", "blk.%u.ffn_up.weight"};
+
 static int bind_layer(struct lg_model *model, struct lg_layer *l, uint32_t i)
 {
     const struct lg_hparams *hp = &model->hp;
     uint32_t C = hp->n_embd, F = hp->n_ff, Q = hp->n_heads * hp->head_dim, KV = hp->n_kv * hp->head_dim;
     LG_TRY(lg_bind_vector(model, &l->attn_norm, "blk.%u.attn_norm.weight", i, C));
+    LG_TRY(lg_bind_together(model, i, qkv_names, 3, 3));
     LG_TRY(lg_bind_matrix(model, &l->wq, "blk.%u.attn_q.weight", i, Q, C));
     LG_TRY(lg_bind_matrix(model, &l->wk, "blk.%u.attn_k.weight", i, KV, C));
     LG_TRY(lg_bind_matrix(model, &l->wv, "blk.%u.attn_v.weight", i, KV, C));
@@ -39,6 +45,7 @@ static int bind_layer(struct lg_model *model, struct lg_layer *l, uint32_t i)
     LG_TRY(lg_bind_matrix(model, &l->wo, "blk.%u.attn_output.weight", i, C, Q));
     LG_TRY(lg_bind_vector_if(model, &l->bo, "blk.%u.attn_output.bias", i, C));
     LG_TRY(lg_bind_vector(model, &l->ffn_norm, "blk.%u.ffn_norm.weight", i, C));
+    LG_TRY(lg_bind_together(model, i, gate_up_names, 2, 2));
     LG_TRY(lg_bind_matrix(model, &l->gate, "blk.%u.ffn_gate.weight", i, F, C));
     LG_TRY(lg_bind_vector_if(model, &l->gate_b, "blk.%u.ffn_gate.bias", i, F));
     LG_TRY(lg_bind_matrix(model, &l->up, "blk.%u.ffn_up.weight", i, F, C));

@@ -54,6 +54,13 @@ int lg_bind_vector_if(struct lg_model *model, struct lg_weight *out, const char 
 int lg_bind_rows(struct lg_model *model, struct lg_weight *out, const char *name, uint32_t layer,
                  uint32_t first, uint32_t rows, uint32_t all_rows, uint32_t cols);
 
+/**
+ * The next n_matrices that are bound share a buffer, so that one view may span them; they are what the tensors of these names
+ * have. No more than a wish: it is left out where the device reads the file in place or has no buffer so large.
+ */
+int lg_bind_together(struct lg_model *model, uint32_t layer, const char *const *names, uint32_t n_names,
+                     uint32_t n_matrices);
+
 /** Whether matrices of the type can be computed with. */
 bool lg_type_has_kernels(enum lg_type type);
 

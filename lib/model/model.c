@@ -135,6 +135,7 @@ int lg_model_put_weights(struct lg_model *model, struct lg_device *dev)
     int rc = bind_weights(model);
     lg_free(model->env, model->piece);
     model->piece = NULL;
+    model->n_together = 0;
     if (rc < 0) {
         lg_model_drop_weights(model);
         return rc;

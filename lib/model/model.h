@@ -95,6 +95,9 @@ struct lg_model {
     struct lg_buffer *file_buf; // the mapped file, where the device can read it in place
     struct lg_buffer **bufs;    // the others
     uint32_t n_bufs, cap_bufs;
+    struct lg_buffer *together; // what the next n_together matrices share, from together_at on, while loading
+    uint64_t together_at;
+    uint32_t n_together;
     void *piece;                // of a weight on its way to the device, while loading
     float *rope_freqs;
     uint64_t n_params, weight_bytes;

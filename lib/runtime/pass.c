@@ -68,19 +68,43 @@ static struct lg_acts carve_acts(struct carver *c, const struct lg_hparams *hp, 
     return a;
 }
 
+/** What attention wants in some phases. */
+static void carve_attention(struct carver *c, const struct lg_engine *e, enum lg_phase phase, uint32_t T,
+                            struct lg_acts *a)
+{
+    const struct lg_hparams *hp = &e->model->hp;
+    uint64_t parts = lg_attention_parts(&e->tune, hp, phase);
+    if (parts > 0) {
+        a->parts = carve(c, T, parts);
+        a->done = carve(c, T, hp->n_heads);
+    }
+}
+
+static int upload_zeros(struct lg_engine *e, struct lg_view dst)
+{
+    void *zeros = lg_alloc(e->env, dst.size);
+    int rc = zeros ? lg_upload(e->dev, dst, zeros) : lg_fail_nomem(e->env, "counters", dst.size);
+    lg_free(e->env, zeros);
+    return rc;
+}
+
 /** The buffers of a pass and their views. */
 static int make_buffers(struct lg_engine *e, struct lg_pass *pass, const struct lg_adapters *adapters,
-                        enum lg_pass_tail tail, uint32_t T)
+                        enum lg_phase phase, enum lg_pass_tail tail, uint32_t T)
 {
     struct carver c = {.align = lg_max_u32(256, e->dev->info.view_align)};
-    carve_acts(&c, &e->model->hp, adapters, tail, wants_int8(e, tail), T);
+    pass->views = carve_acts(&c, &e->model->hp, adapters, tail, wants_int8(e, tail), T);
+    carve_attention(&c, e, phase, T, &pass->views);
     if (c.overflow)
         return lg_fail(e->env, LLMGPU_E_NOMEM, "the activations of %u rows are too large", T);
     LG_TRY(lg_buffer_create(e->dev, c.used, LG_MEM_DEVICE, &pass->acts));
     c.buf = pass->acts;
     c.used = 0;
     pass->views = carve_acts(&c, &e->model->hp, adapters, tail, wants_int8(e, tail), T);
+    carve_attention(&c, e, phase, T, &pass->views);
     pass->max_rows = T;
+    if (pass->views.done.buf)
+        LG_TRY(upload_zeros(e, pass->views.done));
     if (tail != LG_TAIL_SAMPLE_TOP && tail != LG_TAIL_SCORE)
         return 0;
     uint64_t size = (uint64_t)T * (LG_MAX_CANDIDATES + 1) * sizeof(struct lg_candidate);
@@ -108,7 +132,7 @@ static void add_tail(struct lg_graph *g, enum lg_pass_tail tail)
 static int build(struct lg_engine *e, struct lg_pass *pass, const struct lg_adapters *adapters,
                  enum lg_phase phase, enum lg_pass_tail tail, uint32_t T)
 {
-    LG_TRY(make_buffers(e, pass, adapters, tail, T));
+    LG_TRY(make_buffers(e, pass, adapters, phase, tail, T));
     lg_chain_init(&pass->chain, e->env, e->dev, e->batch.dims);
     struct lg_graph g = {
         .chain = &pass->chain,

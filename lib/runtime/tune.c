@@ -37,6 +37,7 @@ struct choice {
 
 static const struct choice choices[] = {
     {"matvec", lg_tuning_matvec, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH},
+    {"fused", lg_tuning_fused, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH},
     {"matmul", lg_tuning_matmul, LG_PREFILL, LG_TAIL_NONE, ROWS, 0},
 };
 

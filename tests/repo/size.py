@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """The size of the installed, stripped library, with every kernel in it: size.py BUILD STRIP SPIRV KERNEL...
 
-SPIRV is how many kernels must be there as SPIR-V: as many as there are names, or 0 in a build without Vulkan.
+SPIRV is how many kernels must be there as SPIR-V: those that are not of the CPU device alone, or 0 in a build without
+Vulkan.
 """
 import os
 import subprocess
@@ -12,7 +13,7 @@ import tempfile
 import source
 
 PROMISED = 6_000_000 # bytes, what the library stays under whatever joins it
-EXPECTED = 2_000_000 # a third above what it is; to be raised when a feature is worth it
+EXPECTED = 4_000_000 # a third above what it is; to be raised when a feature is worth it
 
 MAGIC = (0x07230203).to_bytes(4, sys.byteorder) # begins each SPIR-V module
 

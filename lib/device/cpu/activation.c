@@ -2,7 +2,8 @@
  * Activations, element by element:
  *     silu_mul  y = gate / (1 + exp(-gate)) * up
  *     gelu      y = x / 2 * (1 + tanh(u)) = x / (1 + exp(-2 u)), u = sqrt(2 / pi) * (x + 0.044715 x^3) */
-#include "device/cpu/exp.h"
+#include "device/cpu/activation.h"
+
 #include "device/cpu/grid.h"
 
 void lg_cpu_silu_mul(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
@@ -14,7 +15,7 @@ void lg_cpu_silu_mul(const struct lg_cpu_args *args, uint32_t first, uint32_t la
         const float *gate = (const float *)args->view[0] + row, *up = (const float *)args->view[1] + row;
         float *y = (float *)args->view[2] + row;
         for (uint32_t i = s.begin; i < s.end; i++)
-            y[i] = gate[i] / (1.0f + lg_exp(-gate[i])) * up[i];
+            y[i] = lg_cpu_silu(gate[i]) * up[i];
     }
 }
 
@@ -25,9 +26,7 @@ void lg_cpu_gelu(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
         struct lg_cpu_span s = lg_cpu_span(args, g, args->spec[0], push->n_cols);
         const float *x = (const float *)args->view[0] + (size_t)s.row * push->n_cols;
         float *y = (float *)args->view[1] + (size_t)s.row * push->n_cols;
-        for (uint32_t i = s.begin; i < s.end; i++) {
-            float u = 0.7978845608f * (x[i] + 0.044715f * x[i] * x[i] * x[i]);
-            y[i] = x[i] / (1.0f + lg_exp(-2.0f * u));
-        }
+        for (uint32_t i = s.begin; i < s.end; i++)
+            y[i] = lg_cpu_gelu_of(x[i]);
     }
 }

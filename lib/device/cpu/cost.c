@@ -96,7 +96,8 @@ static cost_fn *const costs[LG_K_COUNT] = {[LG_K_PLAN] = row,
                                            [LG_K_READ_SUM] = read_sum,
                                            [LG_K_SAMPLE] = exp_row,
 #define TYPED(lower, UPPER) \
-    [LG_K_EMBED_##UPPER] = embed, [LG_K_MATVEC_##UPPER] = matvec, [LG_K_MATMUL_##UPPER] = matmul,
+    [LG_K_EMBED_##UPPER] = embed, [LG_K_MATVEC_##UPPER] = matvec, [LG_K_MATMUL_##UPPER] = matmul, \
+    [LG_K_QKV_##UPPER] = matvec, [LG_K_PROJECT_##UPPER] = matvec, [LG_K_FFN_##UPPER] = matvec,
                                            LG_WEIGHT_TYPES(TYPED)
 #undef TYPED
 #define TYPED(lower, UPPER) [LG_K_MATVEC_I8_##UPPER] = matvec, [LG_K_MATMUL_I8_##UPPER] = matmul,

@@ -74,6 +74,7 @@ void lg_cpu_device_describe(struct lg_device_info *info, uint32_t n_threads)
         .max_view_size = INT64_MAX,
         .max_buffer_size = INT64_MAX,
         .view_align = ALIGN,
+        .max_views = LG_MAX_VIEWS,
         .subgroup_size = 1,
         .max_workgroup = 1024,
         .n_threads = lg_min_u32(n_threads ? n_threads : count_processors(), MAX_THREADS),

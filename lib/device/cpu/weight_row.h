@@ -1,25 +1,35 @@
 /* SPDX-License-Identifier: MIT
- * What the reference versions of matvec and matmul share. Private to lib/device/cpu. */
+ * What the reference versions of products share. Private to lib/device/cpu. */
 #ifndef LG_DEVICE_CPU_WEIGHT_ROW_H
 #define LG_DEVICE_CPU_WEIGHT_ROW_H
 
 #include "device/cpu/dot.h"
 #include "device/cpu/grid.h"
+#include "device/cpu/norm.h"
 #include "gguf/quants.h"
 
-/** The dot product of a row of n encoded weights and x. */
-static inline float lg_weight_row_dot(enum lg_type type, const uint8_t *row, const float *x, size_t n)
+/** The dot product of a row of n encoded weights and the normalised x; `norm` NULL: x as it is. */
+static inline float lg_weight_row_dot_norm(enum lg_type type, const uint8_t *row, const struct lg_cpu_norm *norm,
+                                           const float *x, size_t n)
 {
     enum { CHUNK = 256 }; // weights: a multiple of all blocks and of the lanes
     const struct lg_type_info *info = lg_type_info(type);
     struct lg_dot acc = {0};
-    float w[CHUNK];
+    float w[CHUNK], h[CHUNK];
     for (size_t k = 0; k < n; k += CHUNK) {
         size_t count = n - k < CHUNK ? n - k : CHUNK;
         lg_dequantize(type, row + k / info->block_elements * info->block_bytes, w, count);
-        lg_dot_add(&acc, w, x + k, count);
+        if (norm)
+            lg_cpu_normalise(norm, x, k, count, h);
+        lg_dot_add(&acc, w, norm ? h : x + k, count);
     }
     return lg_dot_sum(&acc);
+}
+
+/** The dot product of a row of n encoded weights and x. */
+static inline float lg_weight_row_dot(enum lg_type type, const uint8_t *row, const float *x, size_t n)
+{
+    return lg_weight_row_dot_norm(type, row, NULL, x, n);
 }
 
 #endif

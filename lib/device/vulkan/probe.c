@@ -234,6 +234,7 @@ void lg_vk_describe(const struct lg_vk_probe *probe, struct lg_device_info *info
     info->max_view_size = limits->maxStorageBufferRange & ~(uint32_t)255;
     info->max_buffer_size = probe->max_buffer_size & ~UINT64_C(255);
     info->view_align = lg_max_u32((uint32_t)limits->minStorageBufferOffsetAlignment, 16);
+    info->max_views = lg_min_u32(limits->maxPerStageDescriptorStorageBuffers, limits->maxDescriptorSetStorageBuffers);
     info->subgroup_size = probe->props11.subgroupSize;
     info->max_workgroup =
         lg_min_u32(limits->maxComputeWorkGroupInvocations, limits->maxComputeWorkGroupSize[0]);

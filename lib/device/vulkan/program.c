@@ -3,6 +3,7 @@
  * A program is one descriptor set for each dispatch and one command buffer for each slice, recorded once.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,7 +65,8 @@ static int check_op(struct lg_vk_device *dev, const struct lg_dispatch *op, uint
         return lg_fail(env, LLMGPU_E_INTERNAL, "op %u: there is no kernel %u", index, (uint32_t)op->kernel);
     const struct lg_kernel_info *info = &lg_kernel_infos[op->kernel];
     for (uint32_t i = 0; i < LG_MAX_VIEWS; i++) {
-        char what[16] = {'v', 'i', 'e', 'w', ' ', (char)('0' + i)};
+        char what[16];
+        snprintf(what, sizeof(what), "view %u", i);
         if (i < info->n_views)
             LG_TRY(check_view(dev, &op->views[i], index, info->name, what));
         else if (op->views[i].buf)
