@@ -46,7 +46,7 @@ static struct lg_buffer *new_buffer(struct lg_device *dev, uint64_t size, enum l
     struct lg_buffer *buf;
     REQUIRE_INT(lg_buffer_create(dev, size, mem, &buf), ==, 0);
     REQUIRE_INT(buf->size, ==, size);
-    REQUIRE((buf->map != NULL) == (mem != LG_MEM_DEVICE));
+    REQUIRE((buf->map != NULL) == (mem == LG_MEM_SHARED || mem == LG_MEM_READBACK));
     return buf;
 }
 
@@ -229,6 +229,39 @@ static void check_device_copies(struct lg_device *dev)
     REQUIRE_INT(lg_buffer_copy(dev, beyond, whole), ==, LLMGPU_E_INTERNAL);
     for (uint32_t i = 0; i < N; i++)
         lg_buffer_destroy(bufs[i]);
+}
+
+/* What is uploaded before the device knows the buffer, in place or not, and what is uploaded after. */
+static void check_filled(struct lg_device *dev, bool in_place)
+{
+    enum { SIZE = 3 * LG_VK_CHUNK_SIZE + 48 };
+    VkPhysicalDeviceMemoryProperties *memory = &lg_vk_device(dev)->probe.memory, real = *memory;
+    for (uint32_t i = 0; i < memory->memoryTypeCount && !in_place; i++)
+        memory->memoryTypes[i].propertyFlags &= ~(VkMemoryPropertyFlags)VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT;
+    struct lg_buffer *buf = new_buffer(dev, SIZE, LG_MEM_FILLED);
+    *memory = real;
+    struct lg_buffer *copy = new_buffer(dev, SIZE, LG_MEM_DEVICE);
+    uint8_t *bytes = malloc(SIZE);
+    for (uint32_t i = 0; i < SIZE; i++)
+        bytes[i] = (uint8_t)(i * 2654435761u >> 24);
+    uint64_t before = lg_vk_device(dev)->last_ticket;
+    bool written = lg_vk_buffer(buf)->fill != NULL;
+    REQUIRE(in_place || !written);
+    if (dev->info.kind == LG_DEVICE_SOFTWARE)
+        REQUIRE(written == in_place);
+    REQUIRE_INT(lg_upload(dev, (struct lg_view){buf, 5, SIZE - 5}, bytes + 5), ==, 0);
+    REQUIRE_INT(lg_upload(dev, (struct lg_view){buf, 0, 5}, bytes), ==, 0);
+    REQUIRE((lg_vk_device(dev)->last_ticket == before) == written);
+    REQUIRE_INT(lg_buffer_copy(dev, lg_view_all(copy), lg_view_all(buf)), ==, 0);
+    fill(dev, buf, 0x77); // which comes after the copy
+    uint8_t *back = malloc(SIZE);
+    REQUIRE_INT(lg_download(dev, lg_view_all(copy), back), ==, 0);
+    REQUIRE(memcmp(back, bytes, SIZE) == 0);
+    require_bytes(dev, buf, 0x77);
+    lg_buffer_destroy(buf);
+    lg_buffer_destroy(copy);
+    free(bytes);
+    free(back);
 }
 
 /* Small buffers share allocations, holes are filled again, and all goes back to the driver in the end. */
@@ -696,6 +729,8 @@ int main(void)
     check_copies(dev, LG_MEM_DEVICE);
     check_copies(dev, LG_MEM_READBACK);
     check_device_copies(dev);
+    check_filled(dev, true);
+    check_filled(dev, false);
     check_replay(dev);
     REQUIRE_INT(dev->check_messages, ==, 0);
     lg_device_close(dev);

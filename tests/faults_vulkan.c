@@ -545,6 +545,27 @@ static void make_expected(void)
     REQUIRE_INT(rc, ==, 0);
     REQUIRE_INT(run_model(&u, expected), ==, 0);
     use_end(&u);
+    REQUIRE(u.dev->stats.pipelines > 0 && u.dev->stats.pipelines_found == 0);
+    REQUIRE(hook.cache_bytes == 0 && hook.n_uncached == 0);
+    lg_device_close(u.dev);
+    hook_require_none();
+}
+
+/** A second start gives the driver back what the first one compiled, and all pipelines come from there. */
+static void check_second_start(void)
+{
+    struct lg_env env;
+    struct use u = {.env = &env};
+    int32_t out[N_OUT];
+    lg_env_init(&env);
+    REQUIRE_INT(open_device(&env, NULL, &u.dev), ==, 0);
+    REQUIRE_INT(run_model(&u, out), ==, 0);
+    REQUIRE(memcmp(out, expected, sizeof(out)) == 0);
+    use_end(&u);
+    REQUIRE(hook.cache_bytes > 0 && hook.n_uncached == 0);
+    const struct lg_vk_probe *probe = &lg_vk_device(u.dev)->probe;
+    if (probe->feedback_extension || probe->version >= VK_API_VERSION_1_3)
+        REQUIRE_INT(u.dev->stats.pipelines_found, ==, u.dev->stats.pipelines);
     lg_device_close(u.dev);
     hook_require_none();
 }
@@ -568,6 +589,7 @@ int main(int argc, char **argv)
     all_ways = argc > 1 && strcmp(argv[1], "all") == 0;
     REQUIRE(mkdtemp(cache_dir));
     make_expected();
+    check_second_start();
     check_missing();
     check_priorities();
     uint64_t n_own = sweep_device(NULL), n_host = check_host(), n_model = sweep_model();

@@ -251,6 +251,7 @@ static void check_places(void)
     uint64_t second = device_bytes() - first;
     REQUIRE_INT(llmgpu_model_get_info(copied, &info, sizeof(info)), ==, 0);
     REQUIRE_INT(second, >=, info.weight_bytes);
+    REQUIRE(info.put_ns > 0 && info.put_ns < info.load_ns);
     REQUIRE_INT(second, <=, info.weight_bytes + 16 * m.n_tensors);
     if (on_cpu)
         REQUIRE_INT(first, <, second / 4);

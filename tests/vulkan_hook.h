@@ -20,7 +20,6 @@
     X(CommandPool)         \
     X(DescriptorPool)      \
     X(DescriptorSetLayout) \
-    X(PipelineCache)       \
     X(PipelineLayout)      \
     X(QueryPool)           \
     X(Semaphore)           \
@@ -60,6 +59,8 @@
     X(vkGetDeviceProcAddr)                  \
     X(vkAllocateMemory)                     \
     X(vkFreeMemory)                         \
+    X(vkCreatePipelineCache)                \
+    X(vkDestroyPipelineCache)               \
     X(vkCreateComputePipelines)             \
     X(vkDestroyPipeline)
 
@@ -99,7 +100,7 @@ static struct {
     PFN_vkGetInstanceProcAddr real;
     PFN_vkVoidFunction reals[HOOK_N];
 
-    uint64_t n;         // calls so far that can fail
+    _Atomic uint64_t n; // calls so far that can fail; pipelines are made on several threads
     uint64_t fail_at;   // the call that fails, from 1; 0: none
     bool forever;       // and all after it
     VkResult result;    // with this
@@ -110,8 +111,12 @@ static struct {
     bool lost;         // it is, as far as the library can see
     uint64_t n_lost;   // calls on the lost device that would wait or submit
 
-    int64_t live[HOOK_N];   // objects, under the function that creates them
-    uint64_t calls[HOOK_N]; // of wrappers
+    _Atomic int64_t live[HOOK_N];   // objects, under the function that creates them
+    _Atomic uint64_t calls[HOOK_N]; // of wrappers
+
+    size_t cache_bytes;          // that the last pipeline cache was created with
+    VkPipelineCache cache;       // the last one
+    _Atomic uint64_t n_uncached; // pipelines that were created without it
 
     const char *extension;    // that devices seem to have as well; it is taken out again where one is created
     VkQueueGlobalPriorityKHR priority; // asked for by the last vkCreateDevice; 0: none
@@ -144,8 +149,8 @@ static inline VkResult hook_enter(enum hook_function fn, const char *name)
         hook.n_lost++;
         return VK_ERROR_DEVICE_LOST;
     }
-    hook.n++;
-    if (!hook.fail_at || hook.n < hook.fail_at || (hook.n > hook.fail_at && !hook.forever))
+    uint64_t n = ++hook.n;
+    if (!hook.fail_at || n < hook.fail_at || (n > hook.fail_at && !hook.forever))
         return VK_SUCCESS;
     if (!hook.failed)
         hook.failed = name;
@@ -282,6 +287,35 @@ static VKAPI_ATTR void VKAPI_CALL hook_vkFreeMemory(VkDevice d, VkDeviceMemory m
     HOOK_REAL(vkFreeMemory)(d, memory, allocator);
 }
 
+static VKAPI_ATTR VkResult VKAPI_CALL hook_vkCreatePipelineCache(VkDevice d, const VkPipelineCacheCreateInfo *info,
+                                                                 const VkAllocationCallbacks *allocator,
+                                                                 VkPipelineCache *out)
+{
+    HOOK_ENTER(vkCreatePipelineCache);
+    VkResult result = HOOK_REAL(vkCreatePipelineCache)(d, info, allocator, out);
+    hook.live[HOOK_vkCreatePipelineCache] += result >= 0;
+    hook.cache = result >= 0 ? *out : VK_NULL_HANDLE;
+    hook.cache_bytes = info->initialDataSize;
+    return result;
+}
+
+static VKAPI_ATTR void VKAPI_CALL hook_vkDestroyPipelineCache(VkDevice d, VkPipelineCache cache,
+                                                              const VkAllocationCallbacks *allocator)
+{
+    hook.live[HOOK_vkCreatePipelineCache] -= cache != VK_NULL_HANDLE;
+    HOOK_REAL(vkDestroyPipelineCache)(d, cache, allocator);
+}
+
+/* Software drivers find nothing in the caches that they are given: here they seem to find all in one that came with data. */
+static inline void hook_find_pipeline(VkPipelineCache cache, const VkComputePipelineCreateInfo *info)
+{
+    const VkPipelineCreationFeedbackCreateInfo *tell = info->pNext;
+    hook.n_uncached += cache != hook.cache || cache == VK_NULL_HANDLE;
+    if (tell && tell->sType == VK_STRUCTURE_TYPE_PIPELINE_CREATION_FEEDBACK_CREATE_INFO && hook.cache_bytes > 0)
+        tell->pPipelineCreationFeedback->flags |= VK_PIPELINE_CREATION_FEEDBACK_VALID_BIT |
+                                                  VK_PIPELINE_CREATION_FEEDBACK_APPLICATION_PIPELINE_CACHE_HIT_BIT;
+}
+
 static VKAPI_ATTR VkResult VKAPI_CALL hook_vkCreateComputePipelines(VkDevice d, VkPipelineCache cache, uint32_t n,
                                                                     const VkComputePipelineCreateInfo *infos,
                                                                     const VkAllocationCallbacks *allocator,
@@ -290,6 +324,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL hook_vkCreateComputePipelines(VkDevice d, 
     HOOK_ENTER(vkCreateComputePipelines);
     VkResult result = HOOK_REAL(vkCreateComputePipelines)(d, cache, n, infos, allocator, out);
     hook.live[HOOK_vkCreateComputePipelines] += result >= 0 ? n : 0;
+    hook_find_pipeline(cache, infos);
     return result;
 }
 

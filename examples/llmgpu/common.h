@@ -50,6 +50,7 @@ struct cli_engine_options {
     const char *device;
     const char *precision; // NULL: auto
     const char *cache_dir; // NULL: the user's cache; "": none
+    bool no_tune;
     uint32_t n_threads;
     bool vocab_only; // the tokenizer alone, on the CPU
     bool check;
@@ -79,6 +80,8 @@ struct cli_engine_options {
     {CLI_TEXT, 0, "cache-dir", "DIR", offsetof(type, engine.cache_dir), 0, 0,                                \
      "where compiled GPU pipelines are kept; '': nowhere (default $XDG_CACHE_HOME/llmgpu or "                \
      "~/.cache/llmgpu)"},                                                                                    \
+    {CLI_FLAG, 0, "no-tune", NULL, offsetof(type, engine.no_tune), 0, 0,                                     \
+     "do not measure which sizes are the fastest on this GPU, and use none that were measured"},             \
     {CLI_FLAG, 0, "check", NULL, offsetof(type, engine.check), 0, 0,                                         \
      "check every dispatch and turn on Vulkan validation; a finding fails the command; slow"},               \
     {CLI_FLAG, 'v', "verbose", NULL, offsetof(type, engine.verbose), 0, 0,                                   \

@@ -91,6 +91,17 @@ typedef enum llmgpu_precision {
 } llmgpu_precision;
 
 /**
+ * Whether the sizes of a GPU's work are chosen by measuring, when a model's first token is computed or prepared by
+ * llmgpu_session_warm_up(): for about 300 ms, once for each kind of model. What was found is kept in the folder
+ * llmgpu_context_params::cache_dir; without one nothing is measured. It changes the speed and no result.
+ */
+typedef enum llmgpu_tune {
+    LLMGPU_TUNE_AUTO = 0,   /**< on GPUs */
+    LLMGPU_TUNE_NEVER = 1,  /**< on none: sizes that suit most */
+    LLMGPU_TUNE_ALWAYS = 2, /**< also on Vulkan drivers that compute on the CPU, for which it takes longer */
+} llmgpu_tune;
+
+/**
  * Parameters of llmgpu_context_create(). Filled by llmgpu_context_params_init(); then single members are changed. They,
  * and all pointers in them but the callbacks and their `user`, need only live until the call returns.
  *
@@ -101,7 +112,8 @@ typedef struct llmgpu_context_params {
     uint32_t size;         /**< set by llmgpu_context_params_init() */
     uint32_t n_threads;    /**< threads of the CPU device; 0 (default): the processors this process may use */
     const char *device;    /**< "auto" (default, also NULL), "cpu", "vulkan", "vulkan:N"; see llmgpu_device_list_create() */
-    const char *cache_dir; /**< folder of the pipeline cache, created when missing; NULL (default): none */
+    const char *cache_dir; /**< folder of the pipeline cache and of what was measured, created when missing; NULL
+                                (default): none */
     llmgpu_log_fn log;     /**< NULL (default): no log */
     void *log_user;        /**< passed to `log` */
     void *(*alloc)(void *user, size_t size); /**< host memory, aligned as malloc() does; NULL when there is none. Default:
@@ -120,6 +132,7 @@ typedef struct llmgpu_context_params {
     char *error;           /**< where creation writes the sentence of its failure; NULL (default): nowhere */
     size_t error_size;     /**< bytes at `error` */
     int32_t precision;     /**< an llmgpu_precision; default LLMGPU_PRECISION_AUTO */
+    int32_t tune;          /**< an llmgpu_tune; default LLMGPU_TUNE_AUTO */
 } llmgpu_context_params;
 
 /**

@@ -178,6 +178,9 @@ typedef struct llmgpu_model_info {
     int32_t token_eos;        /**< ends a text */
     int32_t token_eot;        /**< ends a turn */
     uint32_t add_bos;         /**< 1: tokenising with LLMGPU_TOKENIZE_ADD_SPECIAL begins with BOS */
+    uint64_t load_ns;         /**< nanoseconds that loading took, from the call to its end */
+    uint64_t put_ns;          /**< of these, until the weights were on the device: weight_bytes / put_ns is the speed
+                                   in GB/s. Next to nothing where the device reads them in place */
 } llmgpu_model_info;
 
 /**

@@ -87,11 +87,13 @@ static int open_device(llmgpu_context *ctx)
     options->check = params->check != 0;
     options->priority = params->priority;
     options->precision = params->precision;
+    options->tune = params->tune;
     ctx->hosted = params->vulkan != NULL;
     LG_TRY(copy_string(&ctx->dev_env, params->device, &options->name));
     LG_TRY(copy_string(&ctx->dev_env, params->cache_dir, &options->cache_dir));
     LG_TRY(lg_api_device_open(ctx, params->vulkan, &ctx->dev));
     ctx->sched.dev = ctx->dev;
+    ctx->in_place = ctx->dev->info.imports_host;
     return 0;
 }
 
@@ -104,6 +106,8 @@ static int check_params(struct lg_env *env, const llmgpu_context_params *p)
         return lg_fail(env, LLMGPU_E_INVALID, "there is no priority %d", p->priority);
     if (p->precision < LLMGPU_PRECISION_AUTO || p->precision > LLMGPU_PRECISION_FLOAT32)
         return lg_fail(env, LLMGPU_E_INVALID, "there is no precision %d", p->precision);
+    if (p->tune < LLMGPU_TUNE_AUTO || p->tune > LLMGPU_TUNE_ALWAYS)
+        return lg_fail(env, LLMGPU_E_INVALID, "there is no tune %d", p->tune);
     return 0;
 }
 

@@ -28,6 +28,7 @@ struct llmgpu_context {
     struct lg_device *dev;            // changed with the turn
     struct lg_device_options options; // to open it again; strings are owned
     bool hosted;                      // it is one of the host's
+    bool in_place;                    // it, as it was opened first, reads files where they are mapped
     struct llmgpu_context_params params; // for the limits
     llmgpu_model *models;             // a list
     uint32_t n_models;
@@ -41,6 +42,7 @@ struct llmgpu_model {
     struct lg_env env; // of the model; its error is told while it is loaded, with the turn
     struct lg_model *model;
     struct lg_engine engine; // shared by the model's sessions
+    uint64_t load_ns, put_ns;       // what loading took, and of that putting the weights on the device
     struct lg_later later;          // its destruction
     struct lg_state_model identity; // what saved states say of it,
     _Atomic int identified;         // once this is set

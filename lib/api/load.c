@@ -7,6 +7,7 @@
 #include "api/handles.h"
 #include "api/params.h"
 #include "runtime/estimate.h"
+#include "util/clock.h"
 
 #define PARAMS_LEAST LG_SIZE_TO(llmgpu_model_params, progress_user)
 #define IO_LEAST LG_SIZE_TO(llmgpu_io, user)
@@ -97,12 +98,14 @@ static int tell(void *user, uint64_t done, uint64_t total)
     return l->params->progress ? l->params->progress(l->params->progress_user, done, total) : 0;
 }
 
-/** All of the model that needs no device. It lives with `env`. */
-static int open_model(struct lg_env *env, struct source *source, const llmgpu_model_params *p,
-                      struct lg_model **out)
+/** All of the model that needs no device. It lives with `env`. `ctx`: it will get the weights, too; NULL: it will not. */
+static int open_model(struct lg_env *env, const llmgpu_context *ctx, struct source *source,
+                      const llmgpu_model_params *p, struct lg_model **out)
 {
     struct lg_gguf *gguf;
     LG_TRY(open_file(env, source, p, &gguf));
+    if (ctx && !p->vocab_only)
+        lg_model_read_ahead(gguf, ctx->in_place);
     return lg_model_open(env, gguf, p->vocab_only != 0, out);
 }
 
@@ -110,16 +113,29 @@ static int open_model(struct lg_env *env, struct source *source, const llmgpu_mo
 static int put_weights(llmgpu_model *model)
 {
     llmgpu_context *ctx = model->ctx;
+    uint64_t start = lg_now_ns();
     LG_TRY(lg_model_put_weights(model->model, ctx->dev));
+    model->put_ns = lg_now_ns() - start;
     model->env.watch = NULL; // who recovers the context puts the weights again
     lg_engine_init(&model->engine, &ctx->dev_env, model->model);
     lg_api_model_join(model);
     return 0;
 }
 
+static void log_speed(const llmgpu_model *model)
+{
+    const struct lg_model *m = model->model;
+    const char *how = m->file_buf ? "are read in place" : "were put on the device";
+    if (!m->vocab_only)
+        lg_log(&model->env, LG_LOG_INFO, "loaded in %.1f ms: %.1f MB of weights %s in %.1f ms, %.2f GB/s",
+               1e-6 * (double)model->load_ns, 1e-6 * (double)m->weight_bytes, how, 1e-6 * (double)model->put_ns,
+               (double)m->weight_bytes / (double)(model->put_ns + 1));
+}
+
 static int load(struct lg_env *env, llmgpu_context *ctx, struct source *source, const llmgpu_model_params *p,
                 llmgpu_model **out)
 {
+    uint64_t start = lg_now_ns();
     struct loading loading = {ctx, atomic_load(&ctx->cancel_load), p};
     struct lg_watch watch = {.tell = tell, .user = &loading};
     llmgpu_model *model = lg_alloc(env, sizeof(*model));
@@ -129,7 +145,7 @@ static int load(struct lg_env *env, llmgpu_context *ctx, struct source *source, 
     model->ctx = ctx;
     lg_env_child(&model->env, env);
     model->env.watch = &watch;
-    int rc = open_model(&model->env, source, p, &model->model);
+    int rc = open_model(&model->env, ctx, source, p, &model->model);
     if (rc == 0)
         rc = lg_api_enter(ctx, &model->env);
     if (rc == 0)
@@ -141,6 +157,8 @@ static int load(struct lg_env *env, llmgpu_context *ctx, struct source *source, 
         lg_free(env, model);
         return rc;
     }
+    model->load_ns = lg_now_ns() - start;
+    log_speed(model);
     *out = model;
     return 0;
 }
@@ -204,7 +222,7 @@ static int estimate(struct lg_env *env, llmgpu_context *ctx, struct source *sour
         out->available_bytes = 0;
     lg_api_leave(ctx, env, 0);
 
-    LG_TRY(open_model(env, source, p, &model));
+    LG_TRY(open_model(env, NULL, source, p, &model));
     int rc = 0;
     if (n_sessions && model->vocab_only)
         rc = lg_fail(env, LLMGPU_E_INVALID, "there are no sessions of a model without weights");

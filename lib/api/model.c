@@ -102,6 +102,8 @@ int llmgpu_model_get_info(const llmgpu_model *model, llmgpu_model_info *out, siz
         .token_eos = special->eos,
         .token_eot = special->eot,
         .add_bos = special->add_bos,
+        .load_ns = model->load_ns,
+        .put_ns = model->put_ns,
     };
     memcpy(info.architecture, m->arch, sizeof(info.architecture));
     struct lg_env scratch;

@@ -39,9 +39,16 @@ extern const struct lg_kernel_info lg_kernel_infos[LG_K_COUNT];
 
 enum lg_mem {
     LG_MEM_DEVICE,   // fastest for kernels; the host reaches it by upload and download only
+    LG_MEM_FILLED,   // the same, and not zeroed: who creates it uploads all that counts before anything else uses it
     LG_MEM_SHARED,   // small: the host writes it through `map` between submits, kernels read and write it
     LG_MEM_READBACK, // kernels write it, the host reads it through `map` (cached for the host where possible)
 };
+
+/** Whether the host has such memory at hand, as lg_buffer::map. */
+static inline bool lg_mem_is_mapped(enum lg_mem mem)
+{
+    return mem == LG_MEM_SHARED || mem == LG_MEM_READBACK;
+}
 
 struct lg_device;
 
@@ -146,6 +153,7 @@ struct lg_device_stats {
     _Atomic uint64_t memory_used;  // bytes of buffers now
     _Atomic uint64_t memory_peak;  // bytes of buffers at the most
     _Atomic uint64_t pipelines;    // compiled so far
+    _Atomic uint64_t pipelines_found; // of these the driver found in its cache, where it says so
 };
 
 /** How urgent a device's work is beside that of others; the numbers are those of enum llmgpu_priority. */
@@ -174,6 +182,13 @@ struct lg_vk_host {
     void *queue_user;
 };
 
+/** Whether sizes of kernels are chosen by measuring; the numbers are those of enum llmgpu_tune. */
+enum lg_tune {
+    LG_TUNE_AUTO = 0, // on GPUs
+    LG_TUNE_NEVER = 1,
+    LG_TUNE_ALWAYS = 2, // also on software drivers
+};
+
 struct lg_device_options {
     const char *name;              // "auto", "cpu", "vulkan", "vulkan:N"; NULL is "auto"
     const struct lg_vk_host *host; // the device to open in place of a named one; NULL: none
@@ -181,6 +196,7 @@ struct lg_device_options {
     const char *cache_dir; // folder of the pipeline cache, created when missing; NULL = no cache file
     int priority;          // an lg_priority; what the driver does not grant is logged. No matter on the CPU
     int precision;         // an llmgpu_precision: which lg_int8 a device that has the kernels says
+    int tune;              // an lg_tune; needs a cache_dir. No matter on the CPU
     bool check;            // debug mode: the CPU device isolates each dispatch and runs unordered ones backwards;
                            // the Vulkan device turns validation with synchronisation checks on and counts messages
     void *get_instance_proc_addr; // for tests: vkGetInstanceProcAddr in place of the loader's; NULL: that
@@ -212,6 +228,8 @@ struct lg_device {
     _Atomic int lost;            // LLMGPU_E_DEVICE_LOST once the device is gone, 0 before: sticky
     const _Atomic int *stop; // a submission ends, or does not begin, while this is nonzero; NULL: nothing stops one
     uint64_t memory_limit;   // bytes that buffers may take together; 0: no limit but the device's own
+    char *tuning_path;       // file in which measured sizes are kept; NULL: none are measured
+    uint64_t tuning_key;     // of the kernels, the device and its driver: measured under another, they mean nothing
     bool check;              // the debug mode is on
     uint32_t check_messages; // validation messages and check failures so far (options.check)
 };
@@ -246,7 +264,7 @@ int lg_dry_device_open(struct lg_env *env, const struct lg_device_info *like, st
 int lg_device_list(struct lg_env *env, struct lg_device_info **infos, uint32_t *n_infos);
 
 /**
- * Creates a zeroed buffer. LLMGPU_E_NOMEM names the size and what is available, LLMGPU_E_LIMIT the host's limit.
+ * Creates a buffer, zeroed but for LG_MEM_FILLED. LLMGPU_E_NOMEM names the size and what is available, LLMGPU_E_LIMIT the host's limit.
  * SHARED and READBACK buffers have `map` set.
  */
 static inline int lg_buffer_create(struct lg_device *dev, uint64_t size, enum lg_mem mem, struct lg_buffer **out)

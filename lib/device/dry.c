@@ -18,7 +18,7 @@ static int buffer_create(struct lg_device *dev, uint64_t size, enum lg_mem mem, 
     if (!buf)
         return lg_fail_nomem(dev->env, "a buffer's description", sizeof(*buf));
     *buf = (struct lg_buffer){.dev = dev, .size = size, .mem = mem};
-    if (mem != LG_MEM_DEVICE && !(buf->map = lg_alloc(dev->env, size))) {
+    if (lg_mem_is_mapped(mem) && !(buf->map = lg_alloc(dev->env, size))) {
         lg_free(dev->env, buf);
         return lg_fail_nomem(dev->env, "a buffer", size);
     }
@@ -42,7 +42,7 @@ static int buffer_import(struct lg_device *dev, const void *host, uint64_t size,
 static void buffer_destroy(struct lg_buffer *buf)
 {
     struct lg_device *dev = buf->dev;
-    bool imported = buf->mem == LG_MEM_DEVICE && buf->map;
+    bool imported = !lg_mem_is_mapped(buf->mem) && buf->map;
     if (!imported) {
         atomic_fetch_sub(&dev->stats.memory_used, buf->size);
         lg_free(dev->env, buf->map);

@@ -147,6 +147,7 @@ void lg_gguf_close(struct lg_gguf *gguf)
     struct lg_gguf_priv *priv = gguf->priv;
     if (priv) {
         lg_gguf_clear(gguf);
+        lg_readahead_stop(&priv->ahead);
         lg_filemap_close(&priv->map);
         lg_free(env, priv->window);
         if (priv->io.close)
@@ -174,6 +175,26 @@ int lg_gguf_fetch(const struct lg_gguf *gguf, struct lg_env *env, uint64_t offse
                            (unsigned long long)n, (unsigned long long)at);
     }
     return 0;
+}
+
+void lg_gguf_read_ahead(struct lg_gguf *gguf, uint64_t first, bool in_place)
+{
+    struct lg_gguf_priv *priv = gguf->priv;
+    lg_readahead_start(&priv->ahead, &priv->map, (size_t)first, in_place);
+}
+
+const uint8_t *lg_gguf_lend(const struct lg_gguf *gguf, uint64_t offset, uint64_t size)
+{
+    const struct lg_gguf_priv *priv = gguf->priv;
+    assert(offset <= gguf->file_size && size <= gguf->file_size - offset);
+    lg_filemap_enter(&priv->map, (size_t)offset, (size_t)size);
+    return gguf->file ? gguf->file + offset : NULL;
+}
+
+void lg_gguf_take_back(const struct lg_gguf *gguf, uint64_t offset, uint64_t size)
+{
+    const struct lg_gguf_priv *priv = gguf->priv;
+    lg_filemap_leave(&priv->map, (size_t)offset, (size_t)size);
 }
 
 const struct lg_gguf_kv *lg_gguf_find(const struct lg_gguf *gguf, const char *key)

@@ -110,6 +110,17 @@ void lg_gguf_close(struct lg_gguf *gguf);
  */
 int lg_gguf_fetch(const struct lg_gguf *gguf, struct lg_env *env, uint64_t offset, uint64_t size, void *to);
 
+/**
+ * Begins to read a mapped file into memory, beginning at byte `first`, while something else is done; only a hint.
+ *
+ * @param in_place the data will be used where it is mapped, not copied from there
+ */
+void lg_gguf_read_ahead(struct lg_gguf *gguf, uint64_t first, bool in_place);
+/** `size` bytes of the file from `offset` on, which are about to be copied; NULL where callbacks read it. */
+const uint8_t *lg_gguf_lend(const struct lg_gguf *gguf, uint64_t offset, uint64_t size);
+/** And have been: they need not stay in memory. */
+void lg_gguf_take_back(const struct lg_gguf *gguf, uint64_t offset, uint64_t size);
+
 /** NULL when there is no such key or tensor. Constant time. */
 const struct lg_gguf_kv *lg_gguf_find(const struct lg_gguf *gguf, const char *key);
 const struct lg_gguf_tensor *lg_gguf_find_tensor(const struct lg_gguf *gguf, const char *name);

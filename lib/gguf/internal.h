@@ -4,7 +4,7 @@
 #define LG_GGUF_INTERNAL_H
 
 #include "gguf/gguf.h"
-#include "util/filemap.h"
+#include "util/readahead.h"
 
 /** Most keys or tensors of a file; slots number them in 32 bits. */
 #define LG_GGUF_MAX_ENTRIES (UINT32_C(1) << 30)
@@ -24,6 +24,7 @@ struct lg_gguf_index {
 /** What hides behind lg_gguf::priv. */
 struct lg_gguf_priv {
     struct lg_filemap map; // zeroed for bytes in memory
+    struct lg_readahead ahead; // of it
     struct lg_gguf_io io;  // zeroed unless callbacks read the file
     uint8_t *window;       // the beginning of a file that callbacks read
     uint64_t window_size;  // bytes

@@ -61,10 +61,16 @@ struct lg_tuning {
 
 /** The one place where sizes are chosen (tuning.c). */
 struct lg_tuning lg_tuning_choose(const struct lg_device_info *info);
-/** Sets what of *tune concerns matmul to the candidate i, for who measures which is the fastest; false past the last. The
- * first is what lg_tuning_choose() takes. */
+
+/*
+ * Candidates for who measures which is the fastest (runtime/tune.c). Each sets what of *tune is its own to candidate i, which
+ * the device can run, and answers false past the last; the first is what lg_tuning_choose() takes. None of them changes the
+ * order in which anything is summed, so whichever is taken, results are the same, bit for bit.
+ */
+bool lg_tuning_matvec(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
+bool lg_tuning_fused(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
 bool lg_tuning_matmul(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
-/** The same of its coop_tiles; a candidate that does not fit the device has no tiles. */
+/** Of coop_tiles: a candidate that does not fit the device has none. */
 bool lg_tuning_coop(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
 
 /** Which matrix kernel a pass uses. The choice follows the phase, never the number of rows, so that a token's

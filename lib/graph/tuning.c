@@ -28,6 +28,44 @@ static struct lg_tuning cpu_tuning(const struct lg_device_info *info)
     };
 }
 
+/** Subgroups of a workgroup and rows of each. */
+struct matvec_candidate {
+    uint32_t subgroups, rows;
+};
+
+static const struct matvec_candidate gpu_matvec[] = {{4, 2}, {4, 1}, {4, 4}, {2, 2}, {2, 4}, {8, 1}, {8, 2}, {1, 4}};
+static const struct matvec_candidate software_matvec[] = {{1, 32}, {1, 16}, {1, 8}};
+
+bool lg_tuning_matvec(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
+{
+    bool software = info->kind == LG_DEVICE_SOFTWARE;
+    const struct matvec_candidate *list = software ? software_matvec : gpu_matvec;
+    uint32_t n = software ? sizeof(software_matvec) / sizeof(*list) : sizeof(gpu_matvec) / sizeof(*list);
+    if (info->kind == LG_DEVICE_CPU || i >= (t->fused_decode ? 1 : n)) // fused, few products are left to it
+        return false;
+    uint32_t most = lg_max_u32(1, info->max_workgroup / info->subgroup_size);
+    t->matvec_wg = lg_min_u32(list[i].subgroups, most) * info->subgroup_size;
+    t->matvec_rows = list[i].rows;
+    t->matvec_rows_per_wg = t->matvec_wg / info->subgroup_size * t->matvec_rows;
+    return true;
+}
+
+bool lg_tuning_fused(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
+{
+    static const struct matvec_candidate gpu[] = {{4, 4}, {4, 2}, {2, 4}, {8, 2}, {4, 8}}; // rows are even
+    static const struct matvec_candidate software[] = {{1, 64}, {1, 32}, {1, 16}};
+    bool is_software = info->kind == LG_DEVICE_SOFTWARE;
+    const struct matvec_candidate *list = is_software ? software : gpu;
+    uint32_t n = is_software ? sizeof(software) / sizeof(*list) : sizeof(gpu) / sizeof(*list);
+    if (info->kind == LG_DEVICE_CPU || i >= (t->fused_decode ? n : 1))
+        return false;
+    uint32_t most = lg_max_u32(1, info->max_workgroup / info->subgroup_size);
+    t->fused_wg = lg_min_u32(list[i].subgroups, most) * info->subgroup_size;
+    t->fused_rows = list[i].rows;
+    t->fused_rows_per_wg = t->fused_wg / info->subgroup_size * t->fused_rows;
+    return true;
+}
+
 /** A lane owns 1, 2 or 4 rows of x. */
 static void lanes_tuning(const struct lg_device_info *info, struct lg_tuning *t)
 {
@@ -150,26 +188,18 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
         .attention_by_lane = software,
         .attention_rows = software || info->shared_memory < 32768 || info->max_workgroup < 128 ? 0 : 32,
         .attention_parts = software || info->max_workgroup < 128 ? 0 : 128,
-        .matvec_wg = software ? info->subgroup_size
-                              : lg_min_u32(4, lg_max_u32(1, info->max_workgroup / info->subgroup_size)) *
-                                    info->subgroup_size,
-        .matvec_rows = software ? 32 : 2,
         .matvec_groups = software ? 4 : 1,
         .fused_decode = info->max_views >= lg_kernel_infos[LG_K_QKV_F32].n_views,
         .fused_head = !software, // where a barrier costs more than weighting x once more for each workgroup
-        .fused_wg = software ? info->subgroup_size
-                             : lg_min_u32(4, lg_max_u32(1, info->max_workgroup / info->subgroup_size)) *
-                                   info->subgroup_size,
-        .fused_rows = software ? 64 : 4,
         .lora_ranks = software ? 4 : 1,
     };
+    lg_tuning_matvec(info, 0, &t);
+    lg_tuning_fused(info, 0, &t);
     lg_tuning_matmul(info, 0, &t);
     lg_tuning_coop(info, 0, &t);
     // A driver that runs on a CPU has no matrix units: it is asked for them by name only.
     bool wanted = !software || info->half == LG_INT8_ALL;
     t.half = wanted && t.coop_tiles[0].wg ? info->half : LG_INT8_NONE;
-    t.matvec_rows_per_wg = t.matvec_wg / info->subgroup_size * t.matvec_rows;
-    t.fused_rows_per_wg = t.fused_wg / info->subgroup_size * t.fused_rows;
     t.lora_wg = t.matvec_wg;
     t.lora_ranks_per_wg = t.lora_wg / info->subgroup_size * t.lora_ranks;
     return t;

@@ -48,7 +48,7 @@ static int check_shape(struct lg_model *model, const struct lg_gguf_tensor *t, u
     return 0;
 }
 
-static int own_buffer(struct lg_model *model, uint64_t size, struct lg_buffer **out)
+static int own_buffer(struct lg_model *model, uint64_t size, enum lg_mem mem, struct lg_buffer **out)
 {
     if (model->n_bufs == model->cap_bufs) {
         uint32_t cap = model->cap_bufs ? 2 * model->cap_bufs : 64;
@@ -58,7 +58,7 @@ static int own_buffer(struct lg_model *model, uint64_t size, struct lg_buffer **
         model->bufs = bufs;
         model->cap_bufs = cap;
     }
-    LG_TRY(lg_buffer_create(model->dev, size, LG_MEM_DEVICE, out));
+    LG_TRY(lg_buffer_create(model->dev, size, mem, out));
     model->bufs[model->n_bufs++] = *out;
     return 0;
 }
@@ -79,13 +79,14 @@ static int upload_read(struct lg_model *model, struct lg_view to, uint64_t offse
 /** Copies the bytes of the file from `offset` on to a buffer, from `at` on. */
 static int upload(struct lg_model *model, struct lg_buffer *buf, uint64_t at, uint64_t offset, uint64_t size)
 {
-    const uint8_t *file = model->gguf->file;
     struct lg_view to = {.buf = buf};
     for (uint64_t done = 0; done < size; done += to.size) {
         uint64_t rest = size - done, from = offset + done;
         to.offset = at + done;
         to.size = rest < PIECE ? rest : PIECE;
-        LG_TRY(file ? lg_upload(model->dev, to, file + from) : upload_read(model, to, from));
+        const uint8_t *bytes = lg_gguf_lend(model->gguf, from, to.size);
+        LG_TRY(bytes ? lg_upload(model->dev, to, bytes) : upload_read(model, to, from));
+        lg_gguf_take_back(model->gguf, from, to.size);
         LG_TRY(lg_watch_add(model->env, to.size));
     }
     return 0;
@@ -112,7 +113,7 @@ int lg_bind_together(struct lg_model *model, uint32_t layer, const char *const *
     uint64_t slack = (uint64_t)(n_matrices - n_names) * lg_max_u32(16, model->dev->info.view_align);
     if (model->file_buf || !lg_add_u64(total, slack, &total) || total > model->dev->info.max_buffer_size)
         return 0;
-    LG_TRY(own_buffer(model, total, &model->together));
+    LG_TRY(own_buffer(model, total, LG_MEM_FILLED, &model->together));
     model->together_at = 0;
     model->n_together = n_matrices;
     return 0;
@@ -125,7 +126,7 @@ static int take_room(struct lg_model *model, uint64_t size, struct lg_view *out)
     *out = (struct lg_view){.size = size};
     if (!model->n_together || !pad_together(model, size, &padded) ||
         padded > model->together->size - model->together_at)
-        return own_buffer(model, size, &out->buf);
+        return own_buffer(model, size, LG_MEM_FILLED, &out->buf);
     out->buf = model->together;
     out->offset = model->together_at;
     model->together_at += padded;
@@ -153,8 +154,11 @@ static int place(struct lg_model *model, uint64_t offset, uint64_t size, struct 
     uint64_t padded;
     if (!lg_align_u64(size, 16, &padded))
         return lg_fail_nomem(model->env, "a weight", size);
+    static const uint8_t zeros[16];
     LG_TRY(take_room(model, padded, &room));
     LG_TRY(upload(model, room.buf, room.offset, offset, size));
+    if (padded > size)
+        LG_TRY(lg_upload(model->dev, (struct lg_view){room.buf, room.offset + size, padded - size}, zeros));
     *out = room;
     return 0;
 }
@@ -197,7 +201,7 @@ static int place_vector(struct lg_model *model, struct lg_weight *out, const str
     struct lg_buffer *buf = NULL;
     int rc = decode(model, t, values);
     if (rc == 0)
-        rc = own_buffer(model, cols * sizeof(*values), &buf);
+        rc = own_buffer(model, cols * sizeof(*values), LG_MEM_DEVICE, &buf);
     if (rc == 0)
         rc = lg_upload(model->dev, lg_view_all(buf), values + first);
     lg_free(model->env, values);

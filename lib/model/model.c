@@ -175,6 +175,22 @@ static int read_host_side(struct lg_model *model)
     return read_rope_freqs(model);
 }
 
+/*
+ * What is copied, bind_weights() copies about in the order of most files. In place layers come first: of the embeddings,
+ * which most files begin with, a prompt reads a few rows, and the head is needed when all else is done.
+ */
+void lg_model_read_ahead(struct lg_gguf *gguf, bool in_place)
+{
+    static const char prefix[] = "blk.";
+    uint64_t first = in_place ? gguf->file_size : gguf->data_offset;
+    for (uint64_t i = 0; in_place && i < gguf->n_tensors; i++) {
+        const struct lg_gguf_tensor *t = &gguf->tensors[i];
+        if (t->offset < first && t->name.len > sizeof(prefix) && memcmp(t->name.ptr, prefix, sizeof(prefix) - 1) == 0)
+            first = t->offset;
+    }
+    lg_gguf_read_ahead(gguf, first, in_place);
+}
+
 int lg_model_open(struct lg_env *env, struct lg_gguf *gguf, bool vocab_only, struct lg_model **out)
 {
     *out = NULL;

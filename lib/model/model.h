@@ -122,6 +122,14 @@ int lg_model_put_weights(struct lg_model *model, struct lg_device *dev);
  */
 void lg_model_drop_weights(struct lg_model *model);
 
+/**
+ * Begins to read the weights of a file, in the order in which they are first used, while the rest of a model is made of
+ * it; only a hint.
+ *
+ * @param in_place the device will use them where they are mapped
+ */
+void lg_model_read_ahead(struct lg_gguf *gguf, bool in_place);
+
 /** The two after opening a file. */
 int lg_model_load(struct lg_env *env, struct lg_device *dev, const char *path, bool vocab_only,
                   struct lg_model **out);

@@ -189,6 +189,8 @@ int lg_engine_grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, ui
     lg_engine_init(&grown, e->env, e->model);
     grown.slots = e->slots;
     grown.submit_ns = e->submit_ns;
+    grown.tune = e->tune;
+    grown.tuned = e->tuned;
     int rc = create_buffers(&grown, n_pages, max_pages, max_rows);
     if (rc == 0 && e->slots)
         rc = carry_over(&grown, e);

@@ -73,6 +73,7 @@ struct lg_engine {
     const struct lg_model *model;
     struct lg_device *dev;
     struct lg_tuning tune;
+    bool tuned; // by measuring, where that is done; from then on it stays as it is
     struct lg_batch batch;
     uint32_t n_pages;                      // of the pool
     uint64_t slots;                        // bit i: slot i is taken

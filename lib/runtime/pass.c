@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "runtime/tune.h"
 #include "util/checked.h"
 
 /** Cuts views for T rows out of one buffer: first with `buf` NULL to learn the size, then for good. */
@@ -168,6 +169,7 @@ int lg_pass_build(struct lg_engine *e, struct lg_pass *pass, const struct lg_ada
 {
     if (pass->chain.program)
         return 0;
+    LG_TRY(lg_tune(e));
     int rc = build(e, pass, adapters, phase, tail, T);
     if (rc < 0)
         lg_pass_finish(pass);

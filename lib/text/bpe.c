@@ -81,33 +81,97 @@ static uint32_t hash_pair(int32_t left, int32_t right)
 static struct lg_merge *find_slot(const struct lg_vocab *vocab, int32_t left, int32_t right)
 {
     uint32_t i = hash_pair(left, right) & vocab->merges_mask;
-    while (vocab->merges[i].left >= 0 && (vocab->merges[i].left != left || vocab->merges[i].right != right))
+    while (vocab->merges[i].rank && (vocab->merges[i].left != left || vocab->merges[i].right != right))
         i = (i + 1) & vocab->merges_mask;
     return &vocab->merges[i];
 }
 
-/** Adds the merge "left right". One whose parts or result are no tokens can never be seen, and is left out.
+/*
+ * Merges are looked up in batches, in steps: what one step of a batch asks the memory for is there when the next step
+ * needs it, where single lookups would wait for each.
  */
-static int add_merge(struct lg_env *env, struct lg_vocab *vocab, struct lg_str text, uint32_t rank,
-                     char *joined)
+enum { BATCH = 32 };
+
+struct merge_part {
+    const char *text;
+    size_t len;
+    uint32_t hash;
+    int32_t token; // -1: none has this text
+};
+
+struct merge_loader {
+    struct lg_env *env;
+    struct lg_vocab *vocab;
+    char *joined;    // a text of max_len bytes
+    uint32_t likely; // most files list tokens in the order of the merges that make them: the next of these
+    struct merge_part parts[2 * BATCH]; // left and right of each
+    int32_t merged[BATCH];              // -1: none is
+};
+
+/** Cuts the merge "left right". */
+static int cut(const struct merge_loader *l, struct lg_str text, uint32_t index, struct merge_part parts[2])
 {
     const char *space = text.len > 1 ? memchr(text.ptr + 1, ' ', text.len - 1) : NULL;
     if (!space)
-        return lg_fail(env, LLMGPU_E_FORMAT,
-                       "tokenizer.ggml.merges: merge %u has no space between two tokens", rank);
-    size_t left_len = (size_t)(space - text.ptr), right_len = text.len - left_len - 1;
-    if (text.len - 1 > vocab->max_len)
-        return 0;
-    memcpy(joined, text.ptr, left_len);
-    memcpy(joined + left_len, space + 1, right_len);
-    int32_t left = lg_vocab_find(vocab, text.ptr, left_len);
-    int32_t right = lg_vocab_find(vocab, space + 1, right_len);
-    int32_t merged = lg_vocab_find(vocab, joined, text.len - 1);
-    if (left < 0 || right < 0 || merged < 0)
-        return 0;
-    struct lg_merge *slot = find_slot(vocab, left, right);
-    if (slot->left < 0) // the first of two equal merges counts
-        *slot = (struct lg_merge){.left = left, .right = right, .merged = merged, .rank = rank};
+        return lg_fail(l->env, LLMGPU_E_FORMAT,
+                       "tokenizer.ggml.merges: merge %u has no space between two tokens", index);
+    size_t len = (size_t)(space - text.ptr);
+    parts[0] = (struct merge_part){.text = text.ptr, .len = len};
+    parts[1] = (struct merge_part){.text = space + 1, .len = text.len - len - 1};
+    for (int i = 0; i < 2; i++) {
+        parts[i].hash = lg_vocab_hash(parts[i].text, parts[i].len);
+        __builtin_prefetch(&l->vocab->by_text[parts[i].hash & l->vocab->by_text_mask]);
+    }
+    return 0;
+}
+
+/** The token of both parts together, or -1. */
+static int32_t find_joined(struct merge_loader *l, const struct merge_part parts[2])
+{
+    const struct lg_vocab *vocab = l->vocab;
+    size_t len = parts[0].len + parts[1].len;
+    if (len > vocab->max_len)
+        return -1;
+    memcpy(l->joined, parts[0].text, parts[0].len);
+    memcpy(l->joined + parts[0].len, parts[1].text, parts[1].len);
+    if (!vocab->has_twins && l->likely < vocab->n_tokens) {
+        struct lg_str text = vocab->tokens[l->likely].text;
+        if (text.len == len && memcmp(text.ptr, l->joined, len) == 0)
+            return (int32_t)l->likely++;
+    }
+    int32_t token = lg_vocab_find(vocab, l->joined, len);
+    l->likely = (uint32_t)token + 1;
+    return token;
+}
+
+/** Adds merges [first, first + n). One whose parts or result are no tokens can never be seen, and is left out. */
+static int add_merges(struct merge_loader *l, const struct lg_str *texts, uint32_t first, uint32_t n)
+{
+    struct lg_vocab *vocab = l->vocab;
+    for (uint32_t i = 0; i < n; i++)
+        LG_TRY(cut(l, texts[first + i], first + i, &l->parts[2 * i]));
+    for (uint32_t i = 0; i < 2 * n; i++) {
+        uint32_t id = vocab->by_text[l->parts[i].hash & vocab->by_text_mask].id;
+        __builtin_prefetch(&vocab->tokens[id ? id - 1 : 0]);
+    }
+    for (uint32_t i = 0; i < 2 * n; i++) {
+        uint32_t id = vocab->by_text[l->parts[i].hash & vocab->by_text_mask].id;
+        __builtin_prefetch(vocab->tokens[id ? id - 1 : 0].text.ptr);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        struct merge_part *left = &l->parts[2 * i], *right = left + 1;
+        left->token = lg_vocab_find_hashed(vocab, left->text, left->len, left->hash);
+        right->token = lg_vocab_find_hashed(vocab, right->text, right->len, right->hash);
+        l->merged[i] = left->token < 0 || right->token < 0 ? -1 : find_joined(l, left);
+        if (l->merged[i] >= 0)
+            __builtin_prefetch(&vocab->merges[hash_pair(left->token, right->token) & vocab->merges_mask], 1);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t left = l->parts[2 * i].token, right = l->parts[2 * i + 1].token;
+        struct lg_merge *slot = l->merged[i] >= 0 ? find_slot(vocab, left, right) : NULL;
+        if (slot && !slot->rank) // the first of two equal merges counts
+            *slot = (struct lg_merge){.left = left, .right = right, .merged = l->merged[i], .rank = first + i + 1};
+    }
     return 0;
 }
 
@@ -128,19 +192,17 @@ static int load_merges(struct lg_env *env, const struct lg_gguf *gguf, struct lg
     if (!vocab->merges)
         return lg_fail_nomem(env, "merges", (uint64_t)slots * sizeof(*vocab->merges));
     vocab->merges_mask = slots - 1;
-    for (uint32_t i = 0; i < slots; i++)
-        vocab->merges[i].left = -1;
 
-    char *joined = lg_alloc(env, vocab->max_len);
-    if (!joined)
+    struct merge_loader l = {.env = env, .vocab = vocab, .joined = lg_alloc(env, vocab->max_len)};
+    if (!l.joined)
         return lg_fail_nomem(env, "merges", vocab->max_len);
     int rc = 0;
-    for (uint32_t i = 0; i < kv->n && rc == 0; i++) {
+    for (uint32_t i = 0; i < kv->n && rc == 0; i += BATCH) {
         rc = lg_poll_at(env, i);
         if (rc == 0)
-            rc = add_merge(env, vocab, kv->strings[i], i, joined);
+            rc = add_merges(&l, kv->strings, i, kv->n - i < BATCH ? (uint32_t)kv->n - i : BATCH);
     }
-    lg_free(env, joined);
+    lg_free(env, l.joined);
     return rc;
 }
 
@@ -181,7 +243,7 @@ static bool find_pair(const struct lg_vocab *vocab, const char *text, const stru
     const struct lg_merge *merge = find_slot(vocab, left->token, right->token);
     *order = merge->rank;
     *merged = merge->merged;
-    return merge->left >= 0;
+    return merge->rank != 0;
 }
 
 /** The token that is this whole piece, or -1. */

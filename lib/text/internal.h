@@ -30,11 +30,17 @@ struct lg_token {
     bool strips_right;   // white space after it belongs to it
 };
 
-/** A merge of two tokens into one; `left` is -1 in an empty slot. */
+/** A merge of two tokens into one. */
 struct lg_merge {
     int32_t left, right;
     int32_t merged;
-    uint32_t rank; // smaller merges first
+    uint32_t rank; // from 1, smaller merges first; 0 in an empty slot
+};
+
+/** A slot of the table of texts. */
+struct lg_text_slot {
+    uint32_t hash; // of the token's text
+    uint32_t id;   // the token + 1; 0 in an empty slot
 };
 
 /** A special token that is looked for in the text. */
@@ -52,8 +58,9 @@ struct lg_vocab {
     struct lg_token *tokens; // n_tokens
     char *texts, *pieces;    // the bytes that tokens[] points into
     size_t max_len;          // longest text
-    int32_t *by_text;        // hash table of ids, -1 when free
+    struct lg_text_slot *by_text; // hash table
     uint32_t by_text_mask;
+    bool has_twins; // some tokens have the same text
 
     struct lg_vocab_special special;
     struct lg_special *specials; // sorted by text, each text once
@@ -128,6 +135,10 @@ int lg_symbols_reserve(struct lg_encoder *e, size_t n);
 /** Merges neighbours until none can; symbols [0, n) are linked, 0 < n. Symbol 0 stays the head of the list.
  */
 void lg_symbols_merge(struct lg_encoder *e, size_t n, const char *text, lg_pair_fn *pair);
+
+uint32_t lg_vocab_hash(const char *text, size_t len);
+/** lg_vocab_find() for who has the hash. */
+int32_t lg_vocab_find_hashed(const struct lg_vocab *vocab, const char *text, size_t len, uint32_t hash);
 
 /** Finds a pre-tokeniser by its name; NULL when it is not known. */
 const struct lg_pretok_family *lg_pretok_find(struct lg_str name);

@@ -4,23 +4,61 @@
 #include "text/internal.h"
 #include "util/checked.h"
 
+enum { BATCH = 32 }; // texts that are hashed before the first is looked up
+
 /** Slot of a text in the hash table: the one that holds it, or the free one where it belongs. */
-static uint32_t text_slot(const struct lg_vocab *vocab, const char *text, size_t len)
+static struct lg_text_slot *text_slot(const struct lg_vocab *vocab, const char *text, size_t len, uint32_t hash)
 {
-    uint32_t i = (uint32_t)XXH3_64bits(text, len) & vocab->by_text_mask;
-    for (; vocab->by_text[i] >= 0; i = (i + 1) & vocab->by_text_mask) {
-        struct lg_str other = vocab->tokens[vocab->by_text[i]].text;
+    uint32_t i = hash & vocab->by_text_mask;
+    for (; vocab->by_text[i].id; i = (i + 1) & vocab->by_text_mask) {
+        if (vocab->by_text[i].hash != hash)
+            continue;
+        struct lg_str other = vocab->tokens[vocab->by_text[i].id - 1].text;
         if (other.len == len && memcmp(other.ptr, text, len) == 0)
             break;
     }
-    return i;
+    return &vocab->by_text[i];
+}
+
+uint32_t lg_vocab_hash(const char *text, size_t len)
+{
+    return (uint32_t)XXH3_64bits(text, len);
+}
+
+int32_t lg_vocab_find_hashed(const struct lg_vocab *vocab, const char *text, size_t len, uint32_t hash)
+{
+    if (len == 0 || len > vocab->max_len)
+        return -1;
+    return (int32_t)text_slot(vocab, text, len, hash)->id - 1;
 }
 
 int32_t lg_vocab_find(const struct lg_vocab *vocab, const char *text, size_t len)
 {
-    if (len == 0 || len > vocab->max_len)
-        return -1;
-    return vocab->by_text[text_slot(vocab, text, len)];
+    return lg_vocab_find_hashed(vocab, text, len, lg_vocab_hash(text, len));
+}
+
+/** Copies the texts of tokens [first, first + n) to `at` and enters them in the table. Returns where the copies end. */
+static char *add_texts(struct lg_vocab *vocab, const struct lg_str *texts, uint32_t first, uint32_t n, char *at)
+{
+    uint32_t hashes[BATCH];
+    for (uint32_t i = 0; i < n; i++) { // at once, so that memory is waited for once
+        hashes[i] = lg_vocab_hash(texts[first + i].ptr, texts[first + i].len);
+        __builtin_prefetch(&vocab->by_text[hashes[i] & vocab->by_text_mask], 1);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        struct lg_str text = texts[first + i];
+        if (text.len == 0)
+            continue;
+        memcpy(at, text.ptr, text.len);
+        vocab->tokens[first + i].text = (struct lg_str){at, text.len};
+        at += text.len;
+        if (text.len > vocab->max_len)
+            vocab->max_len = text.len;
+        struct lg_text_slot *slot = text_slot(vocab, text.ptr, text.len, hashes[i]);
+        vocab->has_twins |= slot->id != 0;
+        *slot = (struct lg_text_slot){hashes[i], first + i + 1};
+    }
+    return at;
 }
 
 /** Copies the token texts and makes the table of them. Of equal texts the last one is found. */
@@ -48,20 +86,11 @@ static int load_texts(struct lg_env *env, const struct lg_gguf *gguf, struct lg_
     if (!vocab->tokens || !vocab->texts || !vocab->pieces || !vocab->by_text)
         return lg_fail_nomem(env, "a vocabulary", total);
     vocab->by_text_mask = slots - 1;
-    memset(vocab->by_text, 0xff, slots * sizeof(*vocab->by_text));
 
     char *at = vocab->texts;
-    for (uint32_t i = 0; i < vocab->n_tokens; i++) {
-        struct lg_str text = kv->strings[i];
+    for (uint32_t i = 0; i < vocab->n_tokens; i += BATCH) {
         LG_TRY(lg_poll_at(env, i));
-        if (text.len == 0)
-            continue;
-        memcpy(at, text.ptr, text.len);
-        vocab->tokens[i].text = (struct lg_str){at, text.len};
-        at += text.len;
-        if (text.len > vocab->max_len)
-            vocab->max_len = text.len;
-        vocab->by_text[text_slot(vocab, text.ptr, text.len)] = (int32_t)i;
+        at = add_texts(vocab, kv->strings, i, lg_min_u32(BATCH, vocab->n_tokens - i), at);
     }
     return 0;
 }

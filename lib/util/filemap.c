@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -62,8 +63,34 @@ void lg_filemap_close(struct lg_filemap *map)
     memset(map, 0, sizeof(*map));
 }
 
-void lg_filemap_prefetch(const struct lg_filemap *map)
+/** Pages that the part touches, or, when `inner`, those that it fills. */
+static void advise(const struct lg_filemap *map, size_t offset, size_t size, bool inner, int advice)
 {
-    if (map->data)
-        madvise(start_of(map), map->size + map->lead, MADV_WILLNEED);
+    long page = sysconf(_SC_PAGESIZE);
+    if (!map->data || page <= 0)
+        return;
+    size_t mask = (size_t)page - 1, begin = map->lead + offset, end = begin + size;
+    begin = (inner ? begin + mask : begin) & ~mask;
+    end = (inner ? end : end + mask) & ~mask;
+    if (begin < end)
+        madvise((uint8_t *)start_of(map) + begin, end - begin, advice);
+}
+
+void lg_filemap_want(const struct lg_filemap *map, size_t offset, size_t size)
+{
+    advise(map, offset, size, false, MADV_WILLNEED);
+}
+
+void lg_filemap_enter(const struct lg_filemap *map, size_t offset, size_t size)
+{
+#ifdef MADV_POPULATE_READ
+    advise(map, offset, size, false, MADV_POPULATE_READ);
+#else
+    advise(map, offset, size, false, 22); // Linux 5.14's number for it; older ones refuse it
+#endif
+}
+
+void lg_filemap_leave(const struct lg_filemap *map, size_t offset, size_t size)
+{
+    advise(map, offset, size, true, MADV_DONTNEED);
 }

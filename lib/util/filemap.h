@@ -20,7 +20,15 @@ int lg_filemap_open(struct lg_env *env, const char *path, struct lg_filemap *out
 int lg_filemap_open_part(struct lg_env *env, const char *path, uint64_t offset, uint64_t size, struct lg_filemap *out);
 /** A zeroed map is allowed. */
 void lg_filemap_close(struct lg_filemap *map);
-/** Starts reading the whole file ahead; only a hint. */
-void lg_filemap_prefetch(const struct lg_filemap *map);
+
+/*
+ * Hints to the system about a part of the map. Nothing of what the map shows changes.
+ */
+/** It will be read soon: the system reads it into its cache. */
+void lg_filemap_want(const struct lg_filemap *map, size_t offset, size_t size);
+/** It is read now: its pages are entered in the map at once, not one fault after another. */
+void lg_filemap_enter(const struct lg_filemap *map, size_t offset, size_t size);
+/** It is not read again soon: its pages, but for those that it shares with its neighbours, leave the map. */
+void lg_filemap_leave(const struct lg_filemap *map, size_t offset, size_t size);
 
 #endif

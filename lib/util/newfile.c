@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MAX_TRIES = 100 }; // names that somebody else has
@@ -12,6 +13,15 @@ enum { MAX_TRIES = 100 }; // names that somebody else has
 static int fail(const struct lg_newfile *file, const char *what)
 {
     return lg_fail(file->env, LLMGPU_E_IO, "cannot %s '%s': %s", what, file->path, strerror(errno));
+}
+
+void lg_newfile_folders(char *path)
+{
+    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(path, 0777);
+        *slash = '/';
+    }
 }
 
 int lg_newfile_open(struct lg_env *env, const char *path, struct lg_newfile *out)

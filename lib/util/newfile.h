@@ -13,6 +13,10 @@ struct lg_newfile {
     int fd;
 };
 
+/** Creates the folders above a file; those that exist are left alone, and a failure shows when the file is opened.
+ * `path` is as it was afterwards. */
+void lg_newfile_folders(char *path);
+
 /** Begins; nothing is there under `path` yet, or the old file is. LLMGPU_E_IO with the system's reason,
  * LLMGPU_E_NOMEM. */
 int lg_newfile_open(struct lg_env *env, const char *path, struct lg_newfile *out);

@@ -9,12 +9,13 @@ from command import COMMANDS, PROGRAM, CommandTest
 
 OPTIONS = {
     "run": "model prompt file ids max-tokens ctx batch tokens-per-submit ignore-eos lora json repeat-penalty"
-    " freq-penalty presence-penalty last-n top-k top-p min-p temp seed device threads precision cache-dir check verbose",
-    "chat": "model system template max-tokens ctx batch tokens-per-submit lora no-history repeat-penalty freq-penalty"
-    " presence-penalty last-n top-k top-p min-p temp seed device threads precision cache-dir check verbose",
-    "score": "model file ids window batch logits lora json device threads precision cache-dir check verbose",
-    "bench": "model prompt-tokens decode-tokens depth repeat load profile batch tokens-per-submit json device threads precision cache-dir check"
+    " freq-penalty presence-penalty last-n top-k top-p min-p temp seed device threads precision cache-dir no-tune check"
     " verbose",
+    "chat": "model system template max-tokens ctx batch tokens-per-submit lora no-history repeat-penalty freq-penalty"
+    " presence-penalty last-n top-k top-p min-p temp seed device threads precision cache-dir no-tune check verbose",
+    "score": "model file ids window batch logits lora json device threads precision cache-dir no-tune check verbose",
+    "bench": "model prompt-tokens decode-tokens depth repeat load profile batch tokens-per-submit json device threads"
+    " precision cache-dir no-tune check verbose",
     "tokenize": "model special json",
     "detokenize": "model json",
     "inspect": "tensors json",

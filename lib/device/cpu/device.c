@@ -100,6 +100,7 @@ int lg_cpu_check_view(struct lg_device *dev, const struct lg_view *view, const c
     return 0;
 }
 
+/* Of huge pages only where all of it is used: a short text uses the beginning of each cache, and would pay for 2 MiB of each. */
 static int map_block(struct lg_env *env, struct lg_cpu_buffer *buf)
 {
     uint64_t available, size = buf->base.size;
@@ -109,7 +110,8 @@ static int map_block(struct lg_env *env, struct lg_cpu_buffer *buf)
     void *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (block == MAP_FAILED)
         return lg_fail_nomem(env, "a buffer", size);
-    madvise(block, size, MADV_HUGEPAGE); // fewer page faults and TLB misses; only a hint
+    if (buf->base.mem == LG_MEM_FILLED)
+        madvise(block, size, MADV_HUGEPAGE); // fewer page faults and TLB misses; only a hint
     buf->block = buf->base.map = block;
     buf->mapped = size;
     return 0;

@@ -27,8 +27,10 @@ int lg_vk_buffer_init(struct lg_vk_device *dev, struct lg_vk_buffer *buf, uint64
     dev->vk.vkGetBufferMemoryRequirements(dev->handle, buf->handle, &req);
     LG_TRY(lg_vk_range_alloc(dev, &req, mem, &buf->range));
     VK(dev, vkBindBufferMemory, dev->handle, buf->handle, buf->range.block->memory, buf->range.offset);
-    if (mem != LG_MEM_DEVICE)
+    if (lg_mem_is_mapped(mem))
         buf->base.map = buf->range.block->map + buf->range.offset;
+    else if (mem == LG_MEM_FILLED && lg_vk_is_coherent(dev, buf->range.block))
+        buf->fill = buf->range.block->map + buf->range.offset;
     return 0;
 }
 
@@ -42,6 +44,8 @@ void lg_vk_buffer_finish(struct lg_vk_device *dev, struct lg_vk_buffer *buf)
 
 static int zero(struct lg_vk_device *dev, struct lg_vk_buffer *buf)
 {
+    if (buf->base.mem == LG_MEM_FILLED)
+        return 0;
     if (!buf->base.map)
         return lg_vk_staging_zero(dev, buf);
     memset(buf->base.map, 0, buf->base.size);

@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
@@ -17,6 +16,7 @@
 #include "device/vulkan/spirv.h"
 #include "device/vulkan/vk.h"
 #include "util/filemap.h"
+#include "util/newfile.h"
 
 struct file_head {
     char magic[8];
@@ -72,18 +72,34 @@ static int create_cache(struct lg_vk_device *dev, const void *data, uint64_t siz
     return 0;
 }
 
-int lg_vk_cache_open(struct lg_vk_device *dev, const char *dir)
+/* A file of this device in the folder of caches. */
+static int make_path(struct lg_vk_device *dev, const char *dir, const char *kind, char **out)
+{
+    size_t size = strlen(dir) + strlen(kind) + sizeof("/-0123456789abcdef.bin");
+    *out = lg_alloc(dev->base.env, size);
+    if (!*out)
+        return lg_fail_nomem(dev->base.env, "the path of a cache", size);
+    snprintf(*out, size, "%s/%s-%016" PRIx64 ".bin", dir, kind, dev->pipelines.cache_key);
+    return 0;
+}
+
+/* Software drivers are measured only for who asks for it: they take seconds for what a GPU does in a moment. */
+static bool is_tuned(const struct lg_vk_device *dev, int tune)
+{
+    return tune == LG_TUNE_ALWAYS || (tune == LG_TUNE_AUTO && dev->base.info.kind != LG_DEVICE_SOFTWARE);
+}
+
+int lg_vk_cache_open(struct lg_vk_device *dev, const struct lg_device_options *options)
 {
     struct lg_env *env = dev->base.env;
     struct lg_vk_pipelines *p = &dev->pipelines;
+    const char *dir = options->cache_dir;
     if (!dir)
         return create_cache(dev, NULL, 0);
-    p->cache_key = cache_key(dev);
-    size_t size = strlen(dir) + sizeof("/pipelines-0123456789abcdef.bin");
-    p->cache_path = lg_alloc(env, size);
-    if (!p->cache_path)
-        return lg_fail_nomem(env, "the path of the pipeline cache", size);
-    snprintf(p->cache_path, size, "%s/pipelines-%016" PRIx64 ".bin", dir, p->cache_key);
+    p->cache_key = dev->base.tuning_key = cache_key(dev);
+    LG_TRY(make_path(dev, dir, "pipelines", &p->cache_path));
+    if (is_tuned(dev, options->tune))
+        LG_TRY(make_path(dev, dir, "tuning", &dev->base.tuning_path));
 
     struct lg_filemap map = {0};
     if (access(p->cache_path, R_OK) == 0 && lg_filemap_open(env, p->cache_path, &map) < 0)
@@ -96,16 +112,6 @@ int lg_vk_cache_open(struct lg_vk_device *dev, const char *dir)
     p->loaded_hash = data ? head.hash : 0;
     lg_filemap_close(&map);
     return rc;
-}
-
-/* Creates the folders above the file; those that exist are left alone. */
-static void make_folders(char *path)
-{
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        mkdir(path, 0777); // a failure shows when the file is opened
-        *slash = '/';
-    }
 }
 
 /* Writes beside the file and renames, so that a reader sees the old file or the new one and nothing between.
@@ -147,7 +153,7 @@ static void save_data(struct lg_vk_device *dev, const void *data, size_t size)
         return;
     }
     snprintf(temp, temp_size, "%s.XXXXXX", p->cache_path);
-    make_folders(p->cache_path);
+    lg_newfile_folders(p->cache_path);
     if (!write_file(p->cache_path, temp, &head, data))
         lg_log(env, LG_LOG_WARN, "pipeline cache '%s' was not written: %s", p->cache_path, strerror(errno));
     lg_free(env, temp);

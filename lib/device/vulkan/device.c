@@ -19,6 +19,7 @@ static void destroy(struct lg_device *base)
     }
     lg_vk_instance_finish(&dev->inst);
     lg_free(env, dev->submit_list);
+    lg_free(env, base->tuning_path);
     lg_free(env, dev);
 }
 
@@ -48,6 +49,8 @@ static VkResult create_handle(struct lg_vk_device *dev, const VkDeviceQueueCreat
         extensions[n_extensions++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
     if (probe->subgroup_size_extension)
         extensions[n_extensions++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    if (probe->feedback_extension)
+        extensions[n_extensions++] = VK_EXT_PIPELINE_CREATION_FEEDBACK_EXTENSION_NAME;
     if (probe->has_portability_subset)
         extensions[n_extensions++] = "VK_KHR_portability_subset";
     if (probe->cooperative_matrix)
@@ -209,7 +212,7 @@ static int open_device(struct lg_vk_device *dev, const struct lg_device_options 
     LG_TRY(options->host ? adopt_device(dev, options) : own_device(dev, options->priority));
     LG_TRY(create_timeline(dev));
     LG_TRY(lg_vk_staging_init(dev));
-    return lg_vk_cache_open(dev, options->cache_dir);
+    return lg_vk_cache_open(dev, options);
 }
 
 int lg_vk_device_open(struct lg_env *env, const struct lg_device_options *options, uint32_t index,

@@ -26,6 +26,7 @@ enum { N_CHOICES = 2 };
 /* What each kind of memory wants, the best first; 0 ends the list. */
 static const VkMemoryPropertyFlags choices[][N_CHOICES] = {
     [LG_MEM_DEVICE] = {DEVICE_LOCAL},
+    [LG_MEM_FILLED] = {DEVICE_LOCAL | HOST, DEVICE_LOCAL},
     [LG_MEM_SHARED] = {DEVICE_LOCAL | HOST, HOST},
     [LG_MEM_READBACK] = {HOST_CACHED, HOST},
 };
@@ -171,18 +172,22 @@ static void unlink_block(struct lg_vk_device *dev, struct lg_vk_block *block)
     *link = block->next;
 }
 
-static bool suits(const struct lg_vk_device *dev, uint32_t type, uint32_t type_bits,
+static bool suits(const struct lg_vk_device *dev, uint32_t type, uint32_t type_bits, enum lg_mem mem,
                   VkMemoryPropertyFlags wanted)
 {
-    VkMemoryPropertyFlags flags = dev->probe.memory.memoryTypes[type].propertyFlags;
-    return (type_bits >> type & 1) && (flags & wanted) == wanted && !(flags & never);
+    const VkPhysicalDeviceMemoryProperties *memory = &dev->probe.memory;
+    VkMemoryPropertyFlags flags = memory->memoryTypes[type].propertyFlags;
+    // Where the host reaches only a window of the device's memory, large buffers would soon fill it.
+    bool is_window = memory->memoryHeaps[memory->memoryTypes[type].heapIndex].size < dev->base.info.memory;
+    return (type_bits >> type & 1) && (flags & wanted) == wanted && !(flags & never) &&
+           !(mem == LG_MEM_FILLED && is_window);
 }
 
 /* The size of a new block: requests above a quarter of the usual size get one of their own. */
 static uint64_t block_size_for(const struct lg_vk_device *dev, uint32_t type, uint64_t size, enum lg_mem mem)
 {
     const VkPhysicalDeviceMemoryProperties *memory = &dev->probe.memory;
-    uint64_t usual = mem == LG_MEM_DEVICE ? device_block_size : host_block_size;
+    uint64_t usual = lg_mem_is_mapped(mem) ? host_block_size : device_block_size;
     uint64_t heap = memory->memoryHeaps[memory->memoryTypes[type].heapIndex].size;
     return size > usual / 4 || usual > heap / 16 ? size : usual;
 }
@@ -216,7 +221,7 @@ int lg_vk_range_alloc(struct lg_vk_device *dev, const VkMemoryRequirements *req,
     struct lg_env *env = dev->base.env;
     for (uint32_t c = 0; c < N_CHOICES && choices[mem][c]; c++) {
         for (uint32_t type = 0; type < dev->probe.memory.memoryTypeCount; type++) {
-            if (!suits(dev, type, req->memoryTypeBits, choices[mem][c]))
+            if (!suits(dev, type, req->memoryTypeBits, mem, choices[mem][c]))
                 continue;
             int rc = alloc_of_type(dev, type, req, mem, out);
             if (rc != LLMGPU_E_NOMEM)
@@ -229,6 +234,11 @@ int lg_vk_range_alloc(struct lg_vk_device *dev, const VkMemoryRequirements *req,
         snprintf(note, sizeof(note), "%" PRIu64 " bytes are available", available);
     return lg_fail(env, LLMGPU_E_NOMEM, "out of memory on %s: a buffer of %" PRIu64 " bytes is wanted, %s",
                    dev->base.info.id, (uint64_t)req->size, note);
+}
+
+bool lg_vk_is_coherent(const struct lg_vk_device *dev, const struct lg_vk_block *block)
+{
+    return block->map && (dev->probe.memory.memoryTypes[block->type].propertyFlags & HOST) == HOST;
 }
 
 void lg_vk_range_free(struct lg_vk_device *dev, struct lg_vk_range *range)

@@ -18,6 +18,7 @@ static int find_extensions(const struct lg_vk_instance *inst, VkPhysicalDevice p
         bool *found;
     } wanted[] = {
         {VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, &probe->has_memory_budget},
+        {VK_EXT_PIPELINE_CREATION_FEEDBACK_EXTENSION_NAME, &probe->feedback_extension},
         {VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, &probe->subgroup_size_extension},
         {VK_KHR_GLOBAL_PRIORITY_EXTENSION_NAME, &probe->global_priority_khr},
         {VK_EXT_GLOBAL_PRIORITY_EXTENSION_NAME, &probe->global_priority_ext},

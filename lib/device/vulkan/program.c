@@ -144,6 +144,7 @@ static int create_set(struct lg_vk_device *dev, struct lg_vk_program *prog, cons
     uint32_t n = lg_kernel_infos[op->kernel].n_views;
     for (uint32_t i = 0; i < n; i++) {
         const struct lg_view *view = &op->views[i];
+        lg_vk_buffer(view->buf)->fill = NULL;
         buffers[i] = (VkDescriptorBufferInfo){
             .buffer = lg_vk_buffer(view->buf)->handle,
             .offset = view->offset,
@@ -204,10 +205,9 @@ static int record_op(struct recorder *rec, const struct lg_dispatch *op)
     const struct lg_kernel_info *info = &lg_kernel_infos[op->kernel];
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
-    VkPipeline pipeline;
+    VkPipeline pipeline = lg_vk_pipeline_get(dev, op->kernel, op->spec);
     VkDescriptorSet set;
     LG_TRY(lg_vk_layout_get(dev, info->n_views, &set_layout, &layout));
-    LG_TRY(lg_vk_pipeline_get(dev, op->kernel, op->spec, &pipeline));
     LG_TRY(create_set(dev, rec->prog, op, set_layout, &set));
 
     if (pipeline != rec->bound)
@@ -257,6 +257,7 @@ static int init_program(struct lg_vk_device *dev, struct lg_vk_program *prog,
     prog->slices = lg_alloc_array(env, n_slices, sizeof(*prog->slices));
     if (!prog->cmds || !prog->slices)
         return lg_fail_nomem(env, "the slices of a program", n_slices * sizeof(*prog->slices));
+    LG_TRY(lg_vk_pipelines_make(dev, desc));
     LG_TRY(create_pools(dev, prog, desc));
     VkCommandBufferAllocateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
@@ -267,8 +268,10 @@ static int init_program(struct lg_vk_device *dev, struct lg_vk_program *prog,
     VK(dev, vkAllocateCommandBuffers, dev->handle, &info, prog->cmds);
 
     for (uint32_t i = 0; i < desc->n_ops; i++)
-        if (desc->ops[i].indirect.buf)
+        if (desc->ops[i].indirect.buf) {
             lg_vk_buffer(desc->ops[i].indirect.buf)->holds_grids = true;
+            lg_vk_buffer(desc->ops[i].indirect.buf)->fill = NULL;
+        }
     for (uint32_t i = 0; i < n_slices; i++) {
         struct lg_vk_slice *slice = &prog->slices[i];
         slice->first_op = i ? desc->cuts[i - 1] : 0;

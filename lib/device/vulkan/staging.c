@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Copies between the host and memory that it does not reach, and from buffer to buffer. The former go through
- * a ring of mapped memory in chunks: one is filled by the host while the device copies out of the others.
+ * a ring of mapped memory in chunks: one is filled by the host while the device copies out of the others. What is
+ * uploaded before the device knows of a buffer, such as weights, is written in place where the host reaches that.
  */
 #include <string.h>
 
@@ -205,6 +206,10 @@ int lg_vk_upload(struct lg_device *base, struct lg_view dst, const void *src)
         memcpy((uint8_t *)dst.buf->map + dst.offset, src, dst.size);
         return 0;
     }
+    if (lg_vk_buffer(dst.buf)->fill) {
+        memcpy(lg_vk_buffer(dst.buf)->fill + dst.offset, src, dst.size);
+        return 0;
+    }
     for (uint64_t done = 0; done < dst.size;) {
         LG_TRY(begin(dev));
         done += stage_piece(dev, lg_vk_buffer(dst.buf), dst.offset + done, (const uint8_t *)src + done,
@@ -225,6 +230,7 @@ int lg_vk_download(struct lg_device *base, struct lg_view src, void *dst)
         memcpy(dst, (uint8_t *)src.buf->map + src.offset, src.size);
         return 0;
     }
+    lg_vk_buffer(src.buf)->fill = NULL;
     for (uint64_t done = 0; done < src.size;) {
         uint64_t rest = src.size - done;
         uint64_t n = rest < LG_VK_CHUNK_SIZE ? rest : LG_VK_CHUNK_SIZE;
@@ -254,6 +260,7 @@ int lg_vk_copy(struct lg_device *base, struct lg_view dst, struct lg_view src)
         return 0;
     LG_TRY(begin(dev));
     struct lg_vk_buffer *to = lg_vk_buffer(dst.buf), *from = lg_vk_buffer(src.buf);
+    to->fill = from->fill = NULL;
     struct lg_vk_span written = {dst.offset, dst.offset + dst.size};
     struct lg_vk_span read = {src.offset, src.offset + src.size};
     if (conflicts(dev, to, written, true) || conflicts(dev, from, read, false))

@@ -255,6 +255,7 @@ struct lg_vk_probe {
     bool global_priority_khr;     // VK_KHR_global_priority
     bool global_priority_ext;     // VK_EXT_global_priority, the same under an older name
     bool has_portability_subset;  // VK_KHR_portability_subset, which must be turned on where it exists
+    bool feedback_extension;      // VK_EXT_pipeline_creation_feedback, where it is not part of the version
     bool subgroup_size_extension; // VK_EXT_subgroup_size_control, where it is not part of the version
     bool pins_subgroup_size;      // the size varies and pipelines can require one
     bool full_subgroups;
@@ -309,6 +310,8 @@ int lg_vk_range_alloc(struct lg_vk_device *dev, const VkMemoryRequirements *req,
 /** A zeroed range is allowed. A block with nothing left in it goes back to the driver. */
 void lg_vk_range_free(struct lg_vk_device *dev, struct lg_vk_range *range);
 int lg_vk_memory_budget(struct lg_device *base, uint64_t *available);
+/** Whether what the host writes to the block's map is seen by all that is submitted later. */
+bool lg_vk_is_coherent(const struct lg_vk_device *dev, const struct lg_vk_block *block);
 
 /* ---- buffer.c
  * --------------------------------------------------------------------------------------------------- */
@@ -323,6 +326,7 @@ struct lg_vk_buffer {
     VkBuffer handle;
     struct lg_vk_range range;
     bool holds_grids; // some program reads indirect workgroup counts from it
+    uint8_t *fill;    // its bytes, as long as the host may write them: nothing on the device has named it yet
 
     /* staging.c: what the copies of one segment, those without a barrier between them, touched */
     uint64_t segment;
@@ -410,14 +414,17 @@ struct lg_vk_pipelines {
 /** The layouts for kernels with that many bindings. */
 int lg_vk_layout_get(struct lg_vk_device *dev, uint32_t n_views, VkDescriptorSetLayout *set,
                      VkPipelineLayout *layout);
-/** The pipeline of a kernel with these specialisation constants, compiled when it is not there yet. */
-int lg_vk_pipeline_get(struct lg_vk_device *dev, enum lg_kernel kernel, const uint32_t spec[LG_MAX_SPEC],
-                       VkPipeline *out);
+/** Compiles what a program needs and is not there yet, on several threads. */
+int lg_vk_pipelines_make(struct lg_vk_device *dev, const struct lg_program_desc *desc);
+/** The pipeline of a kernel with these specialisation constants, which was made. */
+VkPipeline lg_vk_pipeline_get(const struct lg_vk_device *dev, enum lg_kernel kernel,
+                              const uint32_t spec[LG_MAX_SPEC]);
 /** Half-built is allowed. */
 void lg_vk_pipelines_finish(struct lg_vk_device *dev);
 
-/** Creates the pipeline cache, filled from the file in `dir` when there is a right one. NULL is no file. */
-int lg_vk_cache_open(struct lg_vk_device *dev, const char *dir);
+/** Creates the pipeline cache, filled from its file in the cache_dir when there is a right one. Without a cache_dir there
+ * is no file. */
+int lg_vk_cache_open(struct lg_vk_device *dev, const struct lg_device_options *options);
 /** Writes the file when something new was compiled. A file that cannot be written is logged, no failure. */
 void lg_vk_cache_save(struct lg_vk_device *dev);
 
