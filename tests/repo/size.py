@@ -13,7 +13,7 @@ import tempfile
 import source
 
 PROMISED = 6_000_000 # bytes, what the library stays under whatever joins it
-EXPECTED = 4_000_000 # a third above what it is; to be raised when a feature is worth it
+EXPECTED = 5_200_000 # a third above what it is; to be raised when a feature is worth it. Cooperative matrices have 400 KB of it
 
 MAGIC = (0x07230203).to_bytes(4, sys.byteorder) # begins each SPIR-V module
 
