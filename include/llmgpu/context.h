@@ -80,13 +80,14 @@ typedef struct llmgpu_vulkan_device {
 } llmgpu_vulkan_device;
 
 /**
- * In what activations meet quantised weights, where a device has the choice: now the CPU device with AVX2 or better.
- * 8 bits (rounded in blocks of 32 with a scale each) are several times as fast and change logits by a few thousandths of
- * their range; weights in F32, F16 and BF16 always meet float32.
+ * In what activations meet weights, where a device has the choice. The CPU device with AVX2 or better: 8 bits, rounded in
+ * blocks of 32 with a scale each, for quantised weights; it is several times as fast, and logits change by less than a
+ * hundredth of their range. Vulkan devices with cooperative matrices: 16-bit floats, for prompts and scores. Weights in F32
+ * always meet float32.
  */
 typedef enum llmgpu_precision {
-    LLMGPU_PRECISION_AUTO = 0,    /**< 8 bits for prompts and generation, float32 for scores and embeddings */
-    LLMGPU_PRECISION_FAST = 1,    /**< 8 bits for all of them */
+    LLMGPU_PRECISION_AUTO = 0,    /**< fewer bits for prompts and generation, float32 for scores and embeddings */
+    LLMGPU_PRECISION_FAST = 1,    /**< fewer bits for all of them */
     LLMGPU_PRECISION_FLOAT32 = 2, /**< float32 for all of them */
 } llmgpu_precision;
 

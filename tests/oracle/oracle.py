@@ -7,6 +7,7 @@
 SUITE is one of
     logits      `score --logits` against float64 logits, for every architecture
     quants      the same for every weight type, and for files of mixed types
+    fast        the same with activations in 8 or 16 bits, where a device has them
     greedy      `run` against expected greedy tokens
     lora        both with adapters
     perplexity  `score` against expected negative log-likelihoods
@@ -27,6 +28,8 @@ WEIGHT_TYPES = ["BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", 
 MIXES = ["mix-Q2_K", "mix-Q3_K_L", "mix-Q4_K_M"]
 # float32 arithmetic against float64; the data's README derives it.
 LOGIT_LIMIT = 1e-4
+# Activations in 8 bits, largest and root of the mean square.
+FAST_LIMITS = (0.6, 0.1)
 NLL_LIMIT = 0.005
 
 failures = 0
@@ -73,7 +76,7 @@ def ids(tokens):
     return " ".join(map(str, tokens))
 
 
-def check_logits(run, name, model, prompt, expected_path, *options):
+def check_logits(run, name, model, prompt, expected_path, *options, limits=(LOGIT_LIMIT, LOGIT_LIMIT)):
     with tempfile.NamedTemporaryFile(suffix=".bin") as out:
         run("score", "-m", model, "--ids", ids(prompt), "--logits", out.name, "--json", *options)
         found = floats(out.name)
@@ -81,8 +84,9 @@ def check_logits(run, name, model, prompt, expected_path, *options):
     if len(found) != len(expected):
         report(name, False, f"{len(found)} logits, not {len(expected)}")
         return
-    worst = max(abs(a - b) if a == a else math.inf for a, b in zip(found, expected))
-    report(name, worst <= LOGIT_LIMIT, f"largest difference {worst:.2e}")
+    differences = [abs(a - b) if a == a else math.inf for a, b in zip(found, expected)]
+    worst, rms = max(differences), math.sqrt(sum(d * d for d in differences) / len(differences))
+    report(name, worst <= limits[0] and rms <= limits[1], f"largest difference {worst:.2e}, rms {rms:.2e}")
 
 
 def test_logits(run):
@@ -98,16 +102,20 @@ def test_logits(run):
                              os.path.join(folder, case["logits_f64"]["file"]))
 
 
-def test_quants(run):
+def test_quants(run, *options, **limits):
     folder = shared("oracle", "visible", "quant")
     manifest = load(os.path.join(folder, "manifest.json"))
     for kind in WEIGHT_TYPES:
         entry = manifest["types"][kind]
         check_logits(run, kind, os.path.join(folder, kind, "model.gguf"), manifest["prompt"],
-                     os.path.join(folder, entry["logits_f64"]["file"]))
+                     os.path.join(folder, entry["logits_f64"]["file"]), *options, **limits)
     for mix in MIXES:
         check_logits(run, mix, os.path.join(folder, mix + ".gguf"), manifest["prompt"],
-                     os.path.join(folder, mix + ".logits_f64.bin"))
+                     os.path.join(folder, mix + ".logits_f64.bin"), *options, **limits)
+
+
+def test_fast(run):
+    test_quants(run, "--precision", "fast", limits=FAST_LIMITS)
 
 
 def check_greedy(run, name, model, prompt, expected, *options):
@@ -178,7 +186,7 @@ def main():
         print("no shared data beside this checkout")
         sys.exit(SKIP)
     run = Runner(command, device)
-    suites = {"logits": test_logits, "quants": test_quants, "greedy": test_greedy, "lora": test_lora,
+    suites = {"logits": test_logits, "quants": test_quants, "fast": test_fast, "greedy": test_greedy, "lora": test_lora,
               "perplexity": test_perplexity}
     suites[suite](run)
     sys.exit(1 if failures else 0)
