@@ -69,7 +69,17 @@ struct game {
     uint32_t budget_us; // 0: nobody talks
     double *frames, *over;
     unsigned long n_tokens;
+    unsigned long long slice_us; // the longest in any frame
 };
+
+static int note_slice(struct game *g)
+{
+    llmgpu_context_stats stats;
+    int rc = llmgpu_context_get_stats(g->ctx, &stats, sizeof(stats));
+    if (rc == 0 && stats.slice_us > g->slice_us)
+        g->slice_us = stats.slice_us;
+    return rc;
+}
 
 static int play_frames(struct game *g)
 {
@@ -87,6 +97,9 @@ static int play_frames(struct game *g)
         if (used < 0)
             return used;
         g->over[i] = now_us() - step - g->budget_us;
+        int rc = g->budget_us ? note_slice(g) : 0;
+        if (rc < 0)
+            return rc;
         g->frames[i] = now_us() - begin;
         next += FRAME_US;
         sleep_until(next);
@@ -125,10 +138,7 @@ static int run(struct game *g, uint32_t budget_us)
         return rc;
     print("frame with generation", g->frames, g->n_frames);
     print("step beyond its budget", g->over, g->n_frames);
-    llmgpu_context_stats stats;
-    rc = llmgpu_context_get_stats(g->ctx, &stats, sizeof(stats));
-    printf("budget %u us, longest slice %llu us, %lu tokens in %u frames\n", budget_us,
-           (unsigned long long)stats.slice_us, g->n_tokens, g->n_frames);
+    printf("budget %u us, longest slice %llu us, %lu tokens in %u frames\n", budget_us, g->slice_us, g->n_tokens, g->n_frames);
     return rc;
 }
 

@@ -120,38 +120,62 @@ static void compare(enum lg_cpu_isa isa, enum lg_kernel kernel, struct lg_cpu_ar
     free(got);
 }
 
-static void check_type(enum lg_cpu_isa isa, const struct type *t)
+/* A product of some weights with some rows of x, for both kernels. */
+struct product {
+    struct lg_matmul_push push;
+    uint32_t dims[LG_N_DIMS], spec[LG_MAX_SPEC], n_x;
+    size_t y_size;
+    uint8_t *block, *w;
+    float *y;
+};
+
+static void make_product(struct product *p, const struct type *t, uint32_t max_blocks)
 {
     const struct lg_type_info *info = lg_type_info(t->type);
-    uint32_t unit = info->block_elements;
-    uint32_t n_cols = unit * test_randu(&rng, 1, unit == 1 ? 900 : unit == 32 ? 40 : 5);
-    uint32_t n_rows = test_randu(&rng, 1, 23), n_x = test_randu(&rng, 1, 37),
-             skipped = test_randu(&rng, 0, 3);
-    struct lg_matmul_push push = {
-        .n_cols = n_cols,
-        .n_rows = n_rows,
-        .row_bytes = n_cols / unit * info->block_bytes,
-        .y_stride = n_rows + skipped + test_randu(&rng, 0, 3),
-        .row_begin = skipped,
-        .dim = test_randu(&rng, 0, LG_N_DIMS - 1),
+    uint32_t unit = info->block_elements, n_cols = unit * test_randu(&rng, 1, max_blocks);
+    uint32_t n_rows = test_randu(&rng, 1, 23), skipped = test_randu(&rng, 0, 3);
+    *p = (struct product){
+        .n_x = test_randu(&rng, 1, 37),
+        .push = {.n_cols = n_cols,
+                 .n_rows = n_rows,
+                 .row_bytes = n_cols / unit * info->block_bytes,
+                 .y_stride = n_rows + skipped + test_randu(&rng, 0, 3),
+                 .row_begin = skipped,
+                 .dim = test_randu(&rng, 0, LG_N_DIMS - 1)},
+        .spec = {1, test_randu(&rng, 1, 9), test_randu(&rng, 1, 40)},
     };
-    uint32_t dims[LG_N_DIMS] = {0}, spec[LG_MAX_SPEC] = {1, test_randu(&rng, 1, 9), test_randu(&rng, 1, 40)};
-    dims[push.dim] = n_x;
-    size_t w_size = (size_t)push.row_bytes * n_rows, y_size = (size_t)n_x * push.y_stride * sizeof(float);
-    uint8_t *block = malloc(w_size + 1), *w = block + (w_size & 1); // exact end; any alignment
-    fill_weights(t->type, w, w_size);
-    float *x = random_floats((size_t)n_x * n_cols), *y = random_floats(y_size / sizeof(float));
+    p->dims[p->push.dim] = p->n_x;
+    size_t w_size = (size_t)p->push.row_bytes * n_rows;
+    p->block = malloc(w_size + 1);
+    p->w = p->block + (w_size & 1); // exact end; any alignment
+    fill_weights(t->type, p->w, w_size);
+    p->y_size = (size_t)p->n_x * p->push.y_stride * sizeof(float);
+    p->y = random_floats(p->y_size / sizeof(float));
+}
 
-    struct lg_cpu_args args = {.view = {w, x, y}, .push = &push, .spec = spec};
-    memcpy(args.grid, (uint32_t[3]){(n_rows + spec[1] - 1) / spec[1], n_x, 1}, sizeof(args.grid));
-    compare(isa, t->matvec, args, 2, y_size);
-    args = (struct lg_cpu_args){.view = {dims, w, x, y}, .push = &push, .spec = spec};
-    memcpy(args.grid, (uint32_t[3]){(n_rows + spec[1] - 1) / spec[1], (n_x + spec[2] - 1) / spec[2], 1},
-           sizeof(args.grid));
-    compare(isa, t->matmul, args, 3, y_size);
-    free(block);
+/* Compares both kernels and frees it. */
+static void check_product(enum lg_cpu_isa isa, struct product *p, const struct type *t, void *x)
+{
+    uint32_t groups = (p->push.n_rows + p->spec[1] - 1) / p->spec[1];
+    struct lg_cpu_args one = {
+        .view = {p->w, x, p->y}, .push = &p->push, .spec = p->spec, .grid = {groups, p->n_x, 1}};
+    compare(isa, t->matvec, one, 2, p->y_size);
+    struct lg_cpu_args many = {.view = {p->dims, p->w, x, p->y},
+                               .push = &p->push,
+                               .spec = p->spec,
+                               .grid = {groups, (p->n_x + p->spec[2] - 1) / p->spec[2], 1}};
+    compare(isa, t->matmul, many, 3, p->y_size);
+    free(p->block);
+    free(p->y);
     free(x);
-    free(y);
+}
+
+static void check_type(enum lg_cpu_isa isa, const struct type *t)
+{
+    struct product p;
+    uint32_t unit = lg_type_info(t->type)->block_elements;
+    make_product(&p, t, unit == 1 ? 900 : unit == 32 ? 40 : 5);
+    check_product(isa, &p, t, random_floats((size_t)p.n_x * p.push.n_cols));
 }
 
 /* x in 8 bits, now and then with what has no place there; quantising it is compared, too. */
@@ -176,34 +200,9 @@ static void *random_i8(enum lg_cpu_isa isa, uint32_t n_cols, uint32_t n_x)
 
 static void check_i8(enum lg_cpu_isa isa, const struct type *t)
 {
-    const struct lg_type_info *info = lg_type_info(t->type);
-    uint32_t unit = info->block_elements, n_cols = unit * test_randu(&rng, 1, unit == 32 ? 80 : 10);
-    uint32_t n_rows = test_randu(&rng, 1, 23), n_x = test_randu(&rng, 1, 37), skipped = test_randu(&rng, 0, 3);
-    struct lg_matmul_push push = {
-        .n_cols = n_cols,
-        .n_rows = n_rows,
-        .row_bytes = n_cols / unit * info->block_bytes,
-        .y_stride = n_rows + skipped + test_randu(&rng, 0, 3),
-        .row_begin = skipped,
-        .dim = test_randu(&rng, 0, LG_N_DIMS - 1),
-    };
-    uint32_t dims[LG_N_DIMS] = {0}, spec[LG_MAX_SPEC] = {1, test_randu(&rng, 1, 9), test_randu(&rng, 1, 40)};
-    dims[push.dim] = n_x;
-    size_t w_size = (size_t)push.row_bytes * n_rows, y_size = (size_t)n_x * push.y_stride * sizeof(float);
-    uint8_t *block = malloc(w_size + 1), *w = block + (w_size & 1); // exact end; any alignment
-    fill_weights(t->type, w, w_size);
-    void *x = random_i8(isa, n_cols, n_x);
-    float *y = random_floats(y_size / sizeof(float));
-    struct lg_cpu_args args = {.view = {w, x, y}, .push = &push, .spec = spec};
-    memcpy(args.grid, (uint32_t[3]){(n_rows + spec[1] - 1) / spec[1], n_x, 1}, sizeof(args.grid));
-    compare(isa, t->matvec, args, 2, y_size);
-    args = (struct lg_cpu_args){.view = {dims, w, x, y}, .push = &push, .spec = spec};
-    memcpy(args.grid, (uint32_t[3]){(n_rows + spec[1] - 1) / spec[1], (n_x + spec[2] - 1) / spec[2], 1},
-           sizeof(args.grid));
-    compare(isa, t->matmul, args, 3, y_size);
-    free(block);
-    free(x);
-    free(y);
+    struct product p;
+    make_product(&p, t, lg_type_info(t->type)->block_elements == 32 ? 80 : 10);
+    check_product(isa, &p, t, random_i8(isa, p.push.n_cols, p.n_x));
 }
 
 static void check_attention(enum lg_cpu_isa isa)

@@ -9,7 +9,12 @@
 #include "test.h"
 #include "util/readahead.h"
 
-enum { SIZE = (5 << 20) + 777, OFFSET = 5000, PAGE_FAULTS = 32 }; // the system enters 16 pages at a time, some 80 in all
+enum { SIZE = (5 << 20) + 777, OFFSET = 5000 };
+#ifdef __SANITIZE_ADDRESS__
+enum { PAGE_FAULTS = 0 }; // its shadow has faults of its own: they are not counted
+#else
+enum { PAGE_FAULTS = 32 }; // the system enters 16 pages at a time, some 80 in all
+#endif
 
 static char path[] = "/tmp/lg-readahead-XXXXXX";
 static struct lg_env env;
@@ -64,11 +69,12 @@ static void check_hints(void)
     lg_filemap_want(&map, 0, SIZE);
     lg_filemap_enter(&map, 0, SIZE);
     long entered = read_part(&map, 0, SIZE);
-    REQUIRE(!can_enter() || entered < PAGE_FAULTS);
+    REQUIRE(!can_enter() || !PAGE_FAULTS || entered < PAGE_FAULTS);
     lg_filemap_leave(&map, 1000, SIZE - 1001);
     REQUIRE_INT(read_part(&map, 0, SIZE), >=, PAGE_FAULTS); // and still the same bytes
     lg_filemap_leave(&map, 10, 20);                         // no whole page
-    REQUIRE_INT(read_part(&map, 0, 4096), ==, 0);
+    long again = read_part(&map, 0, 4096);
+    REQUIRE(!PAGE_FAULTS || again == 0);
     lg_filemap_enter(&none, 0, 0);
     lg_filemap_close(&map);
 }
@@ -89,7 +95,7 @@ static void check_ahead(size_t first, bool in_place)
     lg_readahead_start(&ahead, &map, first, in_place);
     wait_for(&ahead);
     long faults = read_part(&map, 0, SIZE);
-    if (in_place && can_enter())
+    if (in_place && can_enter() && PAGE_FAULTS)
         REQUIRE_INT(faults, <, PAGE_FAULTS);
     else
         REQUIRE_INT(faults, >=, PAGE_FAULTS);

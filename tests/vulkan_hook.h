@@ -64,8 +64,9 @@
     X(vkCreateComputePipelines)             \
     X(vkDestroyPipeline)
 
-/* Calls that cannot fail; they are handed out as they are. */
+/* Calls that cannot fail, or are of extensions that test devices lack; they are handed out as they are. */
 #define HOOK_PLAIN(X)                           \
+    X(vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR) \
     X(vkGetPhysicalDeviceFeatures2)             \
     X(vkGetPhysicalDeviceMemoryProperties2)     \
     X(vkGetPhysicalDeviceProperties2)           \

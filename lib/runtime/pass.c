@@ -32,23 +32,23 @@ static bool has_logits(enum lg_pass_tail tail)
     return tail == LG_TAIL_SAMPLE || tail == LG_TAIL_SAMPLE_TOP || tail == LG_TAIL_SCORE;
 }
 
-/** Scores and embeddings are about the model, so they are exact unless the host wants otherwise. */
-static bool wants_int8(const struct lg_engine *e, enum lg_pass_tail tail)
+/**
+ * Scores and embeddings are about the model, so they are exact unless the host wants otherwise, and so are sessions with
+ * adapters, whose changes can be as small as what rounding does.
+ */
+static bool allows(enum lg_int8 allowed, const struct lg_adapters *adapters, enum lg_pass_tail tail)
 {
-    bool exact = tail == LG_TAIL_SCORE || tail == LG_TAIL_EMBED;
-    return e->tune.int8 >= (exact ? LG_INT8_ALL : LG_INT8_GENERATION);
-}
-
-static bool wants_half(const struct lg_engine *e, enum lg_pass_tail tail)
-{
-    bool exact = tail == LG_TAIL_SCORE || tail == LG_TAIL_EMBED;
-    return e->tune.half >= (exact ? LG_INT8_ALL : LG_INT8_GENERATION);
+    bool exact = adapters || tail == LG_TAIL_SCORE || tail == LG_TAIL_EMBED;
+    return allowed >= (exact ? LG_INT8_ALL : LG_INT8_GENERATION);
 }
 
 /** Bytes of a row of n elements as it meets weights; 0: as it is. */
-static uint64_t packed_row(const struct lg_engine *e, enum lg_pass_tail tail, uint32_t n)
+static uint64_t packed_row(const struct lg_engine *e, const struct lg_adapters *adapters, enum lg_pass_tail tail,
+                           uint32_t n)
 {
-    return wants_int8(e, tail) ? LG_I8_ROW_BYTES(n) : wants_half(e, tail) ? LG_HALF_ROW_BYTES(n) : 0;
+    return allows(e->tune.int8, adapters, tail)   ? LG_I8_ROW_BYTES(n)
+           : allows(e->tune.half, adapters, tail) ? LG_HALF_ROW_BYTES(n)
+                                                  : 0;
 }
 
 static struct lg_acts carve_acts(struct carver *c, const struct lg_engine *e, const struct lg_adapters *adapters,
@@ -67,7 +67,7 @@ static struct lg_acts carve_acts(struct carver *c, const struct lg_engine *e, co
         .up = carve(c, T, hp->n_ff),
         .f = carve(c, T, hp->n_ff),
     };
-    uint64_t packed = packed_row(e, tail, lg_max_u32(hp->n_ff, lg_max_u32(hp->n_embd, (uint32_t)Q)));
+    uint64_t packed = packed_row(e, adapters, tail, lg_max_u32(hp->n_ff, lg_max_u32(hp->n_embd, (uint32_t)Q)));
     if (packed)
         a.i8 = carve(c, T, packed / sizeof(float));
     for (int i = 0; i < 2 && adapters; i++)
@@ -156,8 +156,8 @@ static int build(struct lg_engine *e, struct lg_pass *pass, const struct lg_adap
         .acts = pass->views,
         .tune = e->tune,
         .phase = phase,
-        .int8 = wants_int8(e, tail),
-        .half = wants_half(e, tail),
+        .int8 = allows(e->tune.int8, adapters, tail),
+        .half = allows(e->tune.half, adapters, tail),
     };
     lg_forward(&g);
     add_tail(&g, tail);

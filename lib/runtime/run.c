@@ -142,7 +142,9 @@ static uint32_t count_fitting(const struct lg_engine *e, const struct lg_room *r
             break;
         used += ns;
     }
-    bool unknown = n == 0 && expected_ns(e, r->next) == 0 && room->left_ns > e->submit_ns;
+    // Half of the budget may be too little for one that was never measured, but more will hardly be left another time.
+    bool unknown = n == 0 && expected_ns(e, r->next) == 0 && room->left_ns > e->submit_ns &&
+                   room->left_ns > room->budget_ns / 2;
     return n == 0 && (room->first || unknown) ? 1 : n;
 }
 

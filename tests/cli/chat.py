@@ -524,6 +524,7 @@ class Interactive(TerminalTest):
         for typed in ("Why?", "/regen"):
             terminal.type(typed + "\n")
             self.at = terminal.wait(re.escape(typed) + r"\r\n", self.at)
+            time.sleep(0.3) # the line is shown before it is read: now the prompt is under way
             terminal.type("\x03")
             self.at = terminal.prompted("interrupted; the question is taken back", self.at)
         terminal.type(f"/save {self.path('again.jsonl')}\n")
