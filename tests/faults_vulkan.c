@@ -517,15 +517,17 @@ static bool fail_model(uint64_t n, VkResult way)
     return failed;
 }
 
+enum { EVERY = 5 }; // call of a model fails where not all do; no multiple of N_WAYS
+
 static uint64_t sweep_model(void)
 {
     uint64_t n = 0;
     for (bool failed = true; failed;) {
-        n++;
+        n += all_ways ? 1 : EVERY;
         for (uint64_t way = 0; way < (all_ways ? N_WAYS : 1); way++)
             failed = fail_model(n, ways[(n + way) % N_WAYS]);
     }
-    return n - 1;
+    return n;
 }
 
 /** The answer when nothing fails; leaves the pipelines in the cache file. */

@@ -2,10 +2,10 @@
  *
  * Holds every kernel of a device against its C reference:
  *
- *     test_kernels DEVICE [--seed N] [--kernel NAME] [--bench]
+ *     test_kernels DEVICE [--seed N] [--kernel NAME] [--part I/N] [--bench]
  *
- * DEVICE is a name that lg_device_open() knows. --kernel takes the kernels whose names begin with NAME. A
- * kernel of kernels/meson.build without its check_NAME() does not link.
+ * DEVICE is a name that lg_device_open() knows. --kernel takes the kernels whose names begin with NAME, --part the I-th
+ * and every N-th after it. A kernel of kernels/meson.build without its check_NAME() does not link.
  */
 #include <errno.h>
 #include <time.h>
@@ -25,12 +25,13 @@ struct args {
     const char *device;
     const char *kernel; // beginning of the names to check
     uint64_t seed;
+    unsigned part, n_parts; // which every N-th kernel, from 1
     bool bench;
 };
 
 static bool parse(int argc, char **argv, struct args *out)
 {
-    *out = (struct args){.kernel = "", .seed = (uint64_t)time(NULL)};
+    *out = (struct args){.kernel = "", .seed = (uint64_t)time(NULL), .part = 1, .n_parts = 1};
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0)
             out->bench = true;
@@ -38,6 +39,10 @@ static bool parse(int argc, char **argv, struct args *out)
             out->seed = strtoull(argv[++i], NULL, 0);
         else if (strcmp(argv[i], "--kernel") == 0 && i + 1 < argc)
             out->kernel = argv[++i];
+        else if (strcmp(argv[i], "--part") == 0 && i + 1 < argc) {
+            if (sscanf(argv[++i], "%u/%u", &out->part, &out->n_parts) != 2 || out->part < 1 || out->part > out->n_parts)
+                return false;
+        }
         else if (argv[i][0] != '-' && !out->device)
             out->device = argv[i];
         else
@@ -57,7 +62,7 @@ int main(int argc, char **argv)
 {
     struct args args;
     if (!parse(argc, argv, &args)) {
-        fprintf(stderr, "usage: %s DEVICE [--seed N] [--kernel NAME] [--bench]\n", argv[0]);
+        fprintf(stderr, "usage: %s DEVICE [--seed N] [--kernel NAME] [--part I/N] [--bench]\n", argv[0]);
         return 2;
     }
     struct check c = {.bench = args.bench};
@@ -73,7 +78,7 @@ int main(int argc, char **argv)
 
     uint32_t n_run = 0;
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
-        if (strncmp(checks[i].name, args.kernel, strlen(args.kernel)) != 0)
+        if (strncmp(checks[i].name, args.kernel, strlen(args.kernel)) != 0 || i % args.n_parts != args.part - 1)
             continue;
         c.rng.state = args.seed; // a kernel's cases do not depend on the kernels before it
         checks[i].fn(&c);
