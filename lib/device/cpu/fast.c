@@ -68,14 +68,21 @@ enum lg_cpu_isa lg_cpu_best_isa(void)
     return isa;
 }
 
-lg_cpu_kernel_fn *lg_cpu_isa_kernel(enum lg_cpu_isa isa, enum lg_kernel kernel)
+static lg_cpu_kernel_fn *find(enum lg_cpu_isa isa, enum lg_kernel kernel)
 {
     lg_cpu_kernel_fn *found = NULL;
-    for (size_t i = 0; i < sizeof(variants) / sizeof(variants[0]) && is_usable(isa); i++) {
+    for (size_t i = 0; i < sizeof(variants) / sizeof(variants[0]); i++) {
         if (variants[i].isa == isa && (*variants[i].table)[kernel])
             found = (*variants[i].table)[kernel];
     }
     return found;
+}
+
+/* Asking the processor is dear, in a virtual machine above all: only where there is something to be had. */
+lg_cpu_kernel_fn *lg_cpu_isa_kernel(enum lg_cpu_isa isa, enum lg_kernel kernel)
+{
+    lg_cpu_kernel_fn *found = find(isa, kernel);
+    return found && is_usable(isa) ? found : NULL;
 }
 
 lg_cpu_kernel_fn *lg_cpu_fast(enum lg_kernel kernel)
