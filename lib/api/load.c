@@ -109,23 +109,25 @@ static int open_model(struct lg_env *env, const llmgpu_context *ctx, struct sour
     return lg_model_open(env, gguf, p->vocab_only != 0, out);
 }
 
-/** The rest of it. Needs the turn. */
-static int put_weights(llmgpu_model *model)
+/** The rest of it. Needs the turn. `in_place`: whether the device reads the weights where the file is. */
+static int put_weights(llmgpu_model *model, bool *in_place)
 {
     llmgpu_context *ctx = model->ctx;
     uint64_t start = lg_now_ns();
     LG_TRY(lg_model_put_weights(model->model, ctx->dev));
     model->put_ns = lg_now_ns() - start;
+    *in_place = model->model->file_buf != NULL;
     model->env.watch = NULL; // who recovers the context puts the weights again
     lg_engine_init(&model->engine, &ctx->dev_env, model->model);
     lg_api_model_join(model);
     return 0;
 }
 
-static void log_speed(const llmgpu_model *model)
+/** Runs without the turn: others may be putting the weights on a device anew. */
+static void log_speed(const llmgpu_model *model, bool in_place)
 {
     const struct lg_model *m = model->model;
-    const char *how = m->file_buf ? "are read in place" : "were put on the device";
+    const char *how = in_place ? "are read in place" : "were put on the device";
     if (!m->vocab_only)
         lg_log(&model->env, LG_LOG_INFO, "loaded in %.1f ms: %.1f MB of weights %s in %.1f ms, %.2f GB/s",
                1e-6 * (double)model->load_ns, 1e-6 * (double)m->weight_bytes, how, 1e-6 * (double)model->put_ns,
@@ -138,6 +140,7 @@ static int load(struct lg_env *env, llmgpu_context *ctx, struct source *source, 
     uint64_t start = lg_now_ns();
     struct loading loading = {ctx, atomic_load(&ctx->cancel_load), p};
     struct lg_watch watch = {.tell = tell, .user = &loading};
+    bool in_place = false;
     llmgpu_model *model = lg_alloc(env, sizeof(*model));
     if (!model)
         return lg_fail_nomem(env, "a model", sizeof(*model));
@@ -149,7 +152,7 @@ static int load(struct lg_env *env, llmgpu_context *ctx, struct source *source, 
     if (rc == 0)
         rc = lg_api_enter(ctx, &model->env);
     if (rc == 0)
-        rc = lg_api_leave(ctx, &model->env, put_weights(model));
+        rc = lg_api_leave(ctx, &model->env, put_weights(model, &in_place));
     if (rc < 0) {
         model->env.watch = NULL;
         memcpy(env->error, model->env.error, sizeof(env->error));
@@ -158,7 +161,7 @@ static int load(struct lg_env *env, llmgpu_context *ctx, struct source *source, 
         return rc;
     }
     model->load_ns = lg_now_ns() - start;
-    log_speed(model);
+    log_speed(model, in_place);
     *out = model;
     return 0;
 }
