@@ -7,6 +7,7 @@
 
 #ifdef HAS_TAIL
 layout(binding = X_BINDING) readonly buffer X { float x_buf[]; };
+layout(binding = X_BINDING) readonly buffer X4 { vec4 x4_buf[]; };
 
 void load_x(uint at, out vec4 x[8])
 {

@@ -8,7 +8,7 @@
 //     y     float32 [T][y_stride]
 //
 // Grid {ceil(n_rows / TILE_M), ceil(T / TILE_N), 1}: a workgroup makes a tile of TILE_M rows of w by TILE_N rows of x,
-// in one of two forms. In both, an element's sum runs over K in order, whatever the tile.
+// in one of three forms. In each, an element's sum runs over K in order, whatever the tile.
 //
 // FORM 0, for GPUs: K goes by in steps of 32. The group of each row of the tile is put into shared memory, decoded, K
 // first; then each invocation adds the products for 4 rows of w and BLOCK_N rows of x in registers, while the next groups
@@ -19,6 +19,10 @@
 // lane owns BLOCK_N rows of x and all TILE_M rows of w. Its part of x stays in registers for a step of 64 while the
 // rows of w go by, each decoded by one lane for all. A workgroup is one subgroup. WG must divide TILE_N, and the lesser of
 // WG and 16 TILE_M.
+//
+// FORM 2, the same for plain numbers, where nothing has to be decoded: all sums of a tile stay in registers while K goes by in
+// steps of 16 bytes of w, and nothing is indexed by what is not a constant. WG must divide TILE_N, TILE_M the lesser of WG
+// and 16, both 4; rows of w are a multiple of 16 bytes, n_rows, row_begin and y_stride multiples of 4.
 #version 450
 #include "common.glsl"
 #extension GL_KHR_shader_subgroup_shuffle : require
@@ -35,6 +39,7 @@ const uint GROUPS = FORM == 0 ? 1 : 2;
 #define X_BINDING 2
 #include "activations.glsl"
 layout(binding = 3) writeonly buffer Y { float y[]; };
+layout(binding = 3) writeonly buffer Y4 { vec4 y4[]; };
 
 uint n_t, m_tile, t_tile;
 
@@ -146,7 +151,7 @@ void shared_tiles()
 
 const uint ROWS = WG < 16 ? WG : 16; // of w at a time
 vec4 x_own[FORM == 0 ? 1 : BLOCK_N * GROUPS * 8];
-float sums[FORM == 0 ? 1 : TILE_M * BLOCK_N];
+float sums[FORM == 1 ? TILE_M * BLOCK_N : 1];
 
 // the row of x of a lane's block
 uint own_t(uint j)
@@ -156,7 +161,7 @@ uint own_t(uint j)
 
 void load_own_x(uint u, uint n_groups)
 {
-    [[dont_unroll]] for (uint i = 0; i < BLOCK_N * GROUPS; i++) {
+    [[unroll]] for (uint i = 0; i < BLOCK_N * GROUPS; i++) {
         uint t = min(t_tile + own_t(i / GROUPS), n_t - 1), g = min(u * GROUPS + i % GROUPS, n_groups - 1);
         vec4 v[8];
         load_x(t * p.n_cols + g * 32, v);
@@ -219,6 +224,61 @@ void own_rows()
     }
 }
 
+// ---- the same, plain numbers ----------------------------------------------------------------------------------------
+
+#ifdef HAS_TAIL
+const uint STEP = 512 / GROUP_BYTES; // numbers in 16 bytes
+float acc[FORM == 2 ? TILE_M * BLOCK_N : 1];
+
+// Lane i of the subgroup has a step of row m + i of w; see ADD_ROW.
+#define ADD_STEP(i)                                                               \
+    if (i < ROWS) {                                                               \
+        [[unroll]] for (uint k = 0; k < STEP / 4; k++) {                          \
+            vec4 w4 = subgroupShuffle(v[k], i);                                   \
+            [[unroll]] for (uint j = 0; j < BLOCK_N; j++) {                       \
+                vec4 x4 = x_own[j * STEP / 4 + k];                                \
+                [[unroll]] for (uint c = 0; c < 4; c++)                           \
+                    acc[(m + i) * BLOCK_N + j] = fma(w4[c], x4[c], acc[(m + i) * BLOCK_N + j]); \
+            }                                                                     \
+        }                                                                         \
+    }
+
+void add_step(uint s, uint n_steps)
+{
+    [[unroll]] for (uint j = 0; j < BLOCK_N; j++)
+        [[unroll]] for (uint k = 0; k < STEP / 4; k++)
+            x_own[j * STEP / 4 + k] = x4_buf[(min(t_tile + own_t(j), n_t - 1) * n_steps + s) * (STEP / 4) + k];
+    [[unroll]] for (uint m = 0; m < TILE_M; m += ROWS) {
+        vec4 v[STEP / 4];
+        plain16(w4[(row_byte(m + min(gl_SubgroupInvocationID, ROWS - 1)) >> 4) + s], v);
+        ADD_STEP(0) ADD_STEP(1) ADD_STEP(2) ADD_STEP(3) ADD_STEP(4) ADD_STEP(5) ADD_STEP(6) ADD_STEP(7)
+        ADD_STEP(8) ADD_STEP(9) ADD_STEP(10) ADD_STEP(11) ADD_STEP(12) ADD_STEP(13) ADD_STEP(14) ADD_STEP(15)
+    }
+}
+
+void own_plain_rows()
+{
+    [[unroll]] for (uint i = 0; i < TILE_M * BLOCK_N; i++)
+        acc[i] = 0;
+    uint n_steps = p.n_cols / STEP;
+    [[dont_unroll]] for (uint s = 0; s < n_steps; s++)
+        add_step(s, n_steps);
+    [[unroll]] for (uint j = 0; j < BLOCK_N; j++) {
+        uint t = t_tile + own_t(j);
+        [[unroll]] for (uint m = 0; m < TILE_M; m += 4) {
+            uint a = m * BLOCK_N + j;
+            if (m_tile + m < p.n_rows && t < n_t)
+                y4[(t * p.y_stride + p.row_begin + m_tile + m) / 4] =
+                    vec4(acc[a], acc[a + BLOCK_N], acc[a + 2 * BLOCK_N], acc[a + 3 * BLOCK_N]);
+        }
+    }
+}
+#else
+void own_plain_rows()
+{
+}
+#endif
+
 void main()
 {
     n_t = dims[p.dim];
@@ -228,6 +288,8 @@ void main()
         return;
     if (FORM == 0)
         shared_tiles();
-    else
+    else if (FORM == 1)
         own_rows();
+    else
+        own_plain_rows();
 }

@@ -153,6 +153,17 @@ Group decode(uint u, uint c)
     return r;
 }
 
+// the numbers of 16 bytes
+void plain16(uvec4 bytes, out vec4 v[128 / GROUP_BYTES])
+{
+#if defined(W_F32)
+    v[0] = uintBitsToFloat(bytes);
+#else
+    v[0] = vec4(PAIR(bytes.x), PAIR(bytes.y));
+    v[1] = vec4(PAIR(bytes.z), PAIR(bytes.w));
+#endif
+}
+
 // weight k of a row
 float load_weight(uint row_byte, uint k)
 {

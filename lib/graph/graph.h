@@ -16,6 +16,7 @@
 enum lg_matmul_form {
     LG_MATMUL_SHARED, // matmul.comp: tiles in shared memory, for GPUs
     LG_MATMUL_LANES,  // matmul.comp: lanes own tiles in registers, for drivers that run on a CPU
+    LG_MATMUL_PLAIN,  // the same of plain numbers
 };
 
 /** What a workgroup makes of a product, and of how many rows of x at the most. */
@@ -26,7 +27,7 @@ struct lg_matmul_tile {
     uint32_t up_to;        // rows of x in all; 0: any number
 };
 
-enum { LG_MAX_TILES = 4 };
+enum { LG_MAX_TILES = 6 };
 
 /** Workgroup sizes and tiles for one device: the specialisation constants of the kernels. */
 struct lg_tuning {
@@ -54,6 +55,7 @@ struct lg_tuning {
     enum lg_matmul_form matmul_form;
     struct lg_matmul_tile matmul_tiles[LG_MAX_TILES]; // by ascending up_to, until one that is 0; whichever is
                                                       // taken, an element is the same, bit for bit
+    struct lg_matmul_tile plain_tiles[LG_MAX_TILES]; // the same in LG_MATMUL_PLAIN; none without `wg`
     struct lg_matmul_tile coop_tiles[LG_MAX_TILES]; // the same of matmul_coop.comp; none without `wg`
     enum lg_int8 half; // for what passes matmul_coop is to be used
     enum lg_int8 int8;

@@ -29,21 +29,31 @@ static struct lg_grid_rule tile_grid(const struct lg_graph *g, const struct lg_m
     };
 }
 
-static void set_spec(const struct lg_graph *g, enum lg_matmul_x in, const struct lg_matmul_tile *tile,
-                     uint32_t spec[LG_MAX_SPEC])
+static void set_spec(const struct lg_graph *g, enum lg_matmul_x in, enum lg_matmul_form form,
+                     const struct lg_matmul_tile *tile, uint32_t spec[LG_MAX_SPEC])
 {
     const struct lg_device_info *info = &g->chain->dev->info;
-    const uint32_t common[] = {tile->wg, tile->m, tile->n, g->tune.matmul_form};
+    const uint32_t common[] = {tile->wg, tile->m, tile->n, form};
     const uint32_t coop[] = {tile->sub_m, tile->sub_n, info->coop_m, info->coop_n, info->coop_k};
     memcpy(spec, common, sizeof(common));
     if (in == LG_X_HALF)
         memcpy(spec + 3, coop, sizeof(coop));
 }
 
+/** Plain numbers, and all rows of w, x and y begin at 16 bytes. */
+static bool is_plain(enum lg_type type, const struct lg_matmul_push *push)
+{
+    return lg_type_info(type)->block_elements == 1 && push->row_bytes % 16 == 0 &&
+           (push->n_rows | push->row_begin | push->y_stride) % 4 == 0;
+}
+
 void lg_matmul_add(struct lg_graph *g, enum lg_matmul_x in, struct lg_view x, enum lg_type type, struct lg_view w,
                    struct lg_view y, const struct lg_matmul_push *push)
 {
-    const struct lg_matmul_tile *tiles = in == LG_X_HALF ? g->tune.coop_tiles : g->tune.matmul_tiles;
+    bool plain = in == LG_X_FLOAT32 && g->tune.plain_tiles[0].wg && is_plain(type, push);
+    const struct lg_matmul_tile *tiles = in == LG_X_HALF ? g->tune.coop_tiles
+                                         : plain         ? g->tune.plain_tiles
+                                                         : g->tune.matmul_tiles;
     uint32_t above = 0;
     for (uint32_t i = 0; i == 0 || above; above = tiles[i++].up_to) {
         struct lg_chain_op op = {
@@ -55,7 +65,7 @@ void lg_matmul_add(struct lg_graph *g, enum lg_matmul_x in, struct lg_view x, en
             .label = "matmul",
             .otherwise = i > 0,
         };
-        set_spec(g, in, &tiles[i], op.spec);
+        set_spec(g, in, plain ? LG_MATMUL_PLAIN : g->tune.matmul_form, &tiles[i], op.spec);
         lg_graph_add(g, &op);
     }
 }
@@ -71,5 +81,6 @@ static uint32_t least_of(const struct lg_matmul_tile *tiles)
 uint32_t lg_matmul_least_m(const struct lg_tuning *t)
 {
     uint32_t least = least_of(t->matmul_tiles);
+    least = t->plain_tiles[0].wg ? lg_min_u32(least, least_of(t->plain_tiles)) : least;
     return t->coop_tiles[0].wg ? lg_min_u32(least, least_of(t->coop_tiles)) : least;
 }

@@ -66,18 +66,27 @@ bool lg_tuning_fused(const struct lg_device_info *info, uint32_t i, struct lg_tu
     return true;
 }
 
-/** A lane owns 1, 2 or 4 rows of x. */
+/** A lane owns 1 to 4 rows of x, since a row takes as long whether it is there or not. */
+static void lanes_tiles(const struct lg_device_info *info, uint32_t m, struct lg_matmul_tile *tiles)
+{
+    static const struct {
+        uint32_t n, up_to;
+    } of_lanes[LG_MAX_TILES] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}, {3, 6}, {4, 0}};
+    for (uint32_t i = 0; i < LG_MAX_TILES; i++)
+        tiles[i] = (struct lg_matmul_tile){
+            .wg = info->subgroup_size,
+            .m = m,
+            .n = of_lanes[i].n * info->subgroup_size,
+            .up_to = of_lanes[i].up_to * info->subgroup_size,
+        };
+}
+
+/** Few rows of plain numbers, so that all sums of a tile are variables of the shader. */
 static void lanes_tuning(const struct lg_device_info *info, struct lg_tuning *t)
 {
-    uint32_t lanes = info->subgroup_size;
     t->matmul_form = LG_MATMUL_LANES;
-    for (uint32_t i = 0; i < 3; i++)
-        t->matmul_tiles[i] = (struct lg_matmul_tile){
-            .wg = lanes,
-            .m = 128,
-            .n = lanes << i,
-            .up_to = i < 2 ? lanes << i : 0,
-        };
+    lanes_tiles(info, 128, t->matmul_tiles);
+    lanes_tiles(info, 32, t->plain_tiles);
 }
 
 /** Few rows of x leave a GPU without work unless workgroups are small; many are worth larger tiles. */

@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include "gguf/quants.h"
+#include "graph/graph.h"
 #include "util/checked.h"
 
 /* x and weights, and how far sums of their products may be off. */
@@ -15,14 +16,15 @@ struct product {
     float *slack; // of each element of y: the rounding of a sum is in proportion to the sum of the magnitudes
 };
 
-static void product_init(struct check *c, struct product *p, enum lg_type type, uint32_t n_rows,
+/* y has rows, and a part of them, that begin at multiples of `align` elements. */
+static void product_init(struct check *c, struct product *p, enum lg_type type, uint32_t align, uint32_t n_rows,
                          uint32_t n_cols, uint32_t n_t)
 {
     const struct lg_type_info *info = lg_type_info(type);
     *p = (struct product){.n_rows = n_rows, .n_cols = n_cols, .n_t = n_t};
     p->row_bytes = n_cols / info->block_elements * info->block_bytes;
-    p->row_begin = c->bench ? 0 : check_int(c, 0, 5);
-    p->y_stride = n_rows + p->row_begin + (c->bench ? 0 : check_int(c, 0, 5));
+    p->row_begin = c->bench ? 0 : align * check_int(c, 0, 5);
+    p->y_stride = n_rows + p->row_begin + (c->bench ? 0 : align * check_int(c, 0, 5));
     p->w = check_weights(c, type, n_rows, n_cols);
     p->x = check_floats(c, (size_t)n_t * n_cols, -1, 1);
     p->y = check_floats(c, (size_t)n_t * p->y_stride, -1, 1);
@@ -74,7 +76,7 @@ static void matvec_case(struct check *c, const struct kernel *kernel, struct spl
                         uint32_t n_cols, uint32_t n_t)
 {
     struct product p;
-    product_init(c, &p, kernel->type, n_rows, n_cols, n_t);
+    product_init(c, &p, kernel->type, 1, n_rows, n_cols, n_t);
     struct lg_matmul_push push = product_push(&p);
     size_t w_size = check_weights_size(kernel->type, n_rows, n_cols);
     struct check_case k = {
@@ -126,7 +128,7 @@ static void matmul_case(struct check *c, const struct kernel *kernel, struct til
                         uint32_t n_cols, uint32_t n_t)
 {
     struct product p;
-    product_init(c, &p, kernel->type, n_rows, n_cols, n_t);
+    product_init(c, &p, kernel->type, tile.form == LG_MATMUL_PLAIN ? 4 : 1, n_rows, n_cols, n_t);
     struct lg_matmul_push push = product_push(&p);
     size_t w_size = check_weights_size(kernel->type, n_rows, n_cols);
     uint32_t dims[LG_N_DIMS] = {[LG_DIM_OUT] = n_t};
@@ -151,7 +153,7 @@ static void matmul(struct check *c, const struct kernel *kernel)
 {
     uint32_t block = lg_type_info(kernel->type)->block_elements;
     struct tile gpu = {.wg = 64, .m = 32, .n = 32};
-    struct tile software = {.wg = c->dev->info.subgroup_size, .m = 32, .form = 1};
+    struct tile software = {.wg = c->dev->info.subgroup_size, .m = 32, .form = LG_MATMUL_LANES};
     software.n = software.wg * 4;
     if (c->bench) {
         software.m = 128;
@@ -163,6 +165,9 @@ static void matmul(struct check *c, const struct kernel *kernel)
     matmul_case(c, kernel, software, 127, block == 1 ? 127 : block * 3, 40);
     matmul_case(c, kernel, software, 13, block == 1 ? check_int(c, 1, 400) : block * check_int(c, 1, 5), 3);
     matmul_case(c, kernel, software, 1, block == 1 ? 192 : block * 2, 1);
+    software.form = LG_MATMUL_PLAIN;
+    for (uint32_t n_t = 1; block == 1 && n_t <= 65; n_t += check_int(c, 7, 64))
+        matmul_case(c, kernel, software, 4 * check_int(c, 1, 19), 8 * check_int(c, 1, 50), n_t);
     if (kernel->type == LG_TYPE_F32 || kernel->type == LG_TYPE_Q8_0) // plain numbers, and blocks
         check_matmul_tiles(c, kernel->matmul, kernel->type);
 }

@@ -113,20 +113,25 @@ static void fill_slack(struct product *p, const float *x, float share)
     free(row);
 }
 
-static void product_init(struct check *c, struct product *p, enum lg_kernel kernel, enum lg_type type, bool half,
+/* How x meets the weights, and for whom. */
+enum form { ANY, PLAIN, COOP };
+
+static void product_init(struct check *c, struct product *p, enum lg_kernel kernel, enum lg_type type, enum form form,
                          uint32_t n_rows, uint32_t n_cols, uint32_t n_t)
 {
+    bool half = form == COOP;
+    uint32_t margin = form == PLAIN ? 4 : 3;
     const struct lg_type_info *info = lg_type_info(type);
     *p = (struct product){
         .kernel = kernel,
         .type = type,
         .push = {.n_cols = n_cols, .n_rows = n_rows, .row_bytes = n_cols / info->block_elements * info->block_bytes,
-                 .y_stride = n_rows + 3, .row_begin = 2, .dim = LG_DIM_OUT},
+                 .y_stride = n_rows + margin, .row_begin = form == PLAIN ? 4 : 2, .dim = LG_DIM_OUT},
         .dims = {[LG_DIM_OUT] = n_t},
         .n_t = n_t,
         .w_size = check_weights_size(type, n_rows, n_cols),
         .x_size = (size_t)n_t * (half ? LG_HALF_ROW_BYTES(n_cols) : n_cols * 4),
-        .y_size = (size_t)n_t * (n_rows + 3) * 4,
+        .y_size = (size_t)n_t * (n_rows + margin) * 4,
     };
     float *x = check_floats(c, (size_t)n_t * n_cols, -1, 1);
     for (uint32_t i = 0; i < n_cols && half; i++)
@@ -178,13 +183,15 @@ static void in_tile(struct check *c, struct product *p, const uint32_t spec[LG_M
 }
 
 /* Every tile of every candidate. */
-static void in_all_tiles(struct check *c, struct product *p, const struct lg_device_info *info, bool coop)
+static void in_all_tiles(struct check *c, struct product *p, const struct lg_device_info *info, enum form form)
 {
     struct lg_tuning tune = {0};
+    bool coop = form == COOP;
     for (uint32_t i = 0; coop ? lg_tuning_coop(info, i, &tune) : lg_tuning_matmul(info, i, &tune); i++) {
-        const struct lg_matmul_tile *t = coop ? tune.coop_tiles : tune.matmul_tiles;
+        const struct lg_matmul_tile *const lists[] = {tune.matmul_tiles, tune.plain_tiles, tune.coop_tiles}, *t = lists[form];
         for (bool more = t->wg; more; more = t++->up_to) {
-            uint32_t spec[LG_MAX_SPEC] = {t->wg, t->m, t->n, (uint32_t)tune.matmul_form};
+            enum lg_matmul_form matmul_form = form == PLAIN ? LG_MATMUL_PLAIN : tune.matmul_form;
+            uint32_t spec[LG_MAX_SPEC] = {t->wg, t->m, t->n, (uint32_t)matmul_form};
             const uint32_t matrices[] = {t->sub_m, t->sub_n, info->coop_m, info->coop_n, info->coop_k};
             if (coop)
                 memcpy(spec + 3, matrices, sizeof(matrices));
@@ -197,10 +204,10 @@ static void coop_case(struct check *c, enum lg_kernel kernel, enum lg_type type,
                       uint32_t n_t)
 {
     struct product p;
-    product_init(c, &p, kernel, type, true, n_rows, n_cols, n_t);
+    product_init(c, &p, kernel, type, COOP, n_rows, n_cols, n_t);
     if (c->dev->info.kind == LG_DEVICE_CPU)
         in_tile(c, &p, (uint32_t[LG_MAX_SPEC]){1, 16, 8});
-    in_all_tiles(c, &p, &c->dev->info, true);
+    in_all_tiles(c, &p, &c->dev->info, COOP);
     product_free(&p);
 }
 
@@ -232,10 +239,15 @@ void check_matmul_tiles(struct check *c, enum lg_kernel kernel, enum lg_type typ
     if (own.kind == LG_DEVICE_CPU)
         return;
     struct product p;
-    product_init(c, &p, kernel, type, false, 70, block == 1 ? 77 : block, 66);
-    in_all_tiles(c, &p, &own, false);
+    product_init(c, &p, kernel, type, ANY, 70, block == 1 ? 77 : block, 66);
+    in_all_tiles(c, &p, &own, ANY);
     free(p.first); // another form adds in another order
     p.first = NULL;
-    in_all_tiles(c, &p, &gpu, false);
+    in_all_tiles(c, &p, &gpu, ANY);
+    product_free(&p);
+    if (block > 1)
+        return;
+    product_init(c, &p, kernel, type, PLAIN, 68, 88, 66);
+    in_all_tiles(c, &p, &own, PLAIN);
     product_free(&p);
 }
