@@ -148,21 +148,28 @@ INLINE float multiply_row(const struct weights *w, load_fn *load_weights, uint32
     return lg_dot_sum(&acc);
 }
 
-/* Neighbouring workgroups of one row of x are one span of weight rows. */
+INLINE void multiply_rows(const struct weights *w, load_fn *load_weights, uint32_t begin, uint32_t end, const float *x,
+                          float *y)
+{
+    for (; begin < end; begin++)
+        y[begin] = multiply_row(w, load_weights, begin, x);
+}
+
 INLINE void matvec(const struct weights *w, load_fn *load_weights, const struct lg_cpu_args *args, uint32_t first,
                    uint32_t last)
 {
     const struct lg_matmul_push *push = args->push;
+    uint32_t per_group = args->spec[0] * args->spec[1], most = lg_cpu_near_rows(push->row_bytes);
     while (first < last) {
-        uint32_t n = lg_min_u32(last - first, args->grid[0] - first % args->grid[0]);
-        uint32_t per_group = args->spec[0] * args->spec[1];
-        struct lg_cpu_span from = lg_cpu_span(args, first, per_group, push->n_rows);
-        struct lg_cpu_span to = lg_cpu_span(args, first + n - 1, per_group, push->n_rows);
-        const float *x = (const float *)args->view[1] + (size_t)from.row * push->n_cols;
-        float *y = (float *)args->view[2] + (size_t)from.row * push->y_stride + push->row_begin;
-        for (uint32_t row = from.begin; row < to.end; row++)
-            y[row] = multiply_row(w, load_weights, row, x);
-        first += n;
+        struct lg_cpu_block block = lg_cpu_block(args, &first, last, per_group, push->n_rows, most);
+        const float *x = (const float *)args->view[1] + (size_t)block.row * push->n_cols;
+        float *y = (float *)args->view[2] + (size_t)block.row * push->y_stride + push->row_begin;
+        uint32_t n_x = block.row_end - block.row;
+        if (n_x > 1 && !load_weights) // what is to be decoded is so once
+            multiply_tile(w, block.begin, block.end, x, n_x, y, push->y_stride);
+        else
+            for (uint32_t t = 0; t < n_x; t++, x += push->n_cols, y += push->y_stride)
+                multiply_rows(w, load_weights, block.begin, block.end, x, y);
     }
 }
 

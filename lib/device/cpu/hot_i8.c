@@ -129,20 +129,18 @@ INLINE void multiply_rows(enum lg_type type, const struct weights *w, uint32_t b
         y[begin] = multiply_row(type, w->data + begin * w->row_bytes, x, ready, w->n_cols);
 }
 
-/* Neighbouring workgroups of one row of x are one span of weight rows. */
 INLINE void matvec(enum lg_type type, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
     const struct lg_matmul_push *push = args->push;
     const struct weights w = weights_of(push, args->view[0]);
-    uint32_t per_group = args->spec[0] * args->spec[1];
+    uint32_t per_group = args->spec[0] * args->spec[1], most = lg_cpu_near_rows(push->row_bytes);
     while (first < last) {
-        uint32_t n = lg_min_u32(last - first, args->grid[0] - first % args->grid[0]);
-        struct lg_cpu_span from = lg_cpu_span(args, first, per_group, push->n_rows);
-        struct lg_cpu_span to = lg_cpu_span(args, first + n - 1, per_group, push->n_rows);
-        struct lg_i8_row x = lg_i8_row_at(args->view[1], push->n_cols, from.row);
-        float *y = (float *)args->view[2] + (size_t)from.row * push->y_stride + push->row_begin;
-        multiply_rows(type, &w, from.begin, to.end, x, y);
-        first += n;
+        struct lg_cpu_block block = lg_cpu_block(args, &first, last, per_group, push->n_rows, most);
+        for (uint32_t t = block.row; t < block.row_end; t++) {
+            struct lg_i8_row x = lg_i8_row_at(args->view[1], push->n_cols, t);
+            float *y = (float *)args->view[2] + (size_t)t * push->y_stride + push->row_begin;
+            multiply_rows(type, &w, block.begin, block.end, x, y);
+        }
     }
 }
 
