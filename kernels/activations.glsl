@@ -31,9 +31,14 @@ void load_x(uint at, out vec4 x[8])
 }
 #endif
 
+float dot2(vec2 a, vec2 b)
+{
+    return fma(a.x, b.x, a.y * b.y);
+}
+
 float dot16(vec4 a0, vec4 a1, vec4 a2, vec4 a3, vec4 b0, vec4 b1, vec4 b2, vec4 b3)
 {
-    vec4 v = a0 * b0 + a1 * b1 + a2 * b2 + a3 * b3;
+    vec4 v = fma(a3, b3, fma(a2, b2, fma(a1, b1, a0 * b0)));
     return (v.x + v.y) + (v.z + v.w);
 }
 
@@ -51,8 +56,8 @@ float dot32(Group g, vec4 x[8], vec2 x_sum)
 #ifdef HAS_TAIL
     return sums.x + sums.y;
 #elif defined(HAS_OFFSET)
-    return dot(g.scale, sums) + dot(g.offset, x_sum);
+    return dot2(g.scale, sums) + dot2(g.offset, x_sum);
 #else
-    return dot(g.scale, sums);
+    return dot2(g.scale, sums);
 #endif
 }

@@ -14,7 +14,8 @@
 //     y                   float32 [T][n_rows]
 //
 // Grid {ceil(rows / (subgroups * ROWS)), T, 1}, where rows is n_rows, or with a gate twice that: each subgroup of a
-// workgroup owns ROWS rows and one of x. Rows of gate and up take turns, so that it has both of an m; ROWS is even then.
+// workgroup owns ROWS rows and COLS of x, as products.glsl shares them out. Rows of gate and up take turns, so that it has
+// both of an m; ROWS is even then.
 #version 450
 #include "common.glsl"
 
@@ -41,7 +42,7 @@ uint row_byte(uint r)
 
 void put(uint m, float v)
 {
-    y[gl_WorkGroupID.y * p.n_rows + m] = v;
+    y[(x_first + col) * p.n_rows + m] = v;
 }
 
 void finish_gated(uint r)
@@ -72,12 +73,14 @@ void finish(uint r)
 void main()
 {
     first_row = (gl_WorkGroupID.x * gl_NumSubgroups + gl_SubgroupID) * ROWS;
-    if (first_row >= (GATED ? 2 * p.n_rows : p.n_rows))
+    if (first_row >= (GATED ? 2 * p.n_rows : p.n_rows) || !find_x())
         return;
-    add_products(gl_WorkGroupID.y * p.n_cols, p.n_cols);
-    if (GATED) {
-        FOR_ROWS(2, finish_gated)
-    } else {
-        FOR_ROWS(1, finish)
+    add_products(p.n_cols);
+    FOR_X(j) {
+        if (GATED) {
+            FOR_ROWS(2, finish_gated)
+        } else {
+            FOR_ROWS(1, finish)
+        }
     }
 }

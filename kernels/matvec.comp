@@ -6,7 +6,8 @@
 //     x  float32 [T][n_cols]
 //     y  float32 [T][y_stride]
 //
-// Grid {ceil(n_rows / (subgroups * ROWS)), T, 1}: each subgroup of a workgroup owns ROWS rows of w and one of x.
+// Grid {ceil(n_rows / (subgroups * ROWS)), T, 1}: each subgroup of a workgroup owns ROWS rows of w and COLS of x, as
+// products.glsl shares them out.
 #version 450
 #include "common.glsl"
 
@@ -29,14 +30,16 @@ void finish(uint r)
 {
     float sum = row_sum(r);
     if (subgroupElect() && first_row + r < p.n_rows)
-        y[gl_WorkGroupID.y * p.y_stride + p.row_begin + first_row + r] = sum;
+        y[(x_first + col) * p.y_stride + p.row_begin + first_row + r] = sum;
 }
 
 void main()
 {
     first_row = (gl_WorkGroupID.x * gl_NumSubgroups + gl_SubgroupID) * ROWS;
-    if (first_row >= p.n_rows)
+    if (first_row >= p.n_rows || !find_x())
         return;
-    add_products(gl_WorkGroupID.y * p.n_cols, p.n_cols);
-    FOR_ROWS(1, finish)
+    add_products(p.n_cols);
+    FOR_X(j) {
+        FOR_ROWS(1, finish)
+    }
 }

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// The products of ROWS rows of weights, which a subgroup owns, with one row of x: what the kernels for few rows of x
-// share. The subgroup's lanes share K out in units of GROUPS * 32; a lane holds its unit of x in registers for all rows.
+// The products of ROWS rows of weights, which a subgroup owns, with COLS rows of x: what the kernels for few rows of x share.
+// The subgroup's lanes share K out in units of GROUPS * 32; a lane holds its unit of x in registers for all rows of weights.
+// What a row of x comes to does not depend on COLS nor on its neighbours, bit for bit: its products are added in the same order,
+// and nothing is left to a driver to contract.
+//
+// Of a grid's T workgroups in y, those that are below T / COLS have COLS rows of x each, from y * COLS on, or what there is of
+// them; the others have none.
 //
 // GPUs want few rows (1 to 4), unrolled. A driver on a CPU wants many (32), and a loop: it compiles a long shader for
 // seconds, and its registers are memory anyway.
@@ -12,6 +17,8 @@ layout(constant_id = 1) const uint ROWS = 4;
 layout(constant_id = 2) const uint UNIT_GROUPS = 1; // 1, 2 or 4; 0 is 1
 
 const uint GROUPS = UNIT_GROUPS == 0 ? 1 : UNIT_GROUPS;
+layout(constant_id = 4) const uint X_ROWS = 1; // 0 is 1
+const uint COLS = X_ROWS == 0 ? 1 : X_ROWS;
 #include "weights.glsl"
 #include "activations.glsl"
 #ifdef NORM_BINDING
@@ -21,42 +28,70 @@ const uint GROUPS = UNIT_GROUPS == 0 ? 1 : UNIT_GROUPS;
 // where row r of the subgroup's begins in the weights
 uint row_byte(uint r);
 
-vec4 x_unit[GROUPS * 8];
-vec2 x_sum[GROUPS];
-float sums[ROWS];
-uint x_row, n_groups, n_x;
+vec4 x_unit[COLS * GROUPS * 8];
+vec2 x_sum[COLS * GROUPS];
+float sums[ROWS * COLS];
+uint n_groups, n_k;
+uint x_first, n_x, col; // the workgroup's rows of x, and which of them is asked for
 
 uint lanes()
 {
     return WG / gl_NumSubgroups;
 }
 
+// whether the workgroup has rows of x
+bool find_x()
+{
+    x_first = gl_WorkGroupID.y * COLS;
+    n_x = min(gl_NumWorkGroups.y - min(x_first, gl_NumWorkGroups.y), COLS);
+    return n_x > 0;
+}
+
+bool choose_x(uint j)
+{
+    col = j;
+    return j < n_x;
+}
+
+// Does something for every row of x, `col`, that there is.
+#define FOR_X(j) [[unroll]] for (uint j = 0; j < COLS; j++) if (choose_x(j))
+
 void load_x_unit(uint u)
 {
-    [[unroll]] for (uint c = 0; c < GROUPS; c++) {
-        uint k = min(u * GROUPS + c, n_groups - 1) * 32;
-        vec4 v[8];
-        load_x(x_row + k, v);
+    [[unroll]] for (uint j = 0; j < COLS; j++) {
+        uint row = x_first + min(j, n_x - 1);
+        [[unroll]] for (uint c = 0; c < GROUPS; c++) {
+            uint k = min(u * GROUPS + c, n_groups - 1) * 32, at = j * GROUPS + c;
+            vec4 v[8];
+            load_x(row * n_k + k, v);
 #ifdef NORM_BINDING
-        normalise(k, u * GROUPS + c < n_groups, v);
+            normalise(j, k, u * GROUPS + c < n_groups, v);
 #endif
-        [[unroll]] for (uint i = 0; i < 8; i++)
-            x_unit[c * 8 + i] = v[i];
-        x_sum[c] = half_sums(v);
+            [[unroll]] for (uint i = 0; i < 8; i++)
+                x_unit[at * 8 + i] = v[i];
+            x_sum[at] = half_sums(v);
+        }
     }
 }
 
-float unit_product(uint r, uint u)
+void add_unit(uint r, uint u)
 {
-    float sum = 0;
+    float sum[COLS];
+    [[unroll]] for (uint j = 0; j < COLS; j++)
+        sum[j] = 0;
     load_unit(row_byte(r), u);
     [[unroll]] for (uint c = 0; c < GROUPS; c++) {
-        vec4 xc[8] = vec4[](x_unit[c * 8], x_unit[c * 8 + 1], x_unit[c * 8 + 2], x_unit[c * 8 + 3], x_unit[c * 8 + 4],
-                            x_unit[c * 8 + 5], x_unit[c * 8 + 6], x_unit[c * 8 + 7]);
-        float v = dot32(decode(u, c), xc, x_sum[c]);
-        sum += u * GROUPS + c < n_groups ? v : 0; // a row may end within a unit
+        Group g = decode(u, c);
+        [[unroll]] for (uint j = 0; j < COLS; j++) {
+            uint at = j * GROUPS + c, i = at * 8;
+            vec4 xc[8] = vec4[](x_unit[i], x_unit[i + 1], x_unit[i + 2], x_unit[i + 3], x_unit[i + 4], x_unit[i + 5],
+                                x_unit[i + 6], x_unit[i + 7]);
+            float v = dot32(g, xc, x_sum[at]);
+            sum[j] += u * GROUPS + c < n_groups ? v : 0; // a row may end within a unit
+        }
     }
-    return sum;
+    [[unroll]] for (uint j = 0; j < COLS; j++)
+        sums[r * COLS + j] += sum[j];
 }
 
 // Does something for every row, or every second one.
@@ -69,46 +104,49 @@ float unit_product(uint r, uint u)
             what(r);                                              \
     }
 
-// Every lane's share of the products with the row of x that begins at element x_at and has n_cols.
-void add_products(uint x_at, uint n_cols)
+// Every lane's share of the products with the rows of x, of n_cols elements.
+void add_products(uint n_cols)
 {
-    x_row = x_at;
-    n_x = n_cols;
+    n_k = n_cols;
     n_groups = n_cols / 32;
 #ifdef NORM_BINDING
-    norm_begin(x_at, n_cols, p.eps, lanes());
+    [[unroll]] for (uint j = 0; j < COLS; j++)
+        norm_begin(j, (x_first + min(j, n_x - 1)) * n_k, n_k, p.eps, lanes());
 #endif
-    [[unroll]] for (uint r = 0; r < ROWS; r++)
-        sums[r] = 0;
+    [[unroll]] for (uint i = 0; i < ROWS * COLS; i++)
+        sums[i] = 0;
     for (uint u = gl_SubgroupInvocationID; u * GROUPS < n_groups; u += lanes()) {
         load_x_unit(u);
-#define ADD_UNIT(r) sums[r] += unit_product(r, u)
+#define ADD_UNIT(r) add_unit(r, u)
         FOR_ROWS(1, ADD_UNIT)
     }
 #ifdef NORM_BINDING
+    [[unroll]] for (uint j = 0; j < COLS; j++) {
 #ifdef HAS_TAIL
-    for (uint k = n_groups * 32 + gl_SubgroupInvocationID; k < n_x; k += lanes())
-        norm_squares += x_buf[x_row + k] * x_buf[x_row + k];
+        uint row = x_first + min(j, n_x - 1);
+        for (uint k = n_groups * 32 + gl_SubgroupInvocationID; k < n_k; k += lanes())
+            norm_squares[j] += x_buf[row * n_k + k] * x_buf[row * n_k + k];
 #endif
-    norm_end(n_cols, p.eps);
+        norm_end(j, n_k, p.eps);
+    }
 #endif
 }
 
-// the whole sum of row r, in every lane; all of them must ask
+// the whole sum of row r and of the row of x that was chosen, in every lane; all of them must ask
 float row_sum(uint r)
 {
-    float sum = sums[r];
+    float sum = sums[r * COLS + col];
 #ifdef HAS_TAIL
-    for (uint k = n_groups * 32 + gl_SubgroupInvocationID; k < n_x; k += lanes()) {
+    for (uint k = n_groups * 32 + gl_SubgroupInvocationID; k < n_k; k += lanes()) {
+        float x = x_buf[(x_first + col) * n_k + k];
 #ifdef NORM_BINDING
-        sum += load_weight(row_byte(r), k) * normalised(x_buf[x_row + k], k);
-#else
-        sum += load_weight(row_byte(r), k) * x_buf[x_row + k];
+        x = normalised(col, x, k);
 #endif
+        sum = fma(load_weight(row_byte(r), k), x, sum);
     }
 #endif
 #ifdef NORM_BINDING
-    return subgroupAdd(sum) * norm_factor;
+    return subgroupAdd(sum) * norm_factor[col];
 #else
     return subgroupAdd(sum);
 #endif

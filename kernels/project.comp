@@ -8,7 +8,8 @@
 //     bias  float32 [n_rows]; not read without one
 //     x     float32 [T][n_rows]
 //
-// Grid {ceil(n_rows / (subgroups * ROWS)), T, 1}: each subgroup of a workgroup owns ROWS rows of w and one of y.
+// Grid {ceil(n_rows / (subgroups * ROWS)), T, 1}: each subgroup of a workgroup owns ROWS rows of w and COLS of y, as
+// products.glsl shares them out.
 #version 450
 #include "common.glsl"
 
@@ -34,14 +35,16 @@ void finish(uint r)
         return;
     if (p.bias != 0)
         sum += bias[m];
-    stream[gl_WorkGroupID.y * p.n_rows + m] += sum;
+    stream[(x_first + col) * p.n_rows + m] += sum;
 }
 
 void main()
 {
     first_row = (gl_WorkGroupID.x * gl_NumSubgroups + gl_SubgroupID) * ROWS;
-    if (first_row >= p.n_rows)
+    if (first_row >= p.n_rows || !find_x())
         return;
-    add_products(gl_WorkGroupID.y * p.n_cols, p.n_cols);
-    FOR_ROWS(1, finish)
+    add_products(p.n_cols);
+    FOR_X(j) {
+        FOR_ROWS(1, finish)
+    }
 }

@@ -15,8 +15,8 @@
 //     k_cache, v_cache  float32 [pages * page_size][n_rows[m]]
 //
 // Grid {ceil(all rows / (subgroups * ROWS)), T, 1}: each subgroup of a workgroup owns ROWS rows of the matrices one below
-// the other and one of x. ROWS is even, and rows that are rotated together are put beside each other; head_dim is even
-// where there is rotation.
+// the other and COLS of x, as products.glsl shares them out. ROWS is even, and rows that are rotated together are put beside
+// each other; head_dim is even where there is rotation.
 #version 450
 #include "common.glsl"
 
@@ -77,7 +77,7 @@ float bias_of(Place place)
 void put(Place place, float v)
 {
     if (place.matrix == 0)
-        q[gl_WorkGroupID.y * p.n_rows[0] + place.row] = v;
+        q[(x_first + col) * p.n_rows[0] + place.row] = v;
     else if (place.matrix == 1)
         k_cache[cell * p.n_rows[1] + place.row] = v;
     else
@@ -109,12 +109,14 @@ void main()
 {
     n_all = p.n_rows[0] + p.n_rows[1] + p.n_rows[2];
     first_row = (gl_WorkGroupID.x * gl_NumSubgroups + gl_SubgroupID) * ROWS;
-    if (first_row >= n_all)
+    if (first_row >= n_all || !find_x())
         return;
-    uvec4 row = rows[gl_WorkGroupID.y];
-    pos = row.y;
-    cell = pages[row.z * p.max_pages + pos / p.page_size] * p.page_size + pos % p.page_size;
     FOR_ROWS(1, find_row)
-    add_products(gl_WorkGroupID.y * p.n_cols, p.n_cols);
-    FOR_ROWS(2, finish)
+    add_products(p.n_cols);
+    FOR_X(j) {
+        uvec4 row = rows[x_first + j];
+        pos = row.y;
+        cell = pages[row.z * p.max_pages + pos / p.page_size] * p.page_size + pos % p.page_size;
+        FOR_ROWS(2, finish)
+    }
 }

@@ -56,16 +56,43 @@ static void run_together(const char *what, struct lg_pass *pass, uint32_t n)
     REQUIRE_INT(n_other, ==, 0);
 }
 
-/** One way to decode, of those that the device has. */
-static void check_way(const char *what, bool fused, enum lg_int8 int8)
+/** A way to decode. */
+enum way {
+    FUSED, // where the device has it
+    PLAIN,
+    PACKED, // in 8 bits, where the device has it
+    FUSED_AS_GPU, // with the sizes that GPUs take
+    PLAIN_AS_GPU,
+};
+
+static void set_way(struct lg_tuning *tune, enum way way)
+{
+    struct lg_tuning gpu = *tune;
+    struct lg_device_info info = use.dev->info;
+    tune->fused_decode &= way == FUSED || way == FUSED_AS_GPU;
+    tune->fused_head = tune->fused_decode;
+    tune->int8 = way == PACKED ? tune->int8 : LG_INT8_NONE;
+    if (way < FUSED_AS_GPU || info.kind == LG_DEVICE_CPU)
+        return;
+    info.kind = LG_DEVICE_DISCRETE;
+    gpu = lg_tuning_choose(&info);
+    tune->matvec_wg = gpu.matvec_wg;
+    tune->matvec_rows = gpu.matvec_rows;
+    tune->matvec_rows_per_wg = gpu.matvec_rows_per_wg;
+    tune->matvec_groups = gpu.matvec_groups;
+    tune->matvec_x_rows = gpu.matvec_x_rows;
+    tune->fused_wg = gpu.fused_wg;
+    tune->fused_rows = gpu.fused_rows;
+    tune->fused_rows_per_wg = gpu.fused_rows_per_wg;
+}
+
+static void check_way(const char *what, enum way way)
 {
     static const uint32_t counts[] = {1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 32, 33};
     struct lg_pass pass = {0};
     REQUIRE_INT(use_load(&use, m.file.data, m.file.size), ==, 0);
     REQUIRE_INT(use.model->hp.n_vocab, <=, MAX_VOCAB);
-    use.engine.tune.fused_decode &= fused;
-    use.engine.tune.fused_head = use.engine.tune.fused_decode;
-    use.engine.tune.int8 = int8 < use.engine.tune.int8 ? int8 : use.engine.tune.int8;
+    set_way(&use.engine.tune, way);
     rows_start(&use.engine, MAX_ROWS, N_POS);
     REQUIRE_INT(lg_pass_build(&use.engine, &pass, NULL, LG_DECODE, LG_TAIL_SAMPLE, MAX_ROWS), ==, 0);
     run_alone(&pass);
@@ -77,11 +104,13 @@ static void check_way(const char *what, bool fused, enum lg_int8 int8)
     REQUIRE_INT(use.dev->check_messages, ==, 0);
 }
 
-static void check_model(const char *what)
+/** A driver that runs on a CPU takes long to compile its own sizes. */
+static void check_model(const char *what, bool in_own_sizes)
 {
+    bool software = use.dev->info.kind == LG_DEVICE_SOFTWARE;
     model_write(&m);
-    check_way(what, true, LG_INT8_NONE);
-    check_way(what, false, LG_INT8_ALL);
+    for (int way = software && !in_own_sizes ? FUSED_AS_GPU : FUSED; way <= (software ? PLAIN_AS_GPU : PACKED); way++)
+        check_way(what, (enum way)way);
 }
 
 static void check_types(void)
@@ -99,7 +128,7 @@ static void check_types(void)
             shape.n_ff = 512;
         }
         model_init(&m, &shape);
-        check_model(types[i].name);
+        check_model(types[i].name, types[i].type == LG_TYPE_Q8_0);
     }
 }
 
@@ -108,7 +137,7 @@ static void check_odd(void)
 {
     struct model_shape shape = model_tiny("gpt2");
     model_init(&m, &shape);
-    check_model("gpt2");
+    check_model("gpt2", false);
     shape = model_tiny("llama");
     shape.n_embd = 21;
     shape.n_heads = shape.n_kv = 3;
@@ -116,7 +145,7 @@ static void check_odd(void)
     shape.n_ff = 37;
     model_init(&m, &shape);
     model_set(&m, "llama.rope.dimension_count", LG_GGUF_U32, 4);
-    check_model("odd widths");
+    check_model("odd widths", false);
 }
 
 static void run(const char *device, bool check)

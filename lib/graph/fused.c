@@ -42,7 +42,7 @@ static void add(struct lg_graph *g, struct lg_chain_op *op, uint32_t n_rows, uin
         op->spec[i] = spec[i];
     op->grid =
         (struct lg_grid_rule){.grid = {groups_of(g, n_rows), 0, 1}, .dim = g->dim, .axis = 1, .per_group = 1};
-    lg_graph_add(g, op);
+    lg_graph_add_products(g, op);
 }
 
 /** The view of a vector, or of another one in its place: a binding that is not read has to be something. */

@@ -44,6 +44,7 @@ struct lg_tuning {
     uint32_t matvec_rows; // rows of a weight for each subgroup
     uint32_t matvec_rows_per_wg;
     uint32_t matvec_groups; // of 32 weights that a lane takes at a time
+    uint32_t matvec_x_rows; // that a workgroup takes where a pass has several; 0: kernels see to it themselves
     bool fused_decode;      // the steps of a layer are one dispatch each in LG_DECODE
     bool fused_head;        // and so is the head
     uint32_t fused_wg;
@@ -138,6 +139,7 @@ struct lg_graph {
     bool half;          // in a prefill, weights meet activations in float16
     struct lg_view in_i8; // whose rows acts.i8 has; no buffer: nobody's
     uint32_t dim;       // LG_DIM_* that counts the rows of the dispatches being added
+    uint32_t max_rows;  // which it does not exceed in this pass
     uint32_t n_adapted; // matrices so far
 };
 

@@ -28,6 +28,21 @@ void lg_graph_add(struct lg_graph *g, const struct lg_chain_op *op)
     lg_chain_add(g->chain, op);
 }
 
+void lg_graph_add_products(struct lg_graph *g, struct lg_chain_op *op)
+{
+    enum { SPEC_X_ROWS = 4 };
+    bool several = g->max_rows > 1 && g->tune.matvec_x_rows > 1;
+    op->grid.up_to = several ? 1 : 0;
+    lg_graph_add(g, op);
+    if (!several)
+        return;
+    op->spec[SPEC_X_ROWS] = g->tune.matvec_x_rows;
+    op->grid.above = 1;
+    op->grid.up_to = 0;
+    op->otherwise = true;
+    lg_graph_add(g, op);
+}
+
 /** {x, T, 1} workgroups. */
 static struct lg_grid_rule rows_at_y(const struct lg_graph *g, uint32_t x)
 {
@@ -170,7 +185,7 @@ static void add_product(struct lg_graph *g, struct lg_view x, const struct lg_we
         PUSH(push),
         .label = "matvec",
     };
-    lg_graph_add(g, &op);
+    lg_graph_add_products(g, &op);
 }
 
 static void add_bias(struct lg_graph *g, struct lg_view x, const struct lg_weight *bias)

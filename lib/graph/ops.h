@@ -13,6 +13,9 @@ enum lg_row_word { LG_ROW_TOKEN = 0, LG_ROW_POS = 1 };
 
 /** Appends a dispatch; what writes to acts goes this way, so that acts.i8 is never of what was there before. */
 void lg_graph_add(struct lg_graph *g, const struct lg_chain_op *op);
+/** Appends products with a row of x for each workgroup, and what the same kernel does with several at once where a pass may
+ * have them; its specialisation constants are those of products.glsl. */
+void lg_graph_add_products(struct lg_graph *g, struct lg_chain_op *op);
 /** y (T, cols) = table[word of each row] */
 void lg_op_embed(struct lg_graph *g, const struct lg_weight *table, enum lg_row_word word, struct lg_view y);
 /** y (T, C) = RMSNorm or LayerNorm of x, as the model's norm is; `bias` only for the latter */

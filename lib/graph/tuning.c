@@ -198,6 +198,7 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
         .attention_rows = software || info->shared_memory < 32768 || info->max_workgroup < 128 ? 0 : 32,
         .attention_parts = software || info->max_workgroup < 128 ? 0 : 128,
         .matvec_groups = software ? 4 : 1,
+        .matvec_x_rows = software ? 2 : 4,
         .fused_decode = info->max_views >= lg_kernel_infos[LG_K_QKV_F32].n_views,
         .fused_head = !software, // where a barrier costs more than weighting x once more for each workgroup
         .lora_ranks = software ? 4 : 1,

@@ -156,6 +156,7 @@ static int build(struct lg_engine *e, struct lg_pass *pass, const struct lg_adap
         .acts = pass->views,
         .tune = e->tune,
         .phase = phase,
+        .max_rows = T,
         .int8 = allows(e->tune.int8, adapters, tail),
         .half = allows(e->tune.half, adapters, tail),
     };

@@ -15,9 +15,9 @@ enum {
     N_POS = MAX_PAGES * PAGE_SIZE,
 };
 
-/* How a workgroup is made: spec[0..2]. */
+/* How a workgroup is made: spec[0..2], and spec[4], how many rows of x it takes. */
 struct split {
-    uint32_t wg, rows, groups;
+    uint32_t wg, rows, groups, x_rows;
 };
 
 /* A GPU's form and a software driver's; both have to be right everywhere. */
@@ -124,7 +124,7 @@ static void matrix_free(struct matrix *m)
 static void set_split(struct check *c, struct check_case *k, struct split split, uint32_t n_rows,
                       uint32_t n_t, uint32_t form)
 {
-    const uint32_t spec[] = {split.wg, split.rows, split.groups, form};
+    const uint32_t spec[] = {split.wg, split.rows, split.groups, form, split.x_rows};
     memcpy(k->spec, spec, sizeof(spec));
     k->grid[0] = CHECK_CEIL(n_rows, split.wg / c->dev->info.subgroup_size * split.rows);
     k->grid[1] = n_t;
@@ -247,6 +247,8 @@ static void qkv(struct check *c, enum lg_kernel kernel, enum lg_type type)
              4, 0);
     if (!tries_all(type))
         return;
+    gpu.x_rows = 4;
+    qkv_case(c, kernel, type, gpu, (struct heads){4, 2, 6, 4, true, 7, 2}, block == 1 ? 77 : block * 3, 6, 0);
     qkv_case(c, kernel, type, gpu, (struct heads){2, 2, 5, 0, false, 7, 7}, block == 1 ? 127 : block * 2, 1,
              LG_FUSED_LAYER_NORM);
     qkv_case(c, kernel, type, software, (struct heads){3, 3, 7, 0, false, 2, 0},
@@ -297,6 +299,10 @@ static void project(struct check *c, enum lg_kernel kernel, enum lg_type type)
     }
     project_case(c, kernel, type, gpu, 13, block == 1 ? 33 : block, 2);
     project_case(c, kernel, type, gpu, 33, block == 1 ? check_int(c, 1, 400) : block * check_int(c, 1, 9), 3);
+    if (tries_all(type)) {
+        gpu.x_rows = 4;
+        project_case(c, kernel, type, gpu, 21, block == 1 ? 77 : block * 3, 7);
+    }
     project_case(c, kernel, type, software, 127, block == 1 ? 127 : block * 3, 1);
     project_case(c, kernel, type, software, 1, block == 1 ? 256 : block * 4, 2);
 }
@@ -367,8 +373,10 @@ static void ffn(struct check *c, enum lg_kernel kernel, enum lg_type type)
     ffn_case(c, kernel, type, software, 127, block == 1 ? 127 : block * 3, 1, LG_FUSED_GATED);
     if (!tries_all(type))
         return;
+    gpu.x_rows = 4;
     ffn_case(c, kernel, type, gpu, 33, block == 1 ? check_int(c, 1, 400) : block * 3, 3,
              LG_FUSED_GELU | LG_FUSED_LAYER_NORM);
+    ffn_case(c, kernel, type, gpu, 21, block == 1 ? 77 : block * 3, 9, LG_FUSED_GATED);
     ffn_case(c, kernel, type, gpu, 70, block == 1 ? 96 : block * 2, 1, 0);
     ffn_case(c, kernel, type, software, 33, block == 1 ? check_int(c, 1, 700) : block * 5, 2, LG_FUSED_GELU);
     ffn_case(c, kernel, type, software, 1, block == 1 ? 256 : block * 4, 1, LG_FUSED_LAYER_NORM);

@@ -67,9 +67,9 @@ struct kernel {
     enum lg_type type;
 };
 
-/* Specialisation constants of matvec: workgroup, rows of w per subgroup, groups of 32 at a time. */
+/* Specialisation constants of matvec: workgroup, rows of w per subgroup, groups of 32 at a time; and rows of x. */
 struct split {
-    uint32_t wg, rows, groups;
+    uint32_t wg, rows, groups, x_rows;
 };
 
 static void matvec_case(struct check *c, const struct kernel *kernel, struct split split, uint32_t n_rows,
@@ -84,7 +84,7 @@ static void matvec_case(struct check *c, const struct kernel *kernel, struct spl
         .data = {p.w, p.x, p.y},
         .size = {w_size, (size_t)n_t * n_cols * 4, (size_t)n_t * p.y_stride * 4},
         .tolerance = {[2] = {.rel = 1e-6f, .scale = p.slack}},
-        .spec = {split.wg, split.rows, split.groups},
+        .spec = {split.wg, split.rows, split.groups, 0, split.x_rows},
         .grid = {CHECK_CEIL(n_rows, split.wg / c->dev->info.subgroup_size * split.rows), n_t, 1},
         .ref_grid_x = CHECK_CEIL(n_rows, split.wg * split.rows),
         .push = &push,
@@ -92,8 +92,8 @@ static void matvec_case(struct check *c, const struct kernel *kernel, struct spl
         .bytes = (double)w_size * n_t,
         .flops = 2.0 * n_rows * n_cols * n_t,
     };
-    check_run(c, &k, "%ux%u, %u rows of x, wg %u, %u rows, %u groups", n_rows, n_cols, n_t, split.wg,
-              split.rows, split.groups);
+    check_run(c, &k, "%ux%u, %u rows of x, wg %u, %u rows, %u groups, %u of x", n_rows, n_cols, n_t, split.wg,
+              split.rows, split.groups, split.x_rows);
     product_free(&p);
 }
 
@@ -114,6 +114,8 @@ static void matvec(struct check *c, const struct kernel *kernel)
     }
     matvec_case(c, kernel, gpu, 13, block == 1 ? 33 : block, 2);
     matvec_case(c, kernel, gpu, 33, block == 1 ? check_int(c, 1, 400) : block * check_int(c, 1, 9), 3);
+    gpu.x_rows = 4;
+    matvec_case(c, kernel, gpu, 21, block == 1 ? check_int(c, 1, 400) : block * check_int(c, 1, 9), check_int(c, 2, 9));
     matvec_case(c, kernel, software, 127, block == 1 ? 127 : block * 3, 1);
     matvec_case(c, kernel, software, 33, block == 1 ? check_int(c, 1, 700) : block * check_int(c, 1, 9), 2);
     matvec_case(c, kernel, software, 1, block == 1 ? 256 : block * 4, 1);
