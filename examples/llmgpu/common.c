@@ -174,7 +174,7 @@ static int open_context(struct cli_engine *engine, const struct cli_engine_optio
     params.precision = precision_of(options->precision);
     params.tune = options->no_tune ? LLMGPU_TUNE_NEVER : LLMGPU_TUNE_AUTO;
     if (params.precision < 0)
-        return cli_fail(LLMGPU_E_INVALID, "there is no precision '%s': auto, fast and float32 are", options->precision);
+        return cli_usage(NULL, "--precision is auto, fast or float32, not '%s'", options->precision);
     params.log = write_log;
     params.log_user = (void *)options;
     params.error = error;

@@ -116,6 +116,7 @@ class Mistakes(CommandTest):
             ("run", "-n", "99999999999999999999"),
             ("run", "--ctx", "+5"),
             ("run", "--ctx", " 5"),
+            ("run", "-m", "x", "-p", "x", "--precision", "nope"),
             ("bench", "-r", "0"),
             ("score", "--window", "1"),
         ):
