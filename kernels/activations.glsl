@@ -30,6 +30,7 @@ void load_x(uint at, out vec4 x[8])
 }
 #endif
 
+#ifndef X_INT8
 float dot16(vec4 a0, vec4 a1, vec4 a2, vec4 a3, vec4 b0, vec4 b1, vec4 b2, vec4 b3)
 {
     vec4 v = a0 * b0 + a1 * b1 + a2 * b2 + a3 * b3;
@@ -55,3 +56,4 @@ float dot32(Group g, vec4 x[8], vec2 x_sum)
     return dot(g.scale, sums);
 #endif
 }
+#endif

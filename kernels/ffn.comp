@@ -74,7 +74,7 @@ void main()
     first_row = (gl_WorkGroupID.x * gl_NumSubgroups + gl_SubgroupID) * ROWS;
     if (first_row >= (GATED ? 2 * p.n_rows : p.n_rows))
         return;
-    add_products(gl_WorkGroupID.y * p.n_cols, p.n_cols);
+    add_products(gl_WorkGroupID.y, p.n_cols);
     if (GATED) {
         FOR_ROWS(2, finish_gated)
     } else {

@@ -8,12 +8,28 @@
 //
 // Before the inclusion: common.glsl, W_BINDING and X_BINDING. With NORM_BINDING x is normalised as it is loaded (norm.glsl),
 // and the push constants, p, have the norm's eps. The kernel then has row_byte().
+//
+// With X_INT8 the products are integer ones, for GPUs that are fast at them. Lanes then round x to 8 bits as they load it; or,
+// with X_PACKED, its rows are what `quantize` made.
 layout(constant_id = 1) const uint ROWS = 4;
-layout(constant_id = 2) const uint UNIT_GROUPS = 1; // 1, 2 or 4; 0 is 1
 
+#ifdef X_INT8
+const uint GROUPS = 1;
+#else
+layout(constant_id = 2) const uint UNIT_GROUPS = 1; // 1, 2 or 4; 0 is 1
 const uint GROUPS = UNIT_GROUPS == 0 ? 1 : UNIT_GROUPS;
+#endif
 #include "weights.glsl"
+#ifdef X_PACKED
+layout(binding = X_BINDING) readonly buffer X { uvec4 x_buf[]; };
+layout(binding = X_BINDING) readonly buffer XPairs { vec2 x_pairs[]; };
+#else
 #include "activations.glsl"
+#endif
+#ifdef X_INT8
+#include "int_dot.glsl"
+#include "quantize.glsl"
+#endif
 #ifdef NORM_BINDING
 #include "norm.glsl"
 #endif
@@ -21,8 +37,14 @@ const uint GROUPS = UNIT_GROUPS == 0 ? 1 : UNIT_GROUPS;
 // where row r of the subgroup's begins in the weights
 uint row_byte(uint r);
 
+#ifdef X_INT8
+uint x_unit[8];
+float x_d;
+vec2 x_sum;
+#else
 vec4 x_unit[GROUPS * 8];
 vec2 x_sum[GROUPS];
+#endif
 float sums[ROWS];
 uint x_row, n_groups, n_x;
 
@@ -31,6 +53,31 @@ uint lanes()
     return WG / gl_NumSubgroups;
 }
 
+#ifdef X_INT8
+void load_x_unit(uint u)
+{
+#ifdef X_PACKED
+    uvec4 a = x_buf[x_row + u * 2], b = x_buf[x_row + u * 2 + 1];
+    x_unit = uint[](a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w);
+    uint pair = x_row * 2 + LG_I8_PADDED(n_x) / 8 + u;
+    x_d = x_pairs[pair].x;
+    x_sum = x_pairs[pair + LG_I8_PADDED(n_x) / 32];
+#else
+    vec4 v[8];
+    load_x(x_row + u * 32, v);
+#ifdef NORM_BINDING
+    normalise(u * 32, true, v);
+#endif
+    quantize32(v, x_unit, x_d, x_sum);
+#endif
+}
+
+float unit_product(uint r, uint u)
+{
+    load_unit(row_byte(r), u);
+    return int_dot32(decode(u, 0), x_unit, x_d, x_sum);
+}
+#else
 void load_x_unit(uint u)
 {
     [[unroll]] for (uint c = 0; c < GROUPS; c++) {
@@ -58,6 +105,7 @@ float unit_product(uint r, uint u)
     }
     return sum;
 }
+#endif
 
 // Does something for every row, or every second one.
 #define FOR_ROWS(step, what)                                      \
@@ -69,14 +117,18 @@ float unit_product(uint r, uint u)
             what(r);                                              \
     }
 
-// Every lane's share of the products with the row of x that begins at element x_at and has n_cols.
-void add_products(uint x_at, uint n_cols)
+// Every lane's share of the products with row t of x, of n_cols elements.
+void add_products(uint t, uint n_cols)
 {
-    x_row = x_at;
+#ifdef X_PACKED
+    x_row = t * (LG_I8_ROW_BYTES(n_cols) / 16);
+#else
+    x_row = t * n_cols;
+#endif
     n_x = n_cols;
     n_groups = n_cols / 32;
 #ifdef NORM_BINDING
-    norm_begin(x_at, n_cols, p.eps, lanes());
+    norm_begin(x_row, n_cols, p.eps, lanes());
 #endif
     [[unroll]] for (uint r = 0; r < ROWS; r++)
         sums[r] = 0;

@@ -42,6 +42,6 @@ void main()
     first_row = (gl_WorkGroupID.x * gl_NumSubgroups + gl_SubgroupID) * ROWS;
     if (first_row >= p.n_rows)
         return;
-    add_products(gl_WorkGroupID.y * p.n_cols, p.n_cols);
+    add_products(gl_WorkGroupID.y, p.n_cols);
     FOR_ROWS(1, finish)
 }

@@ -115,6 +115,6 @@ void main()
     pos = row.y;
     cell = pages[row.z * p.max_pages + pos / p.page_size] * p.page_size + pos % p.page_size;
     FOR_ROWS(1, find_row)
-    add_products(gl_WorkGroupID.y * p.n_cols, p.n_cols);
+    add_products(gl_WorkGroupID.y, p.n_cols);
     FOR_ROWS(2, finish)
 }

@@ -35,10 +35,15 @@ struct choice {
     uint32_t rows, pos;
 };
 
+/* What products are made of comes first, since sizes are of these. */
 static const struct choice choices[] = {
+    {"decode", lg_tuning_decode, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH},
+    {"prefill", lg_tuning_prefill, LG_PREFILL, LG_TAIL_NONE, ROWS, 0},
     {"matvec", lg_tuning_matvec, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH},
     {"fused", lg_tuning_fused, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH},
     {"matmul", lg_tuning_matmul, LG_PREFILL, LG_TAIL_NONE, ROWS, 0},
+    {"packed", lg_tuning_packed, LG_PREFILL, LG_TAIL_NONE, ROWS, 0},
+    {"coop", lg_tuning_coop, LG_PREFILL, LG_TAIL_NONE, ROWS, 0},
 };
 
 /** One lg_tune(). */
@@ -61,12 +66,14 @@ static uint64_t add_weight(uint64_t key, const struct lg_weight *w)
     return XXH3_64bits_withSeed(facts, sizeof(facts), key);
 }
 
-static uint64_t key_of(const struct lg_model *model, const struct choice *c)
+static uint64_t key_of(const struct lg_model *model, const struct lg_tuning *tune, const struct choice *c)
 {
     const struct lg_hparams *hp = &model->hp;
+    uint32_t products[] = {tune->int8, tune->half, tune->decode, tune->prefill, tune->prefill_plain};
     uint32_t facts[] = {LLMGPU_VERSION_MAJOR, LLMGPU_VERSION_MINOR, LLMGPU_VERSION_PATCH, hp->n_heads, hp->n_kv, hp->head_dim};
     uint64_t key = XXH3_64bits(c->name, strlen(c->name));
     key = XXH3_64bits_withSeed(facts, sizeof(facts), key);
+    key = XXH3_64bits_withSeed(products, sizeof(products), key);
     for (uint32_t i = 0; i < hp->n_layers; i++)
         for (uint32_t t = 0; t < LG_N_TARGETS; t++)
             key = add_weight(key, lg_layer_target(&model->w.layers[i], t));
@@ -176,7 +183,7 @@ static int make_choice(struct tuner *t, const struct choice *c)
         n++;
     if (n < 2)
         return 0;
-    struct lg_tuning_found found = {.key = key_of(&t->model, c)};
+    struct lg_tuning_found found = {.key = key_of(&t->model, &t->target->tune, c)};
     const struct lg_tuning_found *known = lg_tunings_find(&t->known, found.key);
     if (known && known->n_tried <= n)
         found = *known;
