@@ -84,20 +84,20 @@ static int find_queue_family(const struct lg_vk_instance *inst, VkPhysicalDevice
 }
 
 /*
- * The subgroup operations that the kernels use, as they declare it: SPIR-V's capabilities from
+ * The subgroup operations that the kernels use, as they declare it before all else: SPIR-V's capabilities from
  * GroupNonUniform on are in the order of Vulkan's bits.
  */
 static VkSubgroupFeatureFlags needed_operations(void)
 {
-    enum { HEADER_WORDS = 5, OP_CAPABILITY = 17, FIRST = 61, LAST = 68 };
+    enum { HEADER_WORDS = 5, OP_CAPABILITY = 17, FIRST = 61, LAST = 68, N_HEAD = 64 };
     VkSubgroupFeatureFlags needed = VK_SUBGROUP_FEATURE_BASIC_BIT;
     for (uint32_t i = 0; i < LG_K_COUNT; i++) {
-        const uint32_t *words = lg_spirv_modules[i].words;
-        if (!words)
-            continue;
-        for (words += HEADER_WORDS; *words == (2 << 16 | OP_CAPABILITY); words += 2) // they come before all else
-            if (words[1] >= FIRST && words[1] <= LAST)
-                needed |= 1u << (words[1] - FIRST);
+        const struct lg_spirv *module = &lg_spirv_modules[i];
+        uint32_t head[N_HEAD] = {0};
+        lg_spirv_unpack(module, head, lg_min_u32(module->n_words, N_HEAD));
+        for (uint32_t k = HEADER_WORDS; k + 1 < N_HEAD && head[k] == (2 << 16 | OP_CAPABILITY); k += 2)
+            if (head[k + 1] >= FIRST && head[k + 1] <= LAST)
+                needed |= 1u << (head[k + 1] - FIRST);
     }
     return needed;
 }
@@ -185,7 +185,7 @@ static int find_matrices(const struct lg_vk_instance *inst, VkPhysicalDevice phy
 static int check_matrices(const struct lg_vk_instance *inst, VkPhysicalDevice physical,
                           const struct lg_vk_features *features, struct lg_vk_probe *probe)
 {
-    probe->cooperative_matrix &= lg_spirv_modules[LG_K_MATMUL_COOP_F16].words && features->cooperative_matrix &&
+    probe->cooperative_matrix &= lg_spirv_modules[LG_K_MATMUL_COOP_F16].packed && features->cooperative_matrix &&
                                  features->float16 && features->memory_model && probe->full_subgroups &&
                                  inst->fn.vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR;
     return probe->cooperative_matrix ? find_matrices(inst, physical, probe) : 0;
