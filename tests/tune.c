@@ -55,7 +55,7 @@ struct start {
     int32_t out[N_OUT];
 };
 
-static struct start start(int32_t tune, bool keep)
+static struct start start_precise(int32_t tune, bool keep, int32_t precision)
 {
     struct start s;
     struct api a;
@@ -63,6 +63,7 @@ static struct start start(int32_t tune, bool keep)
     memset(&s, 0, sizeof(s));
     REQUIRE_INT(llmgpu_context_params_init(&p, sizeof(p)), ==, 0);
     p.tune = tune;
+    p.precision = precision;
     p.check = 1;
     p.cache_dir = keep ? folder : NULL;
     api_open_tiny(&a, "vulkan", &p);
@@ -73,6 +74,11 @@ static struct start start(int32_t tune, bool keep)
     llmgpu_session_free(session);
     api_close(&a);
     return s;
+}
+
+static struct start start(int32_t tune, bool keep)
+{
+    return start_precise(tune, keep, LLMGPU_PRECISION_AUTO);
 }
 
 /** The file of what was measured; false when there is none. */
@@ -171,6 +177,16 @@ int main(void)
     REQUIRE(memcmp(last.out, usual.out, sizeof(usual.out)) == 0);
     struct start never = start(LLMGPU_TUNE_NEVER, true);
     REQUIRE(same_decode(&never.tune, &usual.tune));
+
+    // What products are of is chosen once, and only where activations may be rounded.
+    struct start fast = start_precise(LLMGPU_TUNE_ALWAYS, true, LLMGPU_PRECISION_FAST);
+    struct start fast_again = start_precise(LLMGPU_TUNE_ALWAYS, true, LLMGPU_PRECISION_FAST);
+    REQUIRE(fast.tuned && memcmp(fast.out, fast_again.out, sizeof(fast.out)) == 0);
+    REQUIRE_INT(fast.tune.decode, ==, fast_again.tune.decode);
+    REQUIRE_INT(fast.tune.prefill, ==, fast_again.tune.prefill);
+    struct start exact = start_precise(LLMGPU_TUNE_ALWAYS, true, LLMGPU_PRECISION_FLOAT32);
+    REQUIRE(memcmp(exact.out, usual.out, sizeof(usual.out)) == 0);
+    REQUIRE(exact.tune.int8 == LG_INT8_NONE && exact.tune.half == LG_INT8_NONE);
 
     // A damaged one is measured anew.
     write_byte(30, 0x20);

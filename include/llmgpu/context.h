@@ -96,8 +96,8 @@ typedef enum llmgpu_precision {
 /**
  * Whether the sizes of a GPU's work are chosen by measuring, when a model's first token is computed or prepared by
  * llmgpu_session_warm_up(): for about 300 ms, once for each kind of model. What was found is kept in the folder
- * llmgpu_context_params::cache_dir; without one nothing is measured. Sizes change the speed and no result; so that nothing
- * else is chosen, which activations in fewer bits would be, there is LLMGPU_PRECISION_FLOAT32.
+ * llmgpu_context_params::cache_dir; without one nothing is measured. Sizes change the speed and no result. In how
+ * many bits activations meet weights is measured too where the precision leaves a choice; LLMGPU_PRECISION_FLOAT32 leaves none.
  */
 typedef enum llmgpu_tune {
     LLMGPU_TUNE_AUTO = 0,   /**< on GPUs */

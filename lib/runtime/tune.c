@@ -33,17 +33,18 @@ struct choice {
     enum lg_phase phase;
     enum lg_pass_tail tail;
     uint32_t rows, pos;
+    bool whole; // all candidates are tried at once: they round, and answers are not to change with the next start
 };
 
 /* What products are made of comes first, since sizes are of these. */
 static const struct choice choices[] = {
-    {"decode", lg_tuning_decode, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH},
-    {"prefill", lg_tuning_prefill, LG_PREFILL, LG_TAIL_NONE, ROWS, 0},
-    {"matvec", lg_tuning_matvec, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH},
-    {"fused", lg_tuning_fused, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH},
-    {"matmul", lg_tuning_matmul, LG_PREFILL, LG_TAIL_NONE, ROWS, 0},
-    {"packed", lg_tuning_packed, LG_PREFILL, LG_TAIL_NONE, ROWS, 0},
-    {"coop", lg_tuning_coop, LG_PREFILL, LG_TAIL_NONE, ROWS, 0},
+    {"decode", lg_tuning_decode, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH, true},
+    {"prefill", lg_tuning_prefill, LG_PREFILL, LG_TAIL_NONE, ROWS, 0, true},
+    {"matvec", lg_tuning_matvec, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH, false},
+    {"fused", lg_tuning_fused, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH, false},
+    {"matmul", lg_tuning_matmul, LG_PREFILL, LG_TAIL_NONE, ROWS, 0, false},
+    {"packed", lg_tuning_packed, LG_PREFILL, LG_TAIL_NONE, ROWS, 0, false},
+    {"coop", lg_tuning_coop, LG_PREFILL, LG_TAIL_NONE, ROWS, 0, false},
 };
 
 /** One lg_tune(). */
@@ -154,7 +155,7 @@ static int measure(struct tuner *t, const struct choice *c, const struct lg_tuni
     return rc;
 }
 
-/** Tries candidates from found->n_tried on, while there is time. */
+/** Tries candidates from found->n_tried on, while there is time or until all were. */
 static int try_others(struct tuner *t, const struct choice *c, uint32_t n, struct lg_tuning_found *found)
 {
     const struct lg_device_info *info = &t->target->dev->info;
@@ -170,7 +171,7 @@ static int try_others(struct tuner *t, const struct choice *c, uint32_t n, struc
             found->ns = ns;
             found->chosen = found->n_tried;
         }
-    } while (++found->n_tried < n && lg_now_ns() < t->end_ns);
+    } while (++found->n_tried < n && (c->whole || lg_now_ns() < t->end_ns));
     return 0;
 }
 
@@ -188,7 +189,7 @@ static int make_choice(struct tuner *t, const struct choice *c)
     if (known && known->n_tried <= n)
         found = *known;
     int rc = 0;
-    if (found.n_tried < n && lg_now_ns() < t->end_ns) {
+    if (found.n_tried < n && (c->whole || lg_now_ns() < t->end_ns)) {
         rc = try_others(t, c, n, &found);
         lg_log(t->env, LG_LOG_INFO, "measured %s: candidate %u of %u tried of %u is the fastest, %.3f ms", c->name,
                found.chosen + 1, found.n_tried, n, 1e-6 * (double)found.ns);
