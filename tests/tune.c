@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Sizes chosen by measuring, on the Vulkan device: what is found is kept, taken up again, and changes no answer; what is
- * kept is not trusted. And the records alone, which need no device.
+ * kept is not trusted. And the records alone, and what is chosen for devices of all kinds, which need no device.
  */
 #include <dirent.h>
 #include <sys/stat.h>
@@ -44,6 +44,63 @@ static void check_records(void)
     }
     t.n = 0;
     REQUIRE(lg_tunings_parse(&back, 99, bytes, lg_tunings_write(&t, 99, bytes)) && back.n == 0);
+}
+
+/* ---- which products, without a device */
+
+/** What is chosen for a device of these properties. */
+static struct lg_tuning chosen(enum lg_device_kind kind, enum lg_int8 allowed, bool fast_int_dot, bool float16, uint32_t coop)
+{
+    struct lg_device_info info = {
+        .kind = kind,
+        .subgroup_size = 32,
+        .max_workgroup = 1024,
+        .shared_memory = 49152,
+        .max_views = 16,
+        .max_view_size = UINT32_MAX,
+        .int8 = allowed,
+        .half = float16 ? allowed : LG_INT8_NONE,
+        .int_dot = true,
+        .fast_int_dot = fast_int_dot,
+        .float16 = float16,
+        .coop_m = coop,
+        .coop_n = coop,
+        .coop_k = coop,
+    };
+    struct lg_tuning t = lg_tuning_choose(&info), other = t;
+    for (uint32_t i = 0; lg_tuning_prefill(&info, i, &other); i++) { // no candidate is without what it needs
+        REQUIRE(other.prefill != LG_PRODUCT_COOP || other.coop_tiles[0].wg > 0);
+        REQUIRE(other.prefill_plain != LG_PRODUCT_INT8 && (other.prefill_plain != LG_PRODUCT_COOP || coop));
+        REQUIRE(i > 0 || (other.prefill == t.prefill && other.prefill_plain == t.prefill_plain));
+        for (uint32_t k = 0; other.prefill == LG_PRODUCT_COOP && lg_tuning_coop(&info, k, &other); k++)
+            REQUIRE(other.coop_tiles[0].wg > 0);
+        lg_tuning_coop(&info, 0, &other);
+    }
+    return t;
+}
+
+static void check_products(void)
+{
+    const enum lg_device_kind gpu = LG_DEVICE_DISCRETE, software = LG_DEVICE_SOFTWARE;
+    const struct {
+        struct lg_tuning t;
+        enum lg_product decode, prefill, prefill_plain;
+    } cases[] = {
+        {chosen(gpu, LG_INT8_GENERATION, true, true, 16), LG_PRODUCT_INT8, LG_PRODUCT_COOP, LG_PRODUCT_COOP},
+        {chosen(gpu, LG_INT8_GENERATION, true, true, 0), LG_PRODUCT_INT8, LG_PRODUCT_INT8, LG_PRODUCT_HALF},
+        {chosen(gpu, LG_INT8_GENERATION, true, false, 0), LG_PRODUCT_INT8, LG_PRODUCT_INT8, LG_PRODUCT_FLOAT32},
+        {chosen(gpu, LG_INT8_GENERATION, false, true, 0), LG_PRODUCT_FLOAT32, LG_PRODUCT_HALF, LG_PRODUCT_HALF},
+        {chosen(gpu, LG_INT8_GENERATION, false, false, 0), LG_PRODUCT_FLOAT32, LG_PRODUCT_FLOAT32, LG_PRODUCT_FLOAT32},
+        {chosen(gpu, LG_INT8_NONE, true, true, 16), LG_PRODUCT_FLOAT32, LG_PRODUCT_FLOAT32, LG_PRODUCT_FLOAT32},
+        {chosen(gpu, LG_INT8_ALL, true, true, 64), LG_PRODUCT_INT8, LG_PRODUCT_INT8, LG_PRODUCT_HALF}, // no tile fits
+        {chosen(software, LG_INT8_GENERATION, true, true, 8), LG_PRODUCT_FLOAT32, LG_PRODUCT_FLOAT32, LG_PRODUCT_FLOAT32},
+        {chosen(software, LG_INT8_ALL, true, true, 0), LG_PRODUCT_INT8, LG_PRODUCT_INT8, LG_PRODUCT_HALF},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        REQUIRE_INT(cases[i].t.decode, ==, cases[i].decode);
+        REQUIRE_INT(cases[i].t.prefill, ==, cases[i].prefill);
+        REQUIRE_INT(cases[i].t.prefill_plain, ==, cases[i].prefill_plain);
+    }
 }
 
 /* ---- a context's start */
@@ -152,6 +209,7 @@ int main(void)
 {
     struct stat st, again;
     check_records();
+    check_products();
     REQUIRE(mkdtemp(folder));
     struct start usual = start(LLMGPU_TUNE_NEVER, true);
     REQUIRE(!usual.tuned && !find_file(&st));
