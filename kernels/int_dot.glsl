@@ -17,13 +17,14 @@ float int_dot32(Group g, uint x[8], float d, vec2 sums)
     ivec2 dots = ivec2(0);
     [[unroll]] for (uint i = 0; i < 8; i++)
         dots[i / 4] += DOT4(g.quant[i], x[i]);
+    // Sums of products are fma(), so that no driver has a choice.
 #ifdef TWO_SCALES
-    float v = d * dot(g.scale, vec2(dots));
+    float v = d * fma(g.scale.x, float(dots.x), g.scale.y * float(dots.y));
 #else
     float v = d * g.scale.x * float(dots.x + dots.y);
 #endif
 #ifdef HAS_INT_OFFSET
-    v += dot(g.offset, sums);
+    v = fma(g.offset.x, sums.x, fma(g.offset.y, sums.y, v));
 #endif
     return v;
 }

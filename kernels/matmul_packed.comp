@@ -115,13 +115,13 @@ void multiply()
             high += dots(a[k + 4], b1[k]);
         }
 #ifdef TWO_SCALES
-        vec4 v = w_scale[0][m_own] * vec4(low) + w_scale[1][m_own] * vec4(high);
+        vec4 v = fma(w_scale[0][m_own], vec4(low), w_scale[1][m_own] * vec4(high));
 #else
         vec4 v = w_scale[0][m_own] * vec4(low + high);
 #endif
-        acc[j] += v * x.x;
+        acc[j] = fma(v, vec4(x.x), acc[j]);
 #ifdef HAS_INT_OFFSET
-        acc[j] += w_offset[0][m_own] * x.y + w_offset[1][m_own] * x.z;
+        acc[j] = fma(w_offset[0][m_own], vec4(x.y), fma(w_offset[1][m_own], vec4(x.z), acc[j]));
 #endif
     }
 }

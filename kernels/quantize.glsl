@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// 32 numbers in 8 bits, as lib/device/cpu/i8.h has them: v is about d * q. What is not finite makes d a NaN.
+// 32 numbers in 8 bits, q = round(v / d) to nearest even with d = max |v| / 127. What is not finite makes d a NaN, what is
+// subnormal is nothing.
 
 const uint NOT_FINITE = 0x7f800000u;
 

@@ -3,8 +3,8 @@
 #include "check.h"
 
 #include "device/cpu/activation.h"
-#include "device/cpu/i8.h"
 #include "device/cpu/norm.h"
+#include "device/cpu/round_i8.h"
 #include "gguf/quants.h"
 #include "util/checked.h"
 
@@ -107,7 +107,7 @@ static void add_matrix(struct check *c, struct input *in, struct matrix *m, uint
     float *rows = check_zeros((size_t)in->n_t * in->n_cols, sizeof(*rows));
     memcpy(rows, exact, (size_t)in->n_t * in->n_cols * sizeof(*rows));
     for (uint32_t t = 0; t < in->n_t && in->int8; t++)
-        lg_i8_round(rows + (size_t)t * in->n_cols, in->n_cols);
+        lg_round_i8(rows + (size_t)t * in->n_cols, in->n_cols);
     size_t size = check_weights_size(in->type, n_rows, in->n_cols), gap = 16 * check_int(c, 0, 3);
     *m = (struct matrix){.n_rows = n_rows, .at = (uint32_t)(in->w_size + gap)};
     in->w = realloc(in->w, in->w_size + gap + size);

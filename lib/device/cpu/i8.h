@@ -46,7 +46,4 @@ static inline struct lg_i8_row lg_i8_row_at(const void *base, uint32_t n, uint32
     };
 }
 
-/** What n elements are once they are in 8 bits. */
-void lg_i8_round(float *x, uint32_t n);
-
 #endif

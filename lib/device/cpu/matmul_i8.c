@@ -48,18 +48,6 @@ void lg_cpu_quantize(const struct lg_cpu_args *args, uint32_t first, uint32_t la
     }
 }
 
-void lg_i8_round(float *x, uint32_t n)
-{
-    for (uint32_t k = 0; k < n; k += 32) {
-        int8_t q[32];
-        float d[2], sums[2];
-        uint32_t count = lg_min_u32(n - k, 32);
-        quantize_block(x + k, count, q, d, sums);
-        for (uint32_t i = 0; i < count; i++)
-            x[k + i] = d[i / 16] * (float)q[i];
-    }
-}
-
 /* ---- weights ------------------------------------------------------------------------------------- */
 
 /* A block of 32 weights: scale * q + min, for each half. */

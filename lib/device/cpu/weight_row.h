@@ -7,8 +7,8 @@
 
 #include "device/cpu/dot.h"
 #include "device/cpu/grid.h"
-#include "device/cpu/i8.h"
 #include "device/cpu/norm.h"
+#include "device/cpu/round_i8.h"
 #include "gguf/quants.h"
 
 /** The dot product of a row of n encoded weights and the normalised x; `norm` NULL: x as it is. With `int8` x is rounded. */
@@ -28,7 +28,7 @@ static inline float lg_weight_row_dot_norm(enum lg_type type, const uint8_t *row
         else if (int8)
             memcpy(h, x + k, count * sizeof(*h));
         if (int8)
-            lg_i8_round(h, (uint32_t)count);
+            lg_round_i8(h, (uint32_t)count);
         lg_dot_add(&acc, w, v, count);
     }
     return lg_dot_sum(&acc);
