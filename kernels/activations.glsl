@@ -31,6 +31,7 @@ void load_x(uint at, out vec4 x[8])
 }
 #endif
 
+#ifndef X_INT8
 float dot2(vec2 a, vec2 b)
 {
     return fma(a.x, b.x, a.y * b.y);
@@ -61,3 +62,4 @@ float dot32(Group g, vec4 x[8], vec2 x_sum)
     return dot2(g.scale, sums);
 #endif
 }
+#endif

@@ -5,7 +5,7 @@
     gen_kernels.py header OUT.h NAME:ACCESS ...
         LG_KERNELS(X) with one X(name, n_views, "access") per kernel, and the enum
     gen_kernels.py spirv OUT.c NAME:ACCESS:FILE.spv ...
-        the SPIR-V words of every kernel, none where no file is named, after holding the declared access of each binding against the module's own
+        the SPIR-V words of every kernel, packed, none where no file is named, after holding the declared access of each binding against the module's own
         NonWritable and NonReadable decorations
 """
 import struct
@@ -55,6 +55,17 @@ def binding_access(words):
     return access
 
 
+def pack(words):
+    """Seven bits of a word in a byte, the lowest first, and the eighth bit set while there are more: half the size."""
+    packed = bytearray()
+    for word in words:
+        while word >= 128:
+            packed.append(word & 127 | 128)
+            word >>= 7
+        packed.append(word)
+    return packed
+
+
 def write_spirv(out, specs):
     with open(out, "w") as f:
         f.write('/* Generated from kernels/meson.build. */\n#include "device/vulkan/spirv.h"\n\n')
@@ -70,11 +81,12 @@ def write_spirv(out, specs):
             found = "".join(found.get(b, "?") for b in range(max(found, default=-1) + 1))
             if found != access:
                 fail(f"kernel '{name}' is declared with access '{access}', but its source has '{found}'")
-            f.write(f"static const uint32_t {name}_words[] = {{\n")
-            for i in range(0, len(words), 12):
-                f.write("    " + " ".join(f"0x{w:08x}," for w in words[i : i + 12]) + "\n")
+            packed = pack(words)
+            f.write(f"static const uint8_t {name}_packed[] = {{\n")
+            for i in range(0, len(packed), 24):
+                f.write("    " + "".join(f"{b}," for b in packed[i : i + 24]) + "\n")
             f.write("};\n")
-            table.append(f"    {{{name}_words, sizeof({name}_words)}},\n")
+            table.append(f"    {{{name}_packed, sizeof({name}_packed), {len(words)}}},\n")
         f.write("\nconst struct lg_spirv lg_spirv_modules[LG_K_COUNT] = {\n" + "".join(table) + "};\n")
 
 

@@ -65,12 +65,6 @@ shared vec4 w_tile[32][FORM == 0 ? TILE_M / 4 + 1 : 1];
 shared vec4 x_tile[32][FORM == 0 ? TILE_N / 4 + 1 : 1];
 vec4 x_next[X_LOADS];
 
-// Whether a group is whole; the other one, the last of a row of plain numbers, is read number by number.
-bool is_whole(uint g)
-{
-    return (g + 1) * 32 <= p.n_cols;
-}
-
 vec4 load_x4(uint t, uint k)
 {
     uint at = min(t_tile + t, n_t - 1) * p.n_cols + k;
@@ -87,7 +81,7 @@ vec4 load_x4(uint t, uint k)
 // Begins to load group g of each row: an invocation takes one row of w, and some parts of rows of x.
 void load_step(uint g)
 {
-    if (gl_LocalInvocationIndex < TILE_M && is_whole(g))
+    if (gl_LocalInvocationIndex < TILE_M && is_whole(g, p.n_cols))
         load_unit(row_byte(gl_LocalInvocationIndex), g);
     [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
         uint at = i * WG + gl_LocalInvocationIndex;
@@ -101,7 +95,7 @@ void store_step(uint g)
     uint m = gl_LocalInvocationIndex;
     if (m < TILE_M) {
         vec4 v[8];
-        if (is_whole(g))
+        if (is_whole(g, p.n_cols))
             decoded(g, 0, v);
         else
             decode32(row_byte(m), g, p.n_cols, v);

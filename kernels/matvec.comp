@@ -3,7 +3,7 @@
 // y[t][row_begin + m] = sum over k of x[t][k] * w[m][k], m < n_rows: for few rows of x
 //
 //     w  weights [n_rows][n_cols], rows of row_bytes bytes
-//     x  float32 [T][n_cols]
+//     x  float32 [T][n_cols]; with X_PACKED rows that `quantize` made, LG_I8_ROW_BYTES(n_cols) bytes each
 //     y  float32 [T][y_stride]
 //
 // Grid {ceil(n_rows / (subgroups * ROWS)), T, 1}: each subgroup of a workgroup owns ROWS rows of w and COLS of x, as

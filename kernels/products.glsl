@@ -13,14 +13,30 @@
 //
 // Before the inclusion: common.glsl, W_BINDING and X_BINDING. With NORM_BINDING x is normalised as it is loaded (norm.glsl),
 // and the push constants, p, have the norm's eps. The kernel then has row_byte().
+//
+// With X_INT8 the products are integer ones, for GPUs that are fast at them. Lanes then round x to 8 bits as they load it; or,
+// with X_PACKED, its rows are what `quantize` made.
 layout(constant_id = 1) const uint ROWS = 4;
-layout(constant_id = 2) const uint UNIT_GROUPS = 1; // 1, 2 or 4; 0 is 1
 
+#ifdef X_INT8
+const uint GROUPS = 1;
+#else
+layout(constant_id = 2) const uint UNIT_GROUPS = 1; // 1, 2 or 4; 0 is 1
 const uint GROUPS = UNIT_GROUPS == 0 ? 1 : UNIT_GROUPS;
+#endif
 layout(constant_id = 4) const uint X_ROWS = 1; // 0 is 1
 const uint COLS = X_ROWS == 0 ? 1 : X_ROWS;
 #include "weights.glsl"
+#ifdef X_PACKED
+layout(binding = X_BINDING) readonly buffer X { uvec4 x_buf[]; };
+layout(binding = X_BINDING) readonly buffer XPairs { vec2 x_pairs[]; };
+#else
 #include "activations.glsl"
+#endif
+#ifdef X_INT8
+#include "int_dot.glsl"
+#include "quantize.glsl"
+#endif
 #ifdef NORM_BINDING
 #include "norm.glsl"
 #endif
@@ -28,7 +44,12 @@ const uint COLS = X_ROWS == 0 ? 1 : X_ROWS;
 // where row r of the subgroup's begins in the weights
 uint row_byte(uint r);
 
+#ifdef X_INT8
+uint x_unit[COLS * 8];
+float x_d[COLS];
+#else
 vec4 x_unit[COLS * GROUPS * 8];
+#endif
 vec2 x_sum[COLS * GROUPS];
 float sums[ROWS * COLS];
 uint n_groups, n_k;
@@ -56,6 +77,44 @@ bool choose_x(uint j)
 // Does something for every row of x, `col`, that there is.
 #define FOR_X(j) [[unroll]] for (uint j = 0; j < COLS; j++) if (choose_x(j))
 
+#ifdef X_INT8
+void load_x_unit(uint u)
+{
+    [[unroll]] for (uint j = 0; j < COLS; j++) {
+        uint row = x_first + min(j, n_x - 1);
+#ifdef X_PACKED
+        uint at = row * (LG_I8_ROW_BYTES(n_k) / 16);
+        uvec4 a = x_buf[at + u * 2], b = x_buf[at + u * 2 + 1];
+        uint q[8] = uint[](a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w);
+        uint pair = at * 2 + LG_I8_PADDED(n_k) / 8 + u;
+        x_d[j] = x_pairs[pair].x;
+        x_sum[j] = x_pairs[pair + LG_I8_PADDED(n_k) / 32];
+#else
+        vec4 v[8];
+        uint q[8];
+        load_x(row * n_k + u * 32, v);
+#ifdef NORM_BINDING
+        normalise(j, u * 32, true, v);
+#endif
+        quantize32(v, q, x_d[j], x_sum[j]);
+#endif
+        [[unroll]] for (uint i = 0; i < 8; i++)
+            x_unit[j * 8 + i] = q[i];
+    }
+}
+
+void add_unit(uint r, uint u)
+{
+    load_unit(row_byte(r), u);
+    Group g = decode(u, 0);
+    [[unroll]] for (uint j = 0; j < COLS; j++) {
+        uint i = j * 8;
+        uint q[8] = uint[](x_unit[i], x_unit[i + 1], x_unit[i + 2], x_unit[i + 3], x_unit[i + 4], x_unit[i + 5],
+                           x_unit[i + 6], x_unit[i + 7]);
+        sums[r * COLS + j] += int_dot32(g, q, x_d[j], x_sum[j]);
+    }
+}
+#else
 void load_x_unit(uint u)
 {
     [[unroll]] for (uint j = 0; j < COLS; j++) {
@@ -93,6 +152,7 @@ void add_unit(uint r, uint u)
     [[unroll]] for (uint j = 0; j < COLS; j++)
         sums[r * COLS + j] += sum[j];
 }
+#endif
 
 // Does something for every row, or every second one.
 #define FOR_ROWS(step, what)                                      \

@@ -12,7 +12,9 @@
 // loads, then shifted into place. So the last 16 bytes of a view may be read as a whole; its size is to be rounded up to
 // a multiple of 16.
 //
-// Before the inclusion: W_BINDING, the binding of the weights, and GROUPS, a constant: 1, 2 or 4.
+// Before the inclusion: W_BINDING, the binding of the weights, and GROUPS, a constant: 1, 2 or 4. With X_INT8 the small
+// numbers stay integers, four in a word, for products with activations that are so too (quantize.glsl). Those of a format
+// that counts from below 0 are unsigned then, and the offset makes up for it.
 
 #if defined(W_Q4_K) || defined(W_Q5_K)
 #define W_ALIGN 16 // bytes: of rows and blocks
@@ -25,8 +27,14 @@
 layout(binding = W_BINDING) readonly buffer Weights { uint w[]; };
 layout(binding = W_BINDING) readonly buffer Weights4 { uvec4 w4[]; };
 
+#ifdef X_INT8
+#define QUANTS uint // four
+#else
+#define QUANTS vec4
+#endif
+
 struct Group {
-    vec4 quant[8];
+    QUANTS quant[8];
     vec2 scale;
     vec2 offset;
 };
@@ -88,6 +96,17 @@ vec4 signed_bytes4(uint word)
     return vec4(ivec4(word << 24, word << 16, word << 8, word) >> 24);
 }
 
+// The four bytes of a word less a bias. The integers of a group are made less by it in its offset.
+#ifdef X_INT8
+#define LESS(word, bias) (word)
+#define SIGNED(word) (word)
+#define BIAS_OFFSET(r, bias) (-(bias) * (r).scale)
+#else
+#define LESS(word, bias) (bytes4(word) - (bias))
+#define SIGNED(word) signed_bytes4(word)
+#define BIAS_OFFSET(r, bias) vec2(0)
+#endif
+
 // float16 in the lower half of a word
 float half_at(uint word)
 {
@@ -106,8 +125,8 @@ void nibbles(uint byte, uint high, float bias, inout Group r)
 {
     [[unroll]] for (uint i = 0; i < 4; i++) {
         uint q = run_at(0, byte + i * 4);
-        r.quant[i] = bytes4((q & 0x0f0f0f0f) | fifth_bits(high, i * 4)) - bias;
-        r.quant[i + 4] = bytes4(((q >> 4) & 0x0f0f0f0f) | fifth_bits(high, i * 4 + 16)) - bias;
+        r.quant[i] = LESS((q & 0x0f0f0f0f) | fifth_bits(high, i * 4), bias);
+        r.quant[i + 4] = LESS(((q >> 4) & 0x0f0f0f0f) | fifth_bits(high, i * 4 + 16), bias);
     }
 }
 
@@ -205,18 +224,20 @@ Group decode(uint u, uint c)
     r.scale = vec2(half_at(head));
     r.offset = vec2(0);
 #if defined(W_Q4_0)
+    r.offset = BIAS_OFFSET(r, 8);
     nibbles(byte + 2, 0, 8, r); // d float16, quants 16 bytes: d * (q - 8)
 #elif defined(W_Q4_1)
     nibbles(byte + 4, 0, 0, r); // d, m float16, quants 16 bytes: d * q + m
     r.offset = unpackHalf2x16(head).yy;
 #elif defined(W_Q5_0)
+    r.offset = BIAS_OFFSET(r, 16);
     nibbles(byte + 6, run_at(0, byte + 2), 16, r); // d float16, fifth bits 4 bytes, quants 16 bytes: d * (q - 16)
 #elif defined(W_Q5_1)
     nibbles(byte + 8, run_at(0, byte + 4), 0, r); // d, m float16, fifth bits 4 bytes, quants 16 bytes: d * q + m
     r.offset = unpackHalf2x16(head).yy;
 #else
     [[unroll]] for (uint i = 0; i < 8; i++) // d float16, quants 32 signed bytes: d * q
-        r.quant[i] = signed_bytes4(run_at(0, byte + 2 + i * 4));
+        r.quant[i] = SIGNED(run_at(0, byte + 2 + i * 4));
 #endif
     return r;
 }
@@ -250,7 +271,7 @@ Group decode(uint u, uint c)
     r.scale = unit_d.x * vec2(sc & 15, (sc >> 8) & 15);
     r.offset = -(unit_d.y * vec2((sc >> 4) & 15, (sc >> 12) & 15));
     [[unroll]] for (uint i = 0; i < 8; i++)
-        r.quant[i] = bytes4((run_word(0, i) >> shift) & 0x03030303);
+        r.quant[i] = LESS((run_word(0, i) >> shift) & 0x03030303, 0);
     return r;
 }
 
@@ -275,9 +296,9 @@ Group decode(uint u, uint c)
     uint high = run[6].z >> (j & 1) * 16 >> (j >> 1) * 2;
     uint sc = (low & 0x0f0f) | (high & 0x0303) << 4;
     r.scale = half_at(run[6].w) * (vec2(sc & 0xff, sc >> 8) - 32);
-    r.offset = vec2(0);
+    r.offset = BIAS_OFFSET(r, 4);
     [[unroll]] for (uint i = 0; i < 8; i++)
-        r.quant[i] = bytes4(((run_word(3, i) >> shift) & 0x03030303) | ((run_word(0, i) >> j) & 0x01010101) << 2) - 4;
+        r.quant[i] = LESS(((run_word(3, i) >> shift) & 0x03030303) | ((run_word(0, i) >> j) & 0x01010101) << 2, 4);
     return r;
 }
 
@@ -323,7 +344,7 @@ Group decode(uint u, uint c)
 #if defined(W_Q5_K)
         q |= ((run_word(0, i) >> j) & 0x01010101) << 4;
 #endif
-        r.quant[i] = bytes4(q);
+        r.quant[i] = LESS(q, 0);
     }
     return r;
 }
@@ -344,11 +365,11 @@ Group decode(uint u, uint c)
     uint j = UNIT_GROUP(u, c), l_shift = (j & 2) * 2, h_shift = (j & 3) * 2;
     int sc = int(((j >> 2) == 0 ? run[8][(j >> 1) & 1] : run[8][2 + ((j >> 1) & 1)]) >> (j & 1) * 16);
     r.scale = half_at(run[9].x) * vec2(bitfieldExtract(sc, 0, 8), bitfieldExtract(sc, 8, 8));
-    r.offset = vec2(0);
+    r.offset = BIAS_OFFSET(r, 32);
     [[unroll]] for (uint i = 0; i < 8; i++) {
         uint l = (run_word((c & 1) * 2, i) >> l_shift) & 0x0f0f0f0f;
         uint h = (run_word(5, i) >> h_shift) & 0x03030303;
-        r.quant[i] = bytes4(l | h << 4) - 32;
+        r.quant[i] = LESS(l | h << 4, 32);
     }
     return r;
 }
@@ -357,6 +378,25 @@ Group decode(uint u, uint c)
 #endif
 #endif
 
+// Whether group g of a row is there as a whole; the other one, the last of a row of plain numbers, is read number by number.
+bool is_whole(uint g, uint n_cols)
+{
+#ifdef HAS_TAIL
+    return (g + 1) * 32 <= n_cols;
+#else
+    return true;
+#endif
+}
+
+#ifdef X_INT8
+// Whether the two halves of a group may have two scales.
+#if defined(W_Q2_K) || defined(W_Q3_K) || defined(W_Q6_K)
+#define TWO_SCALES
+#endif
+#ifndef W_Q8_0
+#define HAS_INT_OFFSET
+#endif
+#else
 // the weights of group c of the unit, as the format defines them
 void decoded(uint u, uint c, out vec4 v[8])
 {
@@ -376,7 +416,7 @@ void decoded(uint u, uint c, out vec4 v[8])
 void decode32(uint row_byte, uint g, uint n_cols, out vec4 v[8])
 {
 #ifdef HAS_TAIL
-    if ((g + 1) * 32 > n_cols) {
+    if (!is_whole(g, n_cols)) {
         for (uint i = 0; i < 32; i++)
             v[i / 4][i % 4] = g * 32 + i < n_cols ? load_weight(row_byte, min(g * 32 + i, n_cols - 1)) : 0;
         return;
@@ -385,3 +425,4 @@ void decode32(uint row_byte, uint g, uint n_cols, out vec4 v[8])
     load_unit(row_byte, g);
     decoded(g, 0, v);
 }
+#endif

@@ -10,6 +10,7 @@
 
 #include "device/vulkan/vk.h"
 #include "push.h"
+#include "llmgpu/context.h"
 #include "test.h"
 #include "util/checked.h"
 #include "util/clock.h"
@@ -580,6 +581,46 @@ static void check_priorities(void)
     }
 }
 
+/* Fewer bits are for what the precision says, as far as the device has them. */
+static void check_precisions(void)
+{
+    static const enum lg_int8 allowed[] = {
+        [LLMGPU_PRECISION_AUTO] = LG_INT8_GENERATION,
+        [LLMGPU_PRECISION_FAST] = LG_INT8_ALL,
+        [LLMGPU_PRECISION_FLOAT32] = LG_INT8_NONE,
+    };
+    for (int p = LLMGPU_PRECISION_AUTO; p <= LLMGPU_PRECISION_FLOAT32; p++) {
+        struct lg_device_options options = {.name = device_name, .precision = p};
+        struct lg_device *dev;
+        REQUIRE_INT(lg_device_open(&env, &options, &dev), ==, 0);
+        REQUIRE_INT(dev->info.int8, ==, dev->info.int_dot ? allowed[p] : LG_INT8_NONE);
+        REQUIRE_INT(dev->info.half, ==, dev->info.float16 ? allowed[p] : LG_INT8_NONE);
+        REQUIRE(dev->info.int_dot || !dev->info.fast_int_dot);
+        REQUIRE(dev->info.float16 || dev->info.coop_m == 0);
+        lg_device_close(dev);
+    }
+}
+
+/* A host's device has of this what it was created with. */
+static void check_host_features(void)
+{
+    VkPhysicalDeviceShaderIntegerDotProductFeatures alone = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES,
+    };
+    VkPhysicalDeviceVulkan13Features in_1_3 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES};
+    struct lg_vk_features found;
+    lg_vk_host_features(&(struct lg_vk_host){0}, &found);
+    REQUIRE(!found.int_dot && !found.float16 && found.timeline_semaphore);
+    for (VkBool32 on = VK_FALSE; on <= VK_TRUE; on++) {
+        alone.shaderIntegerDotProduct = on;
+        lg_vk_host_features(&(struct lg_vk_host){.features = &alone}, &found);
+        REQUIRE_INT(found.int_dot, ==, on);
+        in_1_3.shaderIntegerDotProduct = on;
+        lg_vk_host_features(&(struct lg_vk_host){.features = &in_1_3}, &found);
+        REQUIRE_INT(found.int_dot, ==, on);
+    }
+}
+
 /* ---- several at once
  * -------------------------------------------------------------------------------------------- */
 
@@ -743,6 +784,8 @@ int main(void)
     REQUIRE_INT(dev->check_messages, ==, 0);
     lg_device_close(dev);
     check_priorities();
+    check_precisions();
+    check_host_features();
     check_threads();
     check_cache();
     return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Sizes chosen by measuring, on the Vulkan device: what is found is kept, taken up again, and changes no answer; what is
- * kept is not trusted. And the records alone, which need no device.
+ * kept is not trusted. And the records alone, and what is chosen for devices of all kinds, which need no device.
  */
 #include <dirent.h>
 #include <sys/stat.h>
@@ -46,6 +46,63 @@ static void check_records(void)
     REQUIRE(lg_tunings_parse(&back, 99, bytes, lg_tunings_write(&t, 99, bytes)) && back.n == 0);
 }
 
+/* ---- which products, without a device */
+
+/** What is chosen for a device of these properties. */
+static struct lg_tuning chosen(enum lg_device_kind kind, enum lg_int8 allowed, bool fast_int_dot, bool float16, uint32_t coop)
+{
+    struct lg_device_info info = {
+        .kind = kind,
+        .subgroup_size = 32,
+        .max_workgroup = 1024,
+        .shared_memory = 49152,
+        .max_views = 16,
+        .max_view_size = UINT32_MAX,
+        .int8 = allowed,
+        .half = float16 ? allowed : LG_INT8_NONE,
+        .int_dot = true,
+        .fast_int_dot = fast_int_dot,
+        .float16 = float16,
+        .coop_m = coop,
+        .coop_n = coop,
+        .coop_k = coop,
+    };
+    struct lg_tuning t = lg_tuning_choose(&info), other = t;
+    for (uint32_t i = 0; lg_tuning_prefill(&info, i, &other); i++) { // no candidate is without what it needs
+        REQUIRE(other.prefill != LG_PRODUCT_COOP || other.coop_tiles[0].wg > 0);
+        REQUIRE(other.prefill_plain != LG_PRODUCT_INT8 && (other.prefill_plain != LG_PRODUCT_COOP || coop));
+        REQUIRE(i > 0 || (other.prefill == t.prefill && other.prefill_plain == t.prefill_plain));
+        for (uint32_t k = 0; other.prefill == LG_PRODUCT_COOP && lg_tuning_coop(&info, k, &other); k++)
+            REQUIRE(other.coop_tiles[0].wg > 0);
+        lg_tuning_coop(&info, 0, &other);
+    }
+    return t;
+}
+
+static void check_products(void)
+{
+    const enum lg_device_kind gpu = LG_DEVICE_DISCRETE, software = LG_DEVICE_SOFTWARE;
+    const struct {
+        struct lg_tuning t;
+        enum lg_product decode, prefill, prefill_plain;
+    } cases[] = {
+        {chosen(gpu, LG_INT8_GENERATION, true, true, 16), LG_PRODUCT_INT8, LG_PRODUCT_COOP, LG_PRODUCT_COOP},
+        {chosen(gpu, LG_INT8_GENERATION, true, true, 0), LG_PRODUCT_INT8, LG_PRODUCT_INT8, LG_PRODUCT_HALF},
+        {chosen(gpu, LG_INT8_GENERATION, true, false, 0), LG_PRODUCT_INT8, LG_PRODUCT_INT8, LG_PRODUCT_FLOAT32},
+        {chosen(gpu, LG_INT8_GENERATION, false, true, 0), LG_PRODUCT_FLOAT32, LG_PRODUCT_HALF, LG_PRODUCT_HALF},
+        {chosen(gpu, LG_INT8_GENERATION, false, false, 0), LG_PRODUCT_FLOAT32, LG_PRODUCT_FLOAT32, LG_PRODUCT_FLOAT32},
+        {chosen(gpu, LG_INT8_NONE, true, true, 16), LG_PRODUCT_FLOAT32, LG_PRODUCT_FLOAT32, LG_PRODUCT_FLOAT32},
+        {chosen(gpu, LG_INT8_ALL, true, true, 64), LG_PRODUCT_INT8, LG_PRODUCT_INT8, LG_PRODUCT_HALF}, // no tile fits
+        {chosen(software, LG_INT8_GENERATION, true, true, 8), LG_PRODUCT_FLOAT32, LG_PRODUCT_FLOAT32, LG_PRODUCT_FLOAT32},
+        {chosen(software, LG_INT8_ALL, true, true, 0), LG_PRODUCT_INT8, LG_PRODUCT_INT8, LG_PRODUCT_HALF},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        REQUIRE_INT(cases[i].t.decode, ==, cases[i].decode);
+        REQUIRE_INT(cases[i].t.prefill, ==, cases[i].prefill);
+        REQUIRE_INT(cases[i].t.prefill_plain, ==, cases[i].prefill_plain);
+    }
+}
+
 /* ---- a context's start */
 
 /** What a start found, and the answer that it gave. */
@@ -55,7 +112,7 @@ struct start {
     int32_t out[N_OUT];
 };
 
-static struct start start(int32_t tune, bool keep)
+static struct start start_precise(int32_t tune, bool keep, int32_t precision)
 {
     struct start s;
     struct api a;
@@ -63,6 +120,7 @@ static struct start start(int32_t tune, bool keep)
     memset(&s, 0, sizeof(s));
     REQUIRE_INT(llmgpu_context_params_init(&p, sizeof(p)), ==, 0);
     p.tune = tune;
+    p.precision = precision;
     p.check = 1;
     p.cache_dir = keep ? folder : NULL;
     api_open_tiny(&a, "vulkan", &p);
@@ -73,6 +131,11 @@ static struct start start(int32_t tune, bool keep)
     llmgpu_session_free(session);
     api_close(&a);
     return s;
+}
+
+static struct start start(int32_t tune, bool keep)
+{
+    return start_precise(tune, keep, LLMGPU_PRECISION_AUTO);
 }
 
 /** The file of what was measured; false when there is none. */
@@ -146,6 +209,7 @@ int main(void)
 {
     struct stat st, again;
     check_records();
+    check_products();
     REQUIRE(mkdtemp(folder));
     struct start usual = start(LLMGPU_TUNE_NEVER, true);
     REQUIRE(!usual.tuned && !find_file(&st));
@@ -171,6 +235,16 @@ int main(void)
     REQUIRE(memcmp(last.out, usual.out, sizeof(usual.out)) == 0);
     struct start never = start(LLMGPU_TUNE_NEVER, true);
     REQUIRE(same_decode(&never.tune, &usual.tune));
+
+    // What products are of is chosen once, and only where activations may be rounded.
+    struct start fast = start_precise(LLMGPU_TUNE_ALWAYS, true, LLMGPU_PRECISION_FAST);
+    struct start fast_again = start_precise(LLMGPU_TUNE_ALWAYS, true, LLMGPU_PRECISION_FAST);
+    REQUIRE(fast.tuned && memcmp(fast.out, fast_again.out, sizeof(fast.out)) == 0);
+    REQUIRE_INT(fast.tune.decode, ==, fast_again.tune.decode);
+    REQUIRE_INT(fast.tune.prefill, ==, fast_again.tune.prefill);
+    struct start exact = start_precise(LLMGPU_TUNE_ALWAYS, true, LLMGPU_PRECISION_FLOAT32);
+    REQUIRE(memcmp(exact.out, usual.out, sizeof(usual.out)) == 0);
+    REQUIRE(exact.tune.int8 == LG_INT8_NONE && exact.tune.half == LG_INT8_NONE);
 
     // A damaged one is measured anew.
     write_byte(30, 0x20);

@@ -82,8 +82,9 @@ typedef struct llmgpu_vulkan_device {
 /**
  * In what activations meet weights, where a device has the choice. The CPU device with AVX2 or better: 8 bits, rounded in
  * blocks of 32 with a scale each, for quantised weights; it is several times as fast, and logits change by less than a
- * hundredth of their range. Vulkan devices with cooperative matrices: 16-bit floats, for prompts and scores. Weights in F32
- * always meet float32.
+ * hundredth of their range. Vulkan devices with an instruction for four products of bytes: the same. Vulkan devices with
+ * 16-bit arithmetic: 16-bit floats, for prompts and scores. Where a device has several, the fastest is taken
+ * (llmgpu_tune). Weights in F32 always meet float32.
  */
 typedef enum llmgpu_precision {
     LLMGPU_PRECISION_AUTO = 0,    /**< fewer bits for prompts and generation, float32 for scores, embeddings
@@ -95,7 +96,8 @@ typedef enum llmgpu_precision {
 /**
  * Whether the sizes of a GPU's work are chosen by measuring, when a model's first token is computed or prepared by
  * llmgpu_session_warm_up(): for about 300 ms, once for each kind of model. What was found is kept in the folder
- * llmgpu_context_params::cache_dir; without one nothing is measured. It changes the speed and no result.
+ * llmgpu_context_params::cache_dir; without one nothing is measured. Sizes change the speed and no result. In how
+ * many bits activations meet weights is measured too where the precision leaves a choice; LLMGPU_PRECISION_FLOAT32 leaves none.
  */
 typedef enum llmgpu_tune {
     LLMGPU_TUNE_AUTO = 0,   /**< on GPUs */

@@ -117,7 +117,7 @@ enum lg_device_kind {
     LG_DEVICE_OTHER,        // Vulkan
 };
 
-/** What multiplies quantised weights with activations in 8 bits, which is fast and rounds. */
+/** What passes have activations in fewer bits than 32 where they meet weights, which is fast and rounds. */
 enum lg_int8 {
     LG_INT8_NONE,       // nothing: the device has no such kernels or is not to use them
     LG_INT8_GENERATION, // prefill and decode
@@ -141,7 +141,10 @@ struct lg_device_info {
     bool timestamps;           // lg_program_times() works
     bool imports_host;         // lg_buffer_import() works for any mapped file
     uint8_t int8;              // lg_int8: for what the kernels quantize, matvec_i8_* and matmul_i8_* are to be used
-    uint8_t half;              // lg_int8: for what the kernels halve and matmul_coop_* are to be used
+    uint8_t half;              // lg_int8: for what the kernels halve, matmul_half_* and matmul_coop_* are to be used
+    bool int_dot;              // kernels *_i8_* run
+    bool fast_int_dot;         // and have an instruction for four products; elsewhere they are used if asked for by name
+    bool float16;              // kernels matmul_half_* run
     uint32_t coop_m, coop_n, coop_k; // float16 matrices m x k * k x n that a subgroup adds to float32; 0: none
 };
 

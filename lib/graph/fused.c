@@ -7,9 +7,21 @@
 #define QKV(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_QKV_##UPPER,
 #define PROJECT(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_PROJECT_##UPPER,
 #define FFN(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_FFN_##UPPER,
-static const enum lg_kernel qkv_kernels[] = {LG_WEIGHT_TYPES(QKV)};
-static const enum lg_kernel project_kernels[] = {LG_WEIGHT_TYPES(PROJECT)};
-static const enum lg_kernel ffn_kernels[] = {LG_WEIGHT_TYPES(FFN)};
+#define QKV_I8(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_QKV_I8_##UPPER,
+#define PROJECT_I8(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_PROJECT_I8_##UPPER,
+#define FFN_I8(lower, UPPER) [LG_TYPE_##UPPER] = LG_K_FFN_I8_##UPPER,
+enum step { QKV_STEP, PROJECT_STEP, FFN_STEP };
+enum { N_TYPES = LG_TYPE_BF16 + 1 };
+static const enum lg_kernel float_kernels[][N_TYPES] = {
+    [QKV_STEP] = {LG_WEIGHT_TYPES(QKV)},
+    [PROJECT_STEP] = {LG_WEIGHT_TYPES(PROJECT)},
+    [FFN_STEP] = {LG_WEIGHT_TYPES(FFN)},
+};
+static const enum lg_kernel i8_kernels[][N_TYPES] = {
+    [QKV_STEP] = {LG_BLOCK_TYPES(QKV_I8)},
+    [PROJECT_STEP] = {LG_BLOCK_TYPES(PROJECT_I8)},
+    [FFN_STEP] = {LG_BLOCK_TYPES(FFN_I8)},
+};
 
 enum {
     N_QKV = 3,
@@ -18,10 +30,15 @@ enum {
 
 #define PUSH(p) .push = &(p), .push_size = sizeof(p)
 
-/** An adapter adds between the pieces of a step, and products in 8 bits have kernels of their own. */
+/** An adapter adds between the pieces of a step. */
 static bool fuses(const struct lg_graph *g)
 {
-    return g->tune.fused_decode && g->phase == LG_DECODE && !g->adapters && !g->int8;
+    return g->tune.fused_decode && g->phase == LG_DECODE && !g->adapters;
+}
+
+static enum lg_kernel kernel_of(const struct lg_graph *g, enum step step, enum lg_type type)
+{
+    return (lg_product_of(g, type) == LG_PRODUCT_INT8 ? i8_kernels : float_kernels)[step][type];
 }
 
 static uint32_t form_of(const struct lg_graph *g)
@@ -92,7 +109,7 @@ static void add_qkv(struct lg_graph *g, const struct lg_layer *l, uint32_t layer
     };
     struct lg_view rows = lg_view_all(b->rows), norm = l->attn_norm.view;
     struct lg_chain_op op = {
-        .kernel = qkv_kernels[w[first]->type],
+        .kernel = kernel_of(g, QKV_STEP, w[first]->type),
         .views = {rows, lg_view_all(b->pages), push.n_rot ? lg_view_all(b->rope) : rows, a->x, norm,
                   or_else(&l->attn_norm_b, norm), weights},
         PUSH(push),
@@ -146,7 +163,7 @@ bool lg_fused_project(struct lg_graph *g, struct lg_view y, const struct lg_weig
         .bias = bias->view.buf != NULL,
     };
     struct lg_chain_op op = {
-        .kernel = project_kernels[w->type],
+        .kernel = kernel_of(g, PROJECT_STEP, w->type),
         .views = {weights, y, or_else(bias, y), g->acts.x},
         PUSH(push),
         .label = "project",
@@ -177,7 +194,7 @@ bool lg_fused_ffn(struct lg_graph *g, const struct lg_layer *l)
         .up_bias = l->up_b.view.buf != NULL,
     };
     struct lg_chain_op op = {
-        .kernel = ffn_kernels[l->up.type],
+        .kernel = kernel_of(g, FFN_STEP, l->up.type),
         .views = {g->acts.x, norm, or_else(&l->ffn_norm_b, norm), weights, or_else(&l->gate_b, norm),
                   or_else(&l->up_b, norm), g->acts.f},
         PUSH(push),
@@ -202,7 +219,7 @@ bool lg_fused_head(struct lg_graph *g)
         .eps = g->model->hp.norm_eps,
     };
     struct lg_chain_op op = {
-        .kernel = ffn_kernels[output->type],
+        .kernel = kernel_of(g, FFN_STEP, output->type),
         .views = {g->acts.x, norm, or_else(&w->out_norm_b, norm), weights, norm, norm, g->acts.logits},
         PUSH(push),
         .label = "head",

@@ -19,6 +19,14 @@ enum lg_matmul_form {
     LG_MATMUL_PLAIN,  // the same of plain numbers
 };
 
+/** In what x meets weights of some type, and by which kernels. */
+enum lg_product {
+    LG_PRODUCT_FLOAT32,
+    LG_PRODUCT_INT8, // quantised: matvec_i8, matmul_i8 and the steps of a layer that round x on their way
+    LG_PRODUCT_HALF, // halved: matmul_half
+    LG_PRODUCT_COOP, // halved: matmul_coop
+};
+
 /** What a workgroup makes of a product, and of how many rows of x at the most. */
 struct lg_matmul_tile {
     uint32_t wg;
@@ -57,9 +65,13 @@ struct lg_tuning {
     struct lg_matmul_tile matmul_tiles[LG_MAX_TILES]; // by ascending up_to, until one that is 0; whichever is
                                                       // taken, an element is the same, bit for bit
     struct lg_matmul_tile plain_tiles[LG_MAX_TILES]; // the same in LG_MATMUL_PLAIN; none without `wg`
+    struct lg_matmul_tile packed_tiles[LG_MAX_TILES]; // the same of matmul_packed.comp; without `wg` the others are taken
     struct lg_matmul_tile coop_tiles[LG_MAX_TILES]; // the same of matmul_coop.comp; none without `wg`
-    enum lg_int8 half; // for what passes matmul_coop is to be used
-    enum lg_int8 int8;
+    enum lg_int8 half; // for what passes x may be halved
+    enum lg_int8 int8; // and quantised
+    enum lg_product decode;        // of such passes, where the weights are blocks
+    enum lg_product prefill;       // the same
+    enum lg_product prefill_plain; // where they are plain numbers, but for float32
 };
 
 /** The one place where sizes are chosen (tuning.c). */
@@ -67,13 +79,17 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info);
 
 /*
  * Candidates for who measures which is the fastest (runtime/tune.c). Each sets what of *tune is its own to candidate i, which
- * the device can run, and answers false past the last; the first is what lg_tuning_choose() takes. None of them changes the
- * order in which anything is summed, so whichever is taken, results are the same, bit for bit.
+ * the device can run, and answers false past the last; the first is what lg_tuning_choose() takes. Sizes do not change the
+ * order in which anything is summed, so whichever is taken, results are the same, bit for bit; the first two round x.
  */
+/** Of `decode`. */
+bool lg_tuning_decode(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
+/** Of `prefill` and `prefill_plain`. */
+bool lg_tuning_prefill(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
 bool lg_tuning_matvec(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
 bool lg_tuning_fused(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
 bool lg_tuning_matmul(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
-/** Of coop_tiles: a candidate that does not fit the device has none. */
+bool lg_tuning_packed(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
 bool lg_tuning_coop(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
 
 /** Which matrix kernel a pass uses. The choice follows the phase, never the number of rows, so that a token's
@@ -135,9 +151,10 @@ struct lg_graph {
     struct lg_acts acts;
     struct lg_tuning tune;
     enum lg_phase phase;
-    bool int8;          // quantised weights meet activations in 8 bits
-    bool half;          // in a prefill, weights meet activations in float16
+    bool int8;          // activations may be quantised
+    bool half;          // and halved
     struct lg_view in_i8; // whose rows acts.i8 has; no buffer: nobody's
+    bool in_half;         // they are halved
     uint32_t dim;       // LG_DIM_* that counts the rows of the dispatches being added
     uint32_t max_rows;  // which it does not exceed in this pass
     uint32_t n_adapted; // matrices so far

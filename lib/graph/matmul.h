@@ -8,15 +8,10 @@
 
 #include "graph/ops.h"
 
-/** What x is when it meets the weights. */
-enum lg_matmul_x {
-    LG_X_FLOAT32,
-    LG_X_INT8, // acts.i8, quantised
-    LG_X_HALF, // acts.i8, halved
-};
-
+/** How x meets weights of a type in this pass. */
+enum lg_product lg_product_of(const struct lg_graph *g, enum lg_type type);
 /** y (T, push->y_stride) = x (T, push->n_cols) * w^T, in the columns from push->row_begin on */
-void lg_matmul_add(struct lg_graph *g, enum lg_matmul_x in, struct lg_view x, enum lg_type type, struct lg_view w,
+void lg_matmul_add(struct lg_graph *g, enum lg_product how, struct lg_view x, enum lg_type type, struct lg_view w,
                    struct lg_view y, const struct lg_matmul_push *push);
 /** Weight rows of the smallest tile. */
 uint32_t lg_matmul_least_m(const struct lg_tuning *tune);

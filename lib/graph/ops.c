@@ -130,38 +130,32 @@ void lg_op_norm(struct lg_graph *g, struct lg_view x, const struct lg_weight *we
 }
 
 /** acts.i8 = x (T, n_cols) in 8 bits or in float16, unless it is that already */
-static void quantize(struct lg_graph *g, enum lg_matmul_x in, struct lg_view x, uint32_t n_cols)
+static void pack(struct lg_graph *g, enum lg_product how, struct lg_view x, uint32_t n_cols)
 {
-    if (g->in_i8.buf == x.buf && g->in_i8.offset == x.offset)
+    bool half = how != LG_PRODUCT_INT8;
+    if (g->in_i8.buf == x.buf && g->in_i8.offset == x.offset && g->in_half == half)
         return;
     struct lg_rowwise_push push = {.n_cols = n_cols};
     struct lg_chain_op op = {
-        .kernel = in == LG_X_INT8 ? LG_K_QUANTIZE : LG_K_HALVE,
+        .kernel = half ? LG_K_HALVE : LG_K_QUANTIZE,
         .views = {x, g->acts.i8},
         .spec = {g->tune.row_wg},
         .grid = row_each(g),
         PUSH(push),
-        .label = in == LG_X_INT8 ? "quantize" : "halve",
+        .label = half ? "halve" : "quantize",
     };
     lg_graph_add(g, &op);
     g->in_i8 = x;
-}
-
-/** In what x meets weights of a type. A device has one way beside float32, if any. */
-static enum lg_matmul_x x_in(const struct lg_graph *g, enum lg_type type)
-{
-    if (g->int8 && lg_type_info(type)->block_elements > 1)
-        return LG_X_INT8;
-    return g->half && g->phase == LG_PREFILL && type != LG_TYPE_F32 ? LG_X_HALF : LG_X_FLOAT32;
+    g->in_half = half;
 }
 
 static void add_product(struct lg_graph *g, struct lg_view x, const struct lg_weight *w, struct lg_view y,
                         uint32_t first, uint32_t n)
 {
     const struct lg_tuning *t = &g->tune;
-    enum lg_matmul_x in = x_in(g, w->type);
-    if (in != LG_X_FLOAT32) {
-        quantize(g, in, x, w->cols);
+    enum lg_product how = lg_product_of(g, w->type);
+    if (how != LG_PRODUCT_FLOAT32) {
+        pack(g, how, x, w->cols);
         x = g->acts.i8;
     }
     struct lg_matmul_push push = {
@@ -174,11 +168,11 @@ static void add_product(struct lg_graph *g, struct lg_view x, const struct lg_we
     };
     struct lg_view part = rows_view(w, first, n);
     if (g->phase == LG_PREFILL) {
-        lg_matmul_add(g, in, x, w->type, part, y, &push);
+        lg_matmul_add(g, how, x, w->type, part, y, &push);
         return;
     }
     struct lg_chain_op op = {
-        .kernel = (in == LG_X_INT8 ? matvec_i8_kernels : matvec_kernels)[w->type],
+        .kernel = (how == LG_PRODUCT_INT8 ? matvec_i8_kernels : matvec_kernels)[w->type],
         .views = {part, x, y},
         .spec = {t->matvec_wg, t->matvec_rows, t->matvec_groups},
         .grid = rows_at_y(g, lg_div_up(n, t->matvec_rows_per_wg)),

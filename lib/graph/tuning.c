@@ -25,6 +25,8 @@ static struct lg_tuning cpu_tuning(const struct lg_device_info *info)
         .lora_ranks_per_wg = 4,
         .matmul_tiles = {{.wg = 1, .m = 16, .n = 32}},
         .int8 = info->int8,
+        .decode = LG_PRODUCT_INT8,
+        .prefill = LG_PRODUCT_INT8,
     };
 }
 
@@ -36,9 +38,15 @@ struct matvec_candidate {
 static const struct matvec_candidate gpu_matvec[] = {{4, 2}, {4, 1}, {4, 4}, {2, 2}, {2, 4}, {8, 1}, {8, 2}, {1, 4}};
 static const struct matvec_candidate software_matvec[] = {{1, 32}, {1, 16}, {1, 8}};
 
+/** Whether the rows of a subgroup go by in a loop, and lanes take several groups: only in float32. */
+static bool loops(const struct lg_device_info *info, const struct lg_tuning *t)
+{
+    return info->kind == LG_DEVICE_SOFTWARE && t->decode == LG_PRODUCT_FLOAT32;
+}
+
 bool lg_tuning_matvec(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
 {
-    bool software = info->kind == LG_DEVICE_SOFTWARE;
+    bool software = loops(info, t);
     const struct matvec_candidate *list = software ? software_matvec : gpu_matvec;
     uint32_t n = software ? sizeof(software_matvec) / sizeof(*list) : sizeof(gpu_matvec) / sizeof(*list);
     if (info->kind == LG_DEVICE_CPU || i >= (t->fused_decode ? 1 : n)) // fused, few products are left to it
@@ -54,7 +62,7 @@ bool lg_tuning_fused(const struct lg_device_info *info, uint32_t i, struct lg_tu
 {
     static const struct matvec_candidate gpu[] = {{4, 4}, {4, 2}, {2, 4}, {8, 2}, {4, 8}}; // rows are even
     static const struct matvec_candidate software[] = {{1, 64}, {1, 32}, {1, 16}};
-    bool is_software = info->kind == LG_DEVICE_SOFTWARE;
+    bool is_software = loops(info, t);
     const struct matvec_candidate *list = is_software ? software : gpu;
     uint32_t n = is_software ? sizeof(software) / sizeof(*list) : sizeof(gpu) / sizeof(*list);
     if (info->kind == LG_DEVICE_CPU || i >= (t->fused_decode ? n : 1))
@@ -124,8 +132,8 @@ static bool coop_fits(const struct lg_device_info *info, const struct lg_matmul_
            coop_shared(info, tile) <= info->shared_memory;
 }
 
-/** Workgroups with as many subgroups as the tile has parts, or none where a tile does not fit the device. */
-static void coop_tuning(const struct lg_device_info *info, const struct coop_tile *from, struct lg_tuning *t)
+/** Workgroups with as many subgroups as the tile has parts; false where one does not fit the device. */
+static bool coop_tuning(const struct lg_device_info *info, const struct coop_tile *from, struct lg_tuning *t)
 {
     memset(t->coop_tiles, 0, sizeof(t->coop_tiles));
     for (uint32_t i = 0; i == 0 || from[i - 1].up_to; i++) {
@@ -138,11 +146,10 @@ static void coop_tuning(const struct lg_device_info *info, const struct coop_til
             .sub_n = from[i].sub_n * info->coop_m,
             .up_to = from[i].up_to,
         };
-        if (coop_fits(info, tile))
-            continue;
-        memset(t->coop_tiles, 0, sizeof(t->coop_tiles));
-        return;
+        if (!coop_fits(info, tile))
+            return false;
     }
+    return true;
 }
 
 /** Whether the device has the shared memory and the invocations that matmul takes for all of some tiles. */
@@ -159,6 +166,19 @@ static bool shared_fits(const struct lg_device_info *info, const struct lg_matmu
 #define N_SHARED (sizeof(shared_tiles) / sizeof(shared_tiles[0]))
 #define N_COOP (sizeof(coop_tiles) / sizeof(coop_tiles[0]))
 
+/** Tiles in shared memory; every device of Vulkan 1.2 has what the last take. */
+static void set_shared(const struct lg_device_info *info, uint32_t i, struct lg_matmul_tile out[LG_MAX_TILES])
+{
+    const struct lg_matmul_tile *tiles = shared_tiles[i % N_SHARED];
+    memcpy(out, shared_fits(info, tiles) ? tiles : shared_tiles[N_SHARED - 1], sizeof(shared_tiles[0]));
+}
+
+/** Candidates of sizes are worth a look where a prefill has such products. */
+static bool multiplies(const struct lg_tuning *t, enum lg_product how)
+{
+    return t->prefill == how || t->prefill_plain == how;
+}
+
 bool lg_tuning_matmul(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
 {
     if (info->kind == LG_DEVICE_CPU)
@@ -167,21 +187,68 @@ bool lg_tuning_matmul(const struct lg_device_info *info, uint32_t i, struct lg_t
         lanes_tuning(info, t);
         return i == 0;
     }
-    const struct lg_matmul_tile *tiles = shared_tiles[i % N_SHARED];
-    if (!shared_fits(info, tiles))
-        tiles = shared_tiles[N_SHARED - 1]; // every device of Vulkan 1.2 has what they take
     t->matmul_form = LG_MATMUL_SHARED;
-    memcpy(t->matmul_tiles, tiles, sizeof(t->matmul_tiles));
-    return i < N_SHARED;
+    set_shared(info, i, t->matmul_tiles);
+    return i < (multiplies(t, LG_PRODUCT_FLOAT32) ? N_SHARED : 1);
+}
+
+bool lg_tuning_packed(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
+{
+    if (info->kind == LG_DEVICE_CPU || !(info->int_dot || info->float16))
+        return false;
+    set_shared(info, i, t->packed_tiles);
+    return i < (multiplies(t, LG_PRODUCT_INT8) || multiplies(t, LG_PRODUCT_HALF) ? N_SHARED : 1);
 }
 
 bool lg_tuning_coop(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
 {
+    uint32_t n = multiplies(t, LG_PRODUCT_COOP) ? N_COOP : 1, n_fit = 0;
+    for (uint32_t k = 0; k < N_COOP && i < n && info->coop_m; k++)
+        if (coop_tuning(info, coop_tiles[k], t) && n_fit++ == i)
+            return true;
     memset(t->coop_tiles, 0, sizeof(t->coop_tiles));
-    if (info->coop_m == 0 || i >= N_COOP)
-        return false;
-    coop_tuning(info, coop_tiles[i], t);
-    return true;
+    return false;
+}
+
+bool lg_tuning_decode(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
+{
+    uint32_t n = t->int8 ? 2 : 1;
+    (void)info;
+    t->decode = i + 1 < n ? LG_PRODUCT_INT8 : LG_PRODUCT_FLOAT32;
+    return i < n;
+}
+
+bool lg_tuning_prefill(const struct lg_device_info *info, uint32_t i, struct lg_tuning *t)
+{
+    enum lg_product list[4], plain = LG_PRODUCT_FLOAT32;
+    uint32_t n = 0;
+    if (t->half && info->coop_m && t->coop_tiles[0].wg)
+        list[n++] = LG_PRODUCT_COOP;
+    if (t->int8)
+        list[n++] = LG_PRODUCT_INT8;
+    if (t->half)
+        list[n++] = LG_PRODUCT_HALF;
+    list[n++] = LG_PRODUCT_FLOAT32;
+    for (uint32_t k = lg_min_u32(i, n - 1); k < n; k++) {
+        plain = list[k];
+        if (plain != LG_PRODUCT_INT8)
+            break;
+    }
+    t->prefill = list[lg_min_u32(i, n - 1)];
+    t->prefill_plain = plain;
+    return i < n;
+}
+
+/** What of the device's fewer bits is taken. A driver that runs on a CPU is no faster with them, nor is a device without the
+ * instruction: they are asked for by name only. */
+static void choose_products(const struct lg_device_info *info, struct lg_tuning *t)
+{
+    bool software = info->kind == LG_DEVICE_SOFTWARE;
+    t->int8 = info->int8 == LG_INT8_ALL || (info->fast_int_dot && !software) ? info->int8 : LG_INT8_NONE;
+    t->half = info->half == LG_INT8_ALL || !software ? info->half : LG_INT8_NONE;
+    lg_tuning_coop(info, 0, t);
+    lg_tuning_decode(info, 0, t);
+    lg_tuning_prefill(info, 0, t);
 }
 
 struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
@@ -203,13 +270,11 @@ struct lg_tuning lg_tuning_choose(const struct lg_device_info *info)
         .fused_head = !software, // where a barrier costs more than weighting x once more for each workgroup
         .lora_ranks = software ? 4 : 1,
     };
+    choose_products(info, &t);
     lg_tuning_matvec(info, 0, &t);
     lg_tuning_fused(info, 0, &t);
     lg_tuning_matmul(info, 0, &t);
-    lg_tuning_coop(info, 0, &t);
-    // A driver that runs on a CPU has no matrix units: it is asked for them by name only.
-    bool wanted = !software || info->half == LG_INT8_ALL;
-    t.half = wanted && t.coop_tiles[0].wg ? info->half : LG_INT8_NONE;
+    lg_tuning_packed(info, 0, &t);
     t.lora_wg = t.matvec_wg;
     t.lora_ranks_per_wg = t.lora_wg / info->subgroup_size * t.lora_ranks;
     return t;

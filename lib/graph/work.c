@@ -181,12 +181,17 @@ static const struct rule {
     [LG_K_FFN_##UPPER] = {.flops = ffn_flops},
     LG_WEIGHT_TYPES(TYPED)
 #undef TYPED
-#define INT8(lower, UPPER)                              \
-    [LG_K_MATVEC_I8_##UPPER] = {.flops = matmul_flops}, \
-    [LG_K_MATMUL_I8_##UPPER] = {.flops = matmul_flops},
+#define INT8(lower, UPPER)                                \
+    [LG_K_MATVEC_I8_##UPPER] = {.flops = matmul_flops},   \
+    [LG_K_MATMUL_I8_##UPPER] = {.flops = matmul_flops},   \
+    [LG_K_QKV_I8_##UPPER] = {.flops = qkv_flops},         \
+    [LG_K_PROJECT_I8_##UPPER] = {.flops = project_flops}, \
+    [LG_K_FFN_I8_##UPPER] = {.flops = ffn_flops},
     LG_BLOCK_TYPES(INT8)
 #undef INT8
-#define HALF(lower, UPPER) [LG_K_MATMUL_COOP_##UPPER] = {.flops = matmul_flops},
+#define HALF(lower, UPPER)                                \
+    [LG_K_MATMUL_HALF_##UPPER] = {.flops = matmul_flops}, \
+    [LG_K_MATMUL_COOP_##UPPER] = {.flops = matmul_flops},
     LG_HALF_TYPES(HALF)
 #undef HALF
 };

@@ -42,13 +42,13 @@ static bool allows(enum lg_int8 allowed, const struct lg_adapters *adapters, enu
     return allowed >= (exact ? LG_INT8_ALL : LG_INT8_GENERATION);
 }
 
-/** Bytes of a row of n elements as it meets weights; 0: as it is. */
+/** Bytes of a row of n elements as it meets weights, at the most; 0: as it is. */
 static uint64_t packed_row(const struct lg_engine *e, const struct lg_adapters *adapters, enum lg_pass_tail tail,
                            uint32_t n)
 {
-    return allows(e->tune.int8, adapters, tail)   ? LG_I8_ROW_BYTES(n)
-           : allows(e->tune.half, adapters, tail) ? LG_HALF_ROW_BYTES(n)
-                                                  : 0;
+    uint64_t int8 = allows(e->tune.int8, adapters, tail) ? LG_I8_ROW_BYTES(n) : 0;
+    uint64_t half = allows(e->tune.half, adapters, tail) ? LG_HALF_ROW_BYTES(n) : 0;
+    return int8 > half ? int8 : half;
 }
 
 static struct lg_acts carve_acts(struct carver *c, const struct lg_engine *e, const struct lg_adapters *adapters,

@@ -33,12 +33,18 @@ struct choice {
     enum lg_phase phase;
     enum lg_pass_tail tail;
     uint32_t rows, pos;
+    bool whole; // all candidates are tried at once: they round, and answers are not to change with the next start
 };
 
+/* What products are made of comes first, since sizes are of these. */
 static const struct choice choices[] = {
-    {"matvec", lg_tuning_matvec, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH},
-    {"fused", lg_tuning_fused, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH},
-    {"matmul", lg_tuning_matmul, LG_PREFILL, LG_TAIL_NONE, ROWS, 0},
+    {"decode", lg_tuning_decode, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH, true},
+    {"prefill", lg_tuning_prefill, LG_PREFILL, LG_TAIL_NONE, ROWS, 0, true},
+    {"matvec", lg_tuning_matvec, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH, false},
+    {"fused", lg_tuning_fused, LG_DECODE, LG_TAIL_SAMPLE, 1, DEPTH, false},
+    {"matmul", lg_tuning_matmul, LG_PREFILL, LG_TAIL_NONE, ROWS, 0, false},
+    {"packed", lg_tuning_packed, LG_PREFILL, LG_TAIL_NONE, ROWS, 0, false},
+    {"coop", lg_tuning_coop, LG_PREFILL, LG_TAIL_NONE, ROWS, 0, false},
 };
 
 /** One lg_tune(). */
@@ -61,12 +67,14 @@ static uint64_t add_weight(uint64_t key, const struct lg_weight *w)
     return XXH3_64bits_withSeed(facts, sizeof(facts), key);
 }
 
-static uint64_t key_of(const struct lg_model *model, const struct choice *c)
+static uint64_t key_of(const struct lg_model *model, const struct lg_tuning *tune, const struct choice *c)
 {
     const struct lg_hparams *hp = &model->hp;
+    uint32_t products[] = {tune->int8, tune->half, tune->decode, tune->prefill, tune->prefill_plain};
     uint32_t facts[] = {LLMGPU_VERSION_MAJOR, LLMGPU_VERSION_MINOR, LLMGPU_VERSION_PATCH, hp->n_heads, hp->n_kv, hp->head_dim};
     uint64_t key = XXH3_64bits(c->name, strlen(c->name));
     key = XXH3_64bits_withSeed(facts, sizeof(facts), key);
+    key = XXH3_64bits_withSeed(products, sizeof(products), key);
     for (uint32_t i = 0; i < hp->n_layers; i++)
         for (uint32_t t = 0; t < LG_N_TARGETS; t++)
             key = add_weight(key, lg_layer_target(&model->w.layers[i], t));
@@ -147,7 +155,7 @@ static int measure(struct tuner *t, const struct choice *c, const struct lg_tuni
     return rc;
 }
 
-/** Tries candidates from found->n_tried on, while there is time. */
+/** Tries candidates from found->n_tried on, while there is time or until all were. */
 static int try_others(struct tuner *t, const struct choice *c, uint32_t n, struct lg_tuning_found *found)
 {
     const struct lg_device_info *info = &t->target->dev->info;
@@ -163,7 +171,7 @@ static int try_others(struct tuner *t, const struct choice *c, uint32_t n, struc
             found->ns = ns;
             found->chosen = found->n_tried;
         }
-    } while (++found->n_tried < n && lg_now_ns() < t->end_ns);
+    } while (++found->n_tried < n && (c->whole || lg_now_ns() < t->end_ns));
     return 0;
 }
 
@@ -176,12 +184,12 @@ static int make_choice(struct tuner *t, const struct choice *c)
         n++;
     if (n < 2)
         return 0;
-    struct lg_tuning_found found = {.key = key_of(&t->model, c)};
+    struct lg_tuning_found found = {.key = key_of(&t->model, &t->target->tune, c)};
     const struct lg_tuning_found *known = lg_tunings_find(&t->known, found.key);
     if (known && known->n_tried <= n)
         found = *known;
     int rc = 0;
-    if (found.n_tried < n && lg_now_ns() < t->end_ns) {
+    if (found.n_tried < n && (c->whole || lg_now_ns() < t->end_ns)) {
         rc = try_others(t, c, n, &found);
         lg_log(t->env, LG_LOG_INFO, "measured %s: candidate %u of %u tried of %u is the fastest, %.3f ms", c->name,
                found.chosen + 1, found.n_tried, n, 1e-6 * (double)found.ns);

@@ -2,11 +2,11 @@
  *
  * How long products with few and many rows of x take, as a prefill makes them:
  *
- *     bench_matmul [DEVICE [TYPE [CANDIDATE [half]]]]
+ *     bench_matmul [DEVICE [TYPE [CANDIDATE [float32|int8|half|coop]]]]
  *
  * One line for a square product of float32, then one for each number of rows of x: the time, what of it a row has, and how
- * much longer it is than that of one row less. CANDIDATE is one of the device's tilings (lg_tuning_matmul), or, with
- * `half`, of those of cooperative matrices (lg_tuning_coop).
+ * much longer it is than that of one row less. CANDIDATE is one of the device's tilings of such products
+ * (lg_tuning_matmul, lg_tuning_packed or lg_tuning_coop).
  */
 #include <time.h>
 
@@ -27,7 +27,16 @@ struct bench {
     struct lg_device *dev;
     struct lg_buffer *dims, *weights, *x, *y, *packed;
     struct lg_tuning tune;
-    bool half;
+};
+
+static const struct {
+    const char *name;
+    bool (*candidate)(const struct lg_device_info *info, uint32_t i, struct lg_tuning *tune);
+} products[] = {
+    [LG_PRODUCT_FLOAT32] = {"float32", lg_tuning_matmul},
+    [LG_PRODUCT_INT8] = {"int8", lg_tuning_packed},
+    [LG_PRODUCT_HALF] = {"half", lg_tuning_packed},
+    [LG_PRODUCT_COOP] = {"coop", lg_tuning_coop},
 };
 
 static struct lg_buffer *new_buffer(struct bench *b, uint64_t size, enum lg_mem mem)
@@ -78,7 +87,8 @@ static void make_chain(struct bench *b, struct lg_chain *chain, enum lg_type typ
         .acts.i8 = lg_view_all(b->packed),
         .tune = b->tune,
         .phase = LG_PREFILL,
-        .half = b->half,
+        .int8 = true,
+        .half = true,
         .dim = LG_DIM_ROWS,
     };
     struct lg_weight w = {
@@ -126,6 +136,15 @@ static enum lg_type type_of(const char *name)
     exit(2);
 }
 
+static enum lg_product product_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof(products) / sizeof(products[0]); i++)
+        if (strcmp(products[i].name, name) == 0)
+            return (enum lg_product)i;
+    fprintf(stderr, "no products of '%s'\n", name);
+    exit(2);
+}
+
 int main(int argc, char **argv)
 {
     struct bench b = {0};
@@ -136,10 +155,12 @@ int main(int argc, char **argv)
         return rc == LLMGPU_E_NO_DEVICE ? TEST_SKIP : 1;
     }
     b.tune = lg_tuning_choose(&b.dev->info);
-    b.half = argc > 4 && strcmp(argv[4], "half") == 0;
-    uint32_t candidate = argc > 3 ? (uint32_t)atoi(argv[3]) : 0;
-    if (!(b.half ? lg_tuning_coop : lg_tuning_matmul)(&b.dev->info, candidate, &b.tune) ||
-        (b.half && b.tune.coop_tiles[0].wg == 0)) {
+    const struct lg_device_info *info = &b.dev->info;
+    enum lg_product how = product_of(argc > 4 ? argv[4] : "float32");
+    bool runs = how == LG_PRODUCT_INT8 ? info->int_dot : how != LG_PRODUCT_HALF || info->float16;
+    b.tune.prefill = how;
+    b.tune.prefill_plain = how == LG_PRODUCT_INT8 ? LG_PRODUCT_FLOAT32 : how;
+    if (!runs || !products[how].candidate(info, argc > 3 ? (uint32_t)atoi(argv[3]) : 0, &b.tune)) {
         fprintf(stderr, "%s has no such candidate\n", b.dev->info.id);
         return 2;
     }
@@ -147,7 +168,7 @@ int main(int argc, char **argv)
     b.dims = new_buffer(&b, LG_N_DIMS * 4, LG_MEM_SHARED);
     b.weights = new_buffer(&b, (uint64_t)M * K * 4, LG_MEM_DEVICE);
     b.x = new_buffer(&b, (uint64_t)SQUARE * K * 4, LG_MEM_DEVICE);
-    b.packed = new_buffer(&b, (uint64_t)SQUARE * LG_HALF_ROW_BYTES(K), LG_MEM_DEVICE);
+    b.packed = new_buffer(&b, (uint64_t)SQUARE * (LG_HALF_ROW_BYTES(K) + LG_I8_ROW_BYTES(K)), LG_MEM_DEVICE);
     b.y = new_buffer(&b, (uint64_t)SQUARE * M * 4, LG_MEM_DEVICE);
     square(&b);
     columns(&b, type_of(argc > 2 ? argv[2] : "q8_0"));

@@ -11,6 +11,7 @@
 
 #include "device/cpu/kernel.h"
 #include "gguf/types.h"
+#include "graph/graph.h"
 #include "test.h"
 
 /** A run of the program on one device. */
@@ -76,6 +77,8 @@ uint8_t *check_weights(struct check *c, enum lg_type type, size_t n_rows, size_t
 
 /** That a product has the same bits in all tiles that a device may choose (matmul_coop.c). */
 void check_matmul_tiles(struct check *c, enum lg_kernel kernel, enum lg_type type);
+/** The same, and that it is right, of a product whose x is packed. */
+void check_packed_product(struct check *c, enum lg_product how, enum lg_kernel kernel, enum lg_type type);
 
 #define CHECK_CEIL(a, b) (((a) + (b)-1) / (b))
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * qkv_*, project_* and ffn_*. */
+ * qkv_*, project_* and ffn_*, and their forms in 8 bits. */
 #include "check.h"
 
 #include "device/cpu/activation.h"
 #include "device/cpu/norm.h"
+#include "device/cpu/round_i8.h"
 #include "gguf/quants.h"
 #include "util/checked.h"
 
@@ -26,8 +27,10 @@ static struct split gpu_split(const struct check *c)
     return (struct split){.wg = lg_max_u32(64, c->dev->info.subgroup_size), .rows = 4, .groups = 1};
 }
 
-static struct split software_split(const struct check *c)
+static struct split software_split(const struct check *c, bool int8)
 {
+    if (int8) // which is for GPUs only, whose rows do not go by in a loop
+        return (struct split){.wg = c->dev->info.subgroup_size, .rows = 8, .groups = 1};
     return (struct split){.wg = c->dev->info.subgroup_size, .rows = 64, .groups = 4};
 }
 
@@ -41,6 +44,7 @@ static bool tries_all(enum lg_type type)
 /* Rows of x, how they are normalised, and matrices that lie in one view. */
 struct input {
     enum lg_type type;
+    bool int8; // they are rounded before they meet the matrices
     uint32_t n_cols, n_t, row_bytes, form;
     float *x, *norm, *norm_bias, *h; // h: x normalised, when it is
     uint8_t *w;
@@ -54,11 +58,11 @@ struct matrix {
     float *value, *slack; // [n_t][n_rows] products with the bias, and how far they may be off
 };
 
-static void input_init(struct check *c, struct input *in, enum lg_type type, uint32_t n_cols, uint32_t n_t,
+static void input_init(struct check *c, struct input *in, enum lg_type type, bool int8, uint32_t n_cols, uint32_t n_t,
                        uint32_t form)
 {
     const struct lg_type_info *info = lg_type_info(type);
-    *in = (struct input){.type = type, .n_cols = n_cols, .n_t = n_t, .form = form};
+    *in = (struct input){.type = type, .int8 = int8, .n_cols = n_cols, .n_t = n_t, .form = form};
     in->row_bytes = n_cols / info->block_elements * info->block_bytes;
     in->x = check_floats(c, (size_t)n_t * n_cols, -2, 3);
     in->norm = check_floats(c, n_cols, -1, 1);
@@ -81,10 +85,29 @@ static void input_free(struct input *in)
     free(in->w);
 }
 
-/* Puts a matrix behind the others into the view and finds what its products with `rows` are. */
-static void add_matrix(struct check *c, struct input *in, struct matrix *m, uint32_t n_rows,
-                       const float *rows)
+/* A number halfway between two steps may become either, for what it was rounded before; two of a row do. */
+static float largest_steps(const struct input *in, const float *weights, const float *x)
 {
+    float most = 0;
+    for (uint32_t k = 0; k < in->n_cols && in->int8; k += 32) {
+        float largest = 0, weight = 0;
+        for (uint32_t i = k; i < k + 32; i++) {
+            largest = fmaxf(largest, fabsf(x[i]));
+            weight = fmaxf(weight, fabsf(weights[i]));
+        }
+        most = fmaxf(most, largest / 127 * weight);
+    }
+    return 2 * most;
+}
+
+/* Puts a matrix behind the others into the view and finds what its products with `exact` are. */
+static void add_matrix(struct check *c, struct input *in, struct matrix *m, uint32_t n_rows,
+                       const float *exact)
+{
+    float *rows = check_zeros((size_t)in->n_t * in->n_cols, sizeof(*rows));
+    memcpy(rows, exact, (size_t)in->n_t * in->n_cols * sizeof(*rows));
+    for (uint32_t t = 0; t < in->n_t && in->int8; t++)
+        lg_round_i8(rows + (size_t)t * in->n_cols, in->n_cols);
     size_t size = check_weights_size(in->type, n_rows, in->n_cols), gap = 16 * check_int(c, 0, 3);
     *m = (struct matrix){.n_rows = n_rows, .at = (uint32_t)(in->w_size + gap)};
     in->w = realloc(in->w, in->w_size + gap + size);
@@ -107,9 +130,11 @@ static void add_matrix(struct check *c, struct input *in, struct matrix *m, uint
                 magnitude += fabs(product);
             }
             m->value[(size_t)t * n_rows + r] = (float)sum;
-            m->slack[(size_t)t * n_rows + r] = (float)magnitude * 6e-6f + 1e-6f;
+            m->slack[(size_t)t * n_rows + r] =
+                (float)magnitude * 6e-6f + 1e-6f + largest_steps(in, row, rows + (size_t)t * in->n_cols);
         }
     }
+    free(rows);
     free(row);
     free(w);
 }
@@ -170,7 +195,7 @@ static float *slack_at(const struct matrix *m, const struct lg_row *rows, uint32
     return slack;
 }
 
-static void qkv_case(struct check *c, enum lg_kernel kernel, enum lg_type type, struct split split,
+static void qkv_case(struct check *c, enum lg_kernel kernel, enum lg_type type, bool int8, struct split split,
                      struct heads s, uint32_t n_cols, uint32_t n_t, uint32_t form)
 {
     struct input in;
@@ -187,7 +212,7 @@ static void qkv_case(struct check *c, enum lg_kernel kernel, enum lg_type type, 
         .page_size = PAGE_SIZE,
         .max_pages = MAX_PAGES,
     };
-    input_init(c, &in, type, n_cols, n_t, form);
+    input_init(c, &in, type, int8, n_cols, n_t, form);
     push.row_bytes = in.row_bytes;
     random_rows(c, rows, n_t, pages);
     for (int i = 2; i >= 0; i--)
@@ -229,40 +254,42 @@ static void qkv_case(struct check *c, enum lg_kernel kernel, enum lg_type type, 
     input_free(&in);
 }
 
-static void qkv(struct check *c, enum lg_kernel kernel, enum lg_type type)
+static void qkv(struct check *c, enum lg_kernel kernel, enum lg_type type, bool int8)
 {
     uint32_t block = lg_type_info(type)->block_elements;
-    struct split gpu = gpu_split(c), software = software_split(c);
+    if (int8 && !c->dev->info.int_dot && c->dev->info.kind != LG_DEVICE_CPU)
+        return;
+    struct split gpu = gpu_split(c), software = software_split(c, int8);
     if (c->bench) {
-        qkv_case(c, kernel, type, c->dev->info.kind == LG_DEVICE_SOFTWARE ? software : gpu,
+        qkv_case(c, kernel, type, int8, c->dev->info.kind == LG_DEVICE_SOFTWARE ? software : gpu,
                  (struct heads){14, 2, 64, 64, true, 7, 7}, block == 256 ? 1024 : 896, 1, 0);
         return;
     }
-    qkv_case(c, kernel, type, gpu, (struct heads){3, 1, 10, 10, true, 7, 7}, block == 1 ? 33 : block, 2, 0);
-    qkv_case(c, kernel, type, gpu, (struct heads){4, 2, 6, 4, false, 7, 2},
+    qkv_case(c, kernel, type, int8, gpu, (struct heads){3, 1, 10, 10, true, 7, 7}, block == 1 ? 33 : block, 2, 0);
+    qkv_case(c, kernel, type, int8, gpu, (struct heads){4, 2, 6, 4, false, 7, 2},
              block == 1 ? check_int(c, 1, 300) : block * 3, 3, 0);
-    qkv_case(c, kernel, type, software, (struct heads){7, 1, 16, 12, true, 3, 5},
+    qkv_case(c, kernel, type, int8, software, (struct heads){7, 1, 16, 12, true, 3, 5},
              block == 1 ? 300 : block * 5, 2, 0);
-    qkv_case(c, kernel, type, software, (struct heads){2, 2, 8, 8, false, 4, 4}, block == 1 ? 128 : block * 4,
+    qkv_case(c, kernel, type, int8, software, (struct heads){2, 2, 8, 8, false, 4, 4}, block == 1 ? 128 : block * 4,
              4, 0);
     if (!tries_all(type))
         return;
     gpu.x_rows = 4;
-    qkv_case(c, kernel, type, gpu, (struct heads){4, 2, 6, 4, true, 7, 2}, block == 1 ? 77 : block * 3, 6, 0);
-    qkv_case(c, kernel, type, gpu, (struct heads){2, 2, 5, 0, false, 7, 7}, block == 1 ? 127 : block * 2, 1,
+    qkv_case(c, kernel, type, int8, gpu, (struct heads){4, 2, 6, 4, true, 7, 2}, block == 1 ? 77 : block * 3, 6, 0);
+    qkv_case(c, kernel, type, int8, gpu, (struct heads){2, 2, 5, 0, false, 7, 7}, block == 1 ? 127 : block * 2, 1,
              LG_FUSED_LAYER_NORM);
-    qkv_case(c, kernel, type, software, (struct heads){3, 3, 7, 0, false, 2, 0},
+    qkv_case(c, kernel, type, int8, software, (struct heads){3, 3, 7, 0, false, 2, 0},
              block == 1 ? check_int(c, 1, 300) : block, 2, LG_FUSED_LAYER_NORM);
 }
 
 /* ---- projections */
 
-static void project_case(struct check *c, enum lg_kernel kernel, enum lg_type type, struct split split,
+static void project_case(struct check *c, enum lg_kernel kernel, enum lg_type type, bool int8, struct split split,
                          uint32_t n_rows, uint32_t n_cols, uint32_t n_t)
 {
     struct input in;
     struct matrix m;
-    input_init(c, &in, type, n_cols, n_t, 0);
+    input_init(c, &in, type, int8, n_cols, n_t, 0);
     add_matrix(c, &in, &m, n_rows, in.x);
     struct lg_project_push push = {
         .n_cols = n_cols,
@@ -288,23 +315,25 @@ static void project_case(struct check *c, enum lg_kernel kernel, enum lg_type ty
     input_free(&in);
 }
 
-static void project(struct check *c, enum lg_kernel kernel, enum lg_type type)
+static void project(struct check *c, enum lg_kernel kernel, enum lg_type type, bool int8)
 {
     uint32_t block = lg_type_info(type)->block_elements;
-    struct split gpu = gpu_split(c), software = software_split(c);
+    if (int8 && !c->dev->info.int_dot && c->dev->info.kind != LG_DEVICE_CPU)
+        return;
+    struct split gpu = gpu_split(c), software = software_split(c, int8);
     if (c->bench) {
-        project_case(c, kernel, type, c->dev->info.kind == LG_DEVICE_SOFTWARE ? software : gpu, 896,
+        project_case(c, kernel, type, int8, c->dev->info.kind == LG_DEVICE_SOFTWARE ? software : gpu, 896,
                      block == 256 ? 4864 / 256 * 256 : 4864, 1);
         return;
     }
-    project_case(c, kernel, type, gpu, 13, block == 1 ? 33 : block, 2);
-    project_case(c, kernel, type, gpu, 33, block == 1 ? check_int(c, 1, 400) : block * check_int(c, 1, 9), 3);
+    project_case(c, kernel, type, int8, gpu, 13, block == 1 ? 33 : block, 2);
+    project_case(c, kernel, type, int8, gpu, 33, block == 1 ? check_int(c, 1, 400) : block * check_int(c, 1, 9), 3);
     if (tries_all(type)) {
         gpu.x_rows = 4;
-        project_case(c, kernel, type, gpu, 21, block == 1 ? 77 : block * 3, 7);
+        project_case(c, kernel, type, int8, gpu, 21, block == 1 ? 77 : block * 3, 7);
     }
-    project_case(c, kernel, type, software, 127, block == 1 ? 127 : block * 3, 1);
-    project_case(c, kernel, type, software, 1, block == 1 ? 256 : block * 4, 2);
+    project_case(c, kernel, type, int8, software, 127, block == 1 ? 127 : block * 3, 1);
+    project_case(c, kernel, type, int8, software, 1, block == 1 ? 256 : block * 4, 2);
 }
 
 /* ---- feed-forward */
@@ -321,13 +350,13 @@ static void activate(const struct input *in, const struct matrix *gate, struct m
     }
 }
 
-static void ffn_case(struct check *c, enum lg_kernel kernel, enum lg_type type, struct split split,
+static void ffn_case(struct check *c, enum lg_kernel kernel, enum lg_type type, bool int8, struct split split,
                      uint32_t n_rows, uint32_t n_cols, uint32_t n_t, uint32_t form)
 {
     struct input in;
     struct matrix up, gate = {0};
     bool gated = form & LG_FUSED_GATED;
-    input_init(c, &in, type, n_cols, n_t, form);
+    input_init(c, &in, type, int8, n_cols, n_t, form);
     add_matrix(c, &in, &up, n_rows, in.h);
     if (gated)
         add_matrix(c, &in, &gate, n_rows, in.h);
@@ -360,39 +389,56 @@ static void ffn_case(struct check *c, enum lg_kernel kernel, enum lg_type type, 
     input_free(&in);
 }
 
-static void ffn(struct check *c, enum lg_kernel kernel, enum lg_type type)
+static void ffn(struct check *c, enum lg_kernel kernel, enum lg_type type, bool int8)
 {
     uint32_t block = lg_type_info(type)->block_elements;
-    struct split gpu = gpu_split(c), software = software_split(c);
+    if (int8 && !c->dev->info.int_dot && c->dev->info.kind != LG_DEVICE_CPU)
+        return;
+    struct split gpu = gpu_split(c), software = software_split(c, int8);
     if (c->bench) {
-        ffn_case(c, kernel, type, c->dev->info.kind == LG_DEVICE_SOFTWARE ? software : gpu, 4864,
+        ffn_case(c, kernel, type, int8, c->dev->info.kind == LG_DEVICE_SOFTWARE ? software : gpu, 4864,
                  block == 256 ? 1024 : 896, 1, LG_FUSED_GATED);
         return;
     }
-    ffn_case(c, kernel, type, gpu, 13, block == 1 ? 33 : block, 2, LG_FUSED_GATED);
-    ffn_case(c, kernel, type, software, 127, block == 1 ? 127 : block * 3, 1, LG_FUSED_GATED);
+    ffn_case(c, kernel, type, int8, gpu, 13, block == 1 ? 33 : block, 2, LG_FUSED_GATED);
+    ffn_case(c, kernel, type, int8, software, 127, block == 1 ? 127 : block * 3, 1, LG_FUSED_GATED);
     if (!tries_all(type))
         return;
     gpu.x_rows = 4;
-    ffn_case(c, kernel, type, gpu, 33, block == 1 ? check_int(c, 1, 400) : block * 3, 3,
+    ffn_case(c, kernel, type, int8, gpu, 33, block == 1 ? check_int(c, 1, 400) : block * 3, 3,
              LG_FUSED_GELU | LG_FUSED_LAYER_NORM);
-    ffn_case(c, kernel, type, gpu, 21, block == 1 ? 77 : block * 3, 9, LG_FUSED_GATED);
-    ffn_case(c, kernel, type, gpu, 70, block == 1 ? 96 : block * 2, 1, 0);
-    ffn_case(c, kernel, type, software, 33, block == 1 ? check_int(c, 1, 700) : block * 5, 2, LG_FUSED_GELU);
-    ffn_case(c, kernel, type, software, 1, block == 1 ? 256 : block * 4, 1, LG_FUSED_LAYER_NORM);
+    ffn_case(c, kernel, type, int8, gpu, 21, block == 1 ? 77 : block * 3, 9, LG_FUSED_GATED);
+    ffn_case(c, kernel, type, int8, gpu, 70, block == 1 ? 96 : block * 2, 1, 0);
+    ffn_case(c, kernel, type, int8, software, 33, block == 1 ? check_int(c, 1, 700) : block * 5, 2, LG_FUSED_GELU);
+    ffn_case(c, kernel, type, int8, software, 1, block == 1 ? 256 : block * 4, 1, LG_FUSED_LAYER_NORM);
 }
 
-#define CHECK_STEPS(lower, UPPER)                          \
-    void check_qkv_##lower(struct check *c)                \
-    {                                                      \
-        qkv(c, LG_K_QKV_##UPPER, LG_TYPE_##UPPER);         \
-    }                                                      \
-    void check_project_##lower(struct check *c)            \
-    {                                                      \
-        project(c, LG_K_PROJECT_##UPPER, LG_TYPE_##UPPER); \
-    }                                                      \
-    void check_ffn_##lower(struct check *c)                \
-    {                                                      \
-        ffn(c, LG_K_FFN_##UPPER, LG_TYPE_##UPPER);         \
+#define CHECK_STEPS(lower, UPPER)                                 \
+    void check_qkv_##lower(struct check *c)                       \
+    {                                                             \
+        qkv(c, LG_K_QKV_##UPPER, LG_TYPE_##UPPER, false);         \
+    }                                                             \
+    void check_project_##lower(struct check *c)                   \
+    {                                                             \
+        project(c, LG_K_PROJECT_##UPPER, LG_TYPE_##UPPER, false); \
+    }                                                             \
+    void check_ffn_##lower(struct check *c)                       \
+    {                                                             \
+        ffn(c, LG_K_FFN_##UPPER, LG_TYPE_##UPPER, false);         \
     }
 LG_WEIGHT_TYPES(CHECK_STEPS)
+
+#define CHECK_I8_STEPS(lower, UPPER)                                \
+    void check_qkv_i8_##lower(struct check *c)                      \
+    {                                                               \
+        qkv(c, LG_K_QKV_I8_##UPPER, LG_TYPE_##UPPER, true);         \
+    }                                                               \
+    void check_project_i8_##lower(struct check *c)                  \
+    {                                                               \
+        project(c, LG_K_PROJECT_I8_##UPPER, LG_TYPE_##UPPER, true); \
+    }                                                               \
+    void check_ffn_i8_##lower(struct check *c)                      \
+    {                                                               \
+        ffn(c, LG_K_FFN_I8_##UPPER, LG_TYPE_##UPPER, true);         \
+    }
+LG_BLOCK_TYPES(CHECK_I8_STEPS)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * halve and matmul_coop_*, and that the tiles of a product make no difference to it, in any form. */
+ * halve, matmul_coop_* and matmul_half_*, and that the tiles of a product make no difference to it, in any form. */
 #include "check.h"
 
 #include "gguf/quants.h"
@@ -75,6 +75,8 @@ void check_halve(struct check *c)
 /* One product, in several tiles. */
 struct product {
     enum lg_kernel kernel;
+    enum lg_product how;
+    bool plain; // in the form for plain numbers
     enum lg_type type;
     struct lg_matmul_push push;
     uint32_t dims[LG_N_DIMS];
@@ -86,13 +88,20 @@ struct product {
     float *first; // of the first tile
 };
 
-/* x in float16, as the reference makes it. */
-static uint8_t *halved(const float *x, uint32_t n_cols, uint32_t n_t)
+static size_t x_row_bytes(enum lg_product how, uint32_t n_cols)
 {
-    uint8_t *rows = check_zeros(n_t, LG_HALF_ROW_BYTES(n_cols));
+    return how == LG_PRODUCT_FLOAT32 ? n_cols * sizeof(float)
+           : how == LG_PRODUCT_INT8  ? LG_I8_ROW_BYTES(n_cols)
+                                     : LG_HALF_ROW_BYTES(n_cols);
+}
+
+/* x in float16 or in 8 bits, as the reference makes it. */
+static uint8_t *packed(enum lg_product how, const float *x, uint32_t n_cols, uint32_t n_t)
+{
+    uint8_t *rows = check_zeros(n_t, x_row_bytes(how, n_cols));
     struct lg_rowwise_push push = {.n_cols = n_cols};
     struct lg_cpu_args args = {.view = {(void *)x, rows}, .push = &push, .grid = {n_t, 1, 1}};
-    lg_cpu_kernels[LG_K_HALVE](&args, 0, n_t);
+    lg_cpu_kernels[how == LG_PRODUCT_INT8 ? LG_K_QUANTIZE : LG_K_HALVE](&args, 0, n_t);
     return rows;
 }
 
@@ -113,24 +122,22 @@ static void fill_slack(struct product *p, const float *x, float share)
     free(row);
 }
 
-/* How x meets the weights, and for whom. */
-enum form { ANY, PLAIN, COOP };
-
-static void product_init(struct check *c, struct product *p, enum lg_kernel kernel, enum lg_type type, enum form form,
-                         uint32_t n_rows, uint32_t n_cols, uint32_t n_t)
+static void product_init(struct check *c, struct product *p, enum lg_product how, enum lg_kernel kernel,
+                         enum lg_type type, uint32_t n_rows, uint32_t n_cols, uint32_t n_t)
 {
-    bool half = form == COOP;
-    uint32_t margin = form == PLAIN ? 4 : 3;
+    uint32_t margin = n_rows % 4 == 0 ? 4 : 3; // 4 is what the form for plain numbers wants
+    bool half = how == LG_PRODUCT_HALF || how == LG_PRODUCT_COOP;
     const struct lg_type_info *info = lg_type_info(type);
     *p = (struct product){
         .kernel = kernel,
+        .how = how,
         .type = type,
         .push = {.n_cols = n_cols, .n_rows = n_rows, .row_bytes = n_cols / info->block_elements * info->block_bytes,
-                 .y_stride = n_rows + margin, .row_begin = form == PLAIN ? 4 : 2, .dim = LG_DIM_OUT},
+                 .y_stride = n_rows + margin, .row_begin = margin / 2 * 2, .dim = LG_DIM_OUT},
         .dims = {[LG_DIM_OUT] = n_t},
         .n_t = n_t,
         .w_size = check_weights_size(type, n_rows, n_cols),
-        .x_size = (size_t)n_t * (half ? LG_HALF_ROW_BYTES(n_cols) : n_cols * 4),
+        .x_size = n_t * x_row_bytes(how, n_cols),
         .y_size = (size_t)n_t * (n_rows + margin) * 4,
     };
     float *x = check_floats(c, (size_t)n_t * n_cols, -1, 1);
@@ -139,9 +146,9 @@ static void product_init(struct check *c, struct product *p, enum lg_kernel kern
     p->w = check_weights(c, type, n_rows, n_cols);
     p->y = check_floats(c, p->y_size / 4, -1, 1);
     p->slack = check_zeros(p->y_size, 1);
-    fill_slack(p, x, half ? 1e-3f : 4e-6f);
-    p->x = half ? (void *)halved(x, n_cols, n_t) : x;
-    if (half)
+    fill_slack(p, x, half ? 1e-3f : 1e-5f);
+    p->x = how == LG_PRODUCT_FLOAT32 ? (void *)x : packed(how, x, n_cols, n_t);
+    if (how != LG_PRODUCT_FLOAT32)
         free(x);
 }
 
@@ -182,51 +189,76 @@ static void in_tile(struct check *c, struct product *p, const uint32_t spec[LG_M
     check_release(&k);
 }
 
-/* Every tile of every candidate. */
-static void in_all_tiles(struct check *c, struct product *p, const struct lg_device_info *info, enum form form)
+/* Sets what of the tuning has the tiles of the product to candidate i. */
+static const struct lg_matmul_tile *candidate(const struct product *p, const struct lg_device_info *info, uint32_t i,
+                                              struct lg_tuning *tune)
+{
+    tune->prefill = p->how;
+    switch (p->how) {
+    case LG_PRODUCT_FLOAT32:
+        return !lg_tuning_matmul(info, i, tune) ? NULL : p->plain ? tune->plain_tiles : tune->matmul_tiles;
+    case LG_PRODUCT_COOP: return lg_tuning_coop(info, i, tune) ? tune->coop_tiles : NULL;
+    default: return lg_tuning_packed(info, i, tune) ? tune->packed_tiles : NULL;
+    }
+}
+
+/* Every tile of every candidate; with `some`, those of the first that are for few rows of x. */
+static void in_tiles(struct check *c, struct product *p, const struct lg_device_info *info, bool some)
 {
     struct lg_tuning tune = {0};
-    bool coop = form == COOP;
-    for (uint32_t i = 0; coop ? lg_tuning_coop(info, i, &tune) : lg_tuning_matmul(info, i, &tune); i++) {
-        const struct lg_matmul_tile *const lists[] = {tune.matmul_tiles, tune.plain_tiles, tune.coop_tiles}, *t = lists[form];
-        for (bool more = t->wg; more; more = t++->up_to) {
-            enum lg_matmul_form matmul_form = form == PLAIN ? LG_MATMUL_PLAIN : tune.matmul_form;
-            uint32_t spec[LG_MAX_SPEC] = {t->wg, t->m, t->n, (uint32_t)matmul_form};
+    const struct lg_matmul_tile *t;
+    for (uint32_t i = 0; i < (some ? 1 : UINT32_MAX) && (t = candidate(p, info, i, &tune)); i++) {
+        for (bool more = t->wg > 0; more && !(some && t->n > 16); more = t++->up_to) {
+            enum lg_matmul_form form = p->plain ? LG_MATMUL_PLAIN : tune.matmul_form;
+            uint32_t spec[LG_MAX_SPEC] = {t->wg, t->m, t->n, (uint32_t)form};
             const uint32_t matrices[] = {t->sub_m, t->sub_n, info->coop_m, info->coop_n, info->coop_k};
-            if (coop)
+            if (p->how == LG_PRODUCT_COOP)
                 memcpy(spec + 3, matrices, sizeof(matrices));
             in_tile(c, p, spec);
         }
     }
 }
 
-static void coop_case(struct check *c, enum lg_kernel kernel, enum lg_type type, uint32_t n_rows, uint32_t n_cols,
-                      uint32_t n_t)
+/* A driver takes long to compile each tile: types that stand for others try all. */
+static bool tries_some(enum lg_product how, enum lg_type type)
+{
+    return how == LG_PRODUCT_INT8   ? type != LG_TYPE_Q8_0 && type != LG_TYPE_Q6_K
+           : how == LG_PRODUCT_HALF && type != LG_TYPE_F16;
+}
+
+static void packed_case(struct check *c, enum lg_product how, enum lg_kernel kernel, enum lg_type type, uint32_t n_rows,
+                        uint32_t n_cols, uint32_t n_t)
 {
     struct product p;
-    product_init(c, &p, kernel, type, COOP, n_rows, n_cols, n_t);
+    product_init(c, &p, how, kernel, type, n_rows, n_cols, n_t);
     if (c->dev->info.kind == LG_DEVICE_CPU)
         in_tile(c, &p, (uint32_t[LG_MAX_SPEC]){1, 16, 8});
-    in_all_tiles(c, &p, &c->dev->info, COOP);
+    in_tiles(c, &p, &c->dev->info, tries_some(how, type));
     product_free(&p);
 }
 
-static void coop(struct check *c, enum lg_kernel kernel, enum lg_type type)
+void check_packed_product(struct check *c, enum lg_product how, enum lg_kernel kernel, enum lg_type type)
 {
+    const struct lg_device_info *info = &c->dev->info;
     uint32_t block = lg_type_info(type)->block_elements;
-    if (c->bench || (c->dev->info.coop_m == 0 && c->dev->info.kind != LG_DEVICE_CPU))
+    bool runs = how == LG_PRODUCT_COOP ? info->coop_m > 0 : how == LG_PRODUCT_HALF ? info->float16 : info->int_dot;
+    if (c->bench || !(runs || info->kind == LG_DEVICE_CPU))
         return;
-    coop_case(c, kernel, type, 13, block == 1 ? 33 : block, 5);
-    coop_case(c, kernel, type, 130, block == 1 ? check_int(c, 1, 400) : block * check_int(c, 1, 5), 65);
-    coop_case(c, kernel, type, 1, block == 1 ? 96 : block * 3, 1);
+    packed_case(c, how, kernel, type, 13, block == 1 ? 33 : block, 5);
+    packed_case(c, how, kernel, type, 130, block == 1 ? check_int(c, 1, 400) : block * check_int(c, 1, 5), 65);
+    packed_case(c, how, kernel, type, 1, block == 1 ? 96 : block * 3, 1);
 }
 
-#define CHECK_COOP(lower, UPPER)                                       \
-    void check_matmul_coop_##lower(struct check *c)                    \
-    {                                                                  \
-        coop(c, LG_K_MATMUL_COOP_##UPPER, LG_TYPE_##UPPER);            \
+#define CHECK_HALF(lower, UPPER)                                                                \
+    void check_matmul_coop_##lower(struct check *c)                                             \
+    {                                                                                           \
+        check_packed_product(c, LG_PRODUCT_COOP, LG_K_MATMUL_COOP_##UPPER, LG_TYPE_##UPPER);    \
+    }                                                                                           \
+    void check_matmul_half_##lower(struct check *c)                                             \
+    {                                                                                           \
+        check_packed_product(c, LG_PRODUCT_HALF, LG_K_MATMUL_HALF_##UPPER, LG_TYPE_##UPPER);    \
     }
-LG_HALF_TYPES(CHECK_COOP)
+LG_HALF_TYPES(CHECK_HALF)
 
 /* ---- in float32 -------------------------------------------------------------------------------- */
 
@@ -239,15 +271,16 @@ void check_matmul_tiles(struct check *c, enum lg_kernel kernel, enum lg_type typ
     if (own.kind == LG_DEVICE_CPU)
         return;
     struct product p;
-    product_init(c, &p, kernel, type, ANY, 70, block == 1 ? 77 : block, 66);
-    in_all_tiles(c, &p, &own, ANY);
+    product_init(c, &p, LG_PRODUCT_FLOAT32, kernel, type, 70, block == 1 ? 77 : block, 66);
+    in_tiles(c, &p, &own, false);
     free(p.first); // another form adds in another order
     p.first = NULL;
-    in_all_tiles(c, &p, &gpu, ANY);
+    in_tiles(c, &p, &gpu, false);
     product_free(&p);
     if (block > 1)
         return;
-    product_init(c, &p, kernel, type, PLAIN, 68, 88, 66);
-    in_all_tiles(c, &p, &own, PLAIN);
+    product_init(c, &p, LG_PRODUCT_FLOAT32, kernel, type, 68, 88, 66);
+    p.plain = true;
+    in_tiles(c, &p, &own, false);
     product_free(&p);
 }

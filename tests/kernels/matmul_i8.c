@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include "device/cpu/i8.h"
+#include "util/checked.h"
 
 struct kernel {
     enum lg_kernel matvec, matmul;
@@ -79,12 +80,17 @@ static void products(struct check *c, const struct kernel *kernel, bool many, ui
     uint8_t *rows = quantized(c, x, n_cols, n_t);
     uint32_t dims[LG_N_DIMS] = {[LG_DIM_OUT] = n_t};
     multiply(kernel, w, rows, push, n_t, expected, slack);
+    // The CPU device has the bits of the reference; a GPU adds in another order.
+    bool cpu = c->dev->info.kind == LG_DEVICE_CPU;
+    uint32_t lanes = c->dev->info.subgroup_size, wg = cpu ? 1 : lg_max_u32(64, lanes), each = cpu ? 4 : check_int(c, 1, 4);
     struct check_case one = {
         .kernel = kernel->matvec,
         .data = {w, rows, y},
         .size = {w_size, (size_t)n_t * LG_I8_ROW_BYTES(n_cols), n_y * 4},
-        .spec = {1, 4},
-        .grid = {CHECK_CEIL(n_rows, 4), n_t, 1},
+        .tolerance = {[2] = {.rel = cpu ? 0 : 1e-6f, .scale = cpu ? NULL : slack}},
+        .spec = {wg, each},
+        .grid = {CHECK_CEIL(n_rows, wg / lanes * each), n_t, 1},
+        .ref_grid_x = CHECK_CEIL(n_rows, wg * each),
         .push = &push,
         .push_size = sizeof(push),
     };
@@ -117,6 +123,10 @@ static void check(struct check *c, const struct kernel *kernel, bool many)
     uint32_t block = lg_type_info(kernel->type)->block_elements;
     if (!c->dev->info.int8 || c->bench)
         return;
+    if (many && c->dev->info.kind != LG_DEVICE_CPU) {
+        check_packed_product(c, LG_PRODUCT_INT8, kernel->matmul, kernel->type);
+        return;
+    }
     products(c, kernel, many, 13, block, many ? 5 : 2);
     products(c, kernel, many, 33, block * check_int(c, 1, 9), many ? 37 : 3);
     products(c, kernel, many, 1, block * 4, 1);
@@ -134,22 +144,65 @@ static void check(struct check *c, const struct kernel *kernel, bool many)
     }
 LG_BLOCK_TYPES(CHECK_PRODUCTS)
 
-void check_quantize(struct check *c)
+/* No element is further off than half a step, no step is larger than it must be, sums are right, and what is behind the end is
+ * nothing. A step may be a whole factor of one of 256 elements, up to 64. */
+static void hold_quantized(struct check *c, const float *x, const uint8_t *rows, uint32_t n_cols, uint32_t n_t)
 {
-    if (!c->dev->info.int8 || c->bench)
-        return;
-    uint32_t n_cols = check_int(c, 1, 900), n_t = check_int(c, 1, 5);
+    for (uint32_t i = 0; i < n_t * LG_I8_PADDED(n_cols); i++) {
+        uint32_t t = i / LG_I8_PADDED(n_cols), k = i % LG_I8_PADDED(n_cols);
+        struct lg_i8_row row = lg_i8_row_at(rows, n_cols, t);
+        const float *xs = x + (size_t)t * n_cols;
+        float in_block = 0, in_unit = 0, sum = 0, d = row.d[k / 16], is = k < n_cols ? xs[k] : 0;
+        bool finite = true, all_finite = true;
+        for (uint32_t j = k / 256 * 256; j < lg_min_u32(k / 256 * 256 + 256, n_cols); j++) {
+            all_finite &= isfinite(xs[j]);
+            finite &= isfinite(xs[j]) || j / 32 != k / 32;
+            in_unit = fmaxf(in_unit, fabsf(xs[j]));
+            in_block = j / 32 == k / 32 ? fmaxf(in_block, fabsf(xs[j])) : in_block;
+        }
+        for (uint32_t j = k / 16 * 16; j < k / 16 * 16 + 16; j++)
+            sum += row.q[j];
+        bool good = fabsf(row.q[k] * d - is) <= 0.5001f * d && fabsf(row.sums[k / 16] - d * sum) <= 1e-6f * fabsf(d * sum) &&
+                    d <= 1.0001f * (in_block + in_unit / 64) / 127;
+        bool none = isnan(d) && isnan(row.sums[k / 16]);
+        if (!(finite && all_finite ? good : finite ? good || none : none)) {
+            check_fail(c, "quantize: element %u of row %u of %u: %d * %g, sum %g", k, t, n_cols, row.q[k], d,
+                       row.sums[k / 16]);
+            return;
+        }
+    }
+}
+
+static void quantize_case(struct check *c, uint32_t n_cols, uint32_t n_t, bool finite)
+{
     float *x = check_floats(c, (size_t)n_t * n_cols, -3, 3);
+    if (!finite)
+        x[check_int(c, 0, n_t * n_cols - 1)] = check_int(c, 0, 1) ? INFINITY : NAN;
     struct lg_rowwise_push push = {.n_cols = n_cols};
     struct check_case k = {
         .kernel = LG_K_QUANTIZE,
         .data = {x},
         .size = {(size_t)n_t * n_cols * 4, (size_t)n_t * LG_I8_ROW_BYTES(n_cols)},
+        .spec = {check_workgroup(c)},
         .grid = {n_t, 1, 1},
         .push = &push,
         .push_size = sizeof(push),
     };
-    check_run(c, &k, "%u elements, %u rows", n_cols, n_t);
-    free(quantized(c, x, n_cols, n_t));
+    if (check_dispatch(c, &k, "quantize")) {
+        if (c->dev->info.kind == LG_DEVICE_CPU && finite)
+            check_compare(c, &k, "quantize");
+        hold_quantized(c, x, k.out[1], n_cols, n_t);
+        check_release(&k);
+    }
     free(x);
+}
+
+void check_quantize(struct check *c)
+{
+    if (c->bench)
+        return;
+    quantize_case(c, 1, 3, true);
+    quantize_case(c, 256, 2, true);
+    quantize_case(c, check_int(c, 1, 900), check_int(c, 1, 5), true);
+    quantize_case(c, check_int(c, 1, 900), check_int(c, 1, 5), false);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The steps of a layer for few rows of x, each put together from the kernels that it stands for. A workgroup
  * makes spec[0] * spec[1] rows of the matrices, as matvec; no device of this kind prefers them, so they are
- * the reference only. */
+ * the reference only. In the forms of 8 bits x is rounded before it meets the weights. */
 #include "device/cpu/activation.h"
 #include "device/cpu/weight_row.h"
 
@@ -56,19 +56,19 @@ static void rotate(const struct lg_cpu_args *args, uint32_t t, struct place plac
     *a = rotated;
 }
 
-static float qkv_element(enum lg_type type, const struct lg_cpu_args *args, const struct lg_cpu_norm *norm,
+static float qkv_element(enum lg_type type, bool int8, const struct lg_cpu_args *args, const struct lg_cpu_norm *norm,
                          const float *x, struct place place)
 {
     const struct lg_qkv_push *push = args->push;
     const uint8_t *w =
         (const uint8_t *)args->view[6] + push->at[place.matrix] + (size_t)place.row * push->row_bytes;
-    float sum = lg_weight_row_dot_norm(type, w, norm, x, push->n_cols);
+    float sum = lg_weight_row_dot_norm(type, w, norm, x, push->n_cols, int8);
     return push->flags & LG_QKV_BIAS(place.matrix)
                ? sum + ((const float *)args->view[7 + place.matrix])[place.row]
                : sum;
 }
 
-static void qkv(enum lg_type type, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+static void qkv(enum lg_type type, bool int8, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
     const struct lg_qkv_push *push = args->push;
     uint32_t n_all = push->n_rows[0] + push->n_rows[1] + push->n_rows[2];
@@ -78,7 +78,8 @@ static void qkv(enum lg_type type, const struct lg_cpu_args *args, uint32_t firs
         struct lg_cpu_norm norm = norm_of(args, 3, x, push->n_cols, push->eps);
         for (uint32_t i = s.begin; i < s.end; i += 2) {
             struct place at_a = place_of(push, i), at_b = place_of(push, i + 1 < s.end ? i + 1 : i);
-            float a = qkv_element(type, args, &norm, x, at_a), b = qkv_element(type, args, &norm, x, at_b);
+            float a = qkv_element(type, int8, args, &norm, x, at_a);
+            float b = qkv_element(type, int8, args, &norm, x, at_b);
             rotate(args, s.row, at_a, &a, &b);
             *target_of(args, s.row, at_a) = a;
             if (i + 1 < s.end)
@@ -89,7 +90,7 @@ static void qkv(enum lg_type type, const struct lg_cpu_args *args, uint32_t firs
 
 /* ---- projections into the residual stream */
 
-static void project(enum lg_type type, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+static void project(enum lg_type type, bool int8, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
     const struct lg_project_push *push = args->push;
     const uint8_t *weight = args->view[0];
@@ -99,7 +100,8 @@ static void project(enum lg_type type, const struct lg_cpu_args *args, uint32_t 
         const float *bias = args->view[2];
         float *x = (float *)args->view[3] + (size_t)s.row * push->n_rows;
         for (uint32_t m = s.begin; m < s.end; m++) {
-            float sum = lg_weight_row_dot(type, weight + (size_t)m * push->row_bytes, y, push->n_cols);
+            const uint8_t *row = weight + (size_t)m * push->row_bytes;
+            float sum = lg_weight_row_dot_norm(type, row, NULL, y, push->n_cols, int8);
             x[m] += push->bias ? sum + bias[m] : sum;
         }
     }
@@ -107,25 +109,25 @@ static void project(enum lg_type type, const struct lg_cpu_args *args, uint32_t 
 
 /* ---- the first half of a feed-forward, and the head */
 
-static float ffn_element(enum lg_type type, const struct lg_cpu_args *args, const struct lg_cpu_norm *norm,
+static float ffn_element(enum lg_type type, bool int8, const struct lg_cpu_args *args, const struct lg_cpu_norm *norm,
                          const float *x, uint32_t m)
 {
     const struct lg_ffn_push *push = args->push;
     const uint8_t *row = (const uint8_t *)args->view[3] + (size_t)m * push->row_bytes;
-    float up = lg_weight_row_dot_norm(type, row + push->up_at, norm, x, push->n_cols);
+    float up = lg_weight_row_dot_norm(type, row + push->up_at, norm, x, push->n_cols, int8);
     if (push->up_bias)
         up += ((const float *)args->view[5])[m];
     if (args->spec[3] & LG_FUSED_GELU)
         return lg_cpu_gelu_of(up);
     if (!(args->spec[3] & LG_FUSED_GATED))
         return up;
-    float gate = lg_weight_row_dot_norm(type, row + push->gate_at, norm, x, push->n_cols);
+    float gate = lg_weight_row_dot_norm(type, row + push->gate_at, norm, x, push->n_cols, int8);
     if (push->gate_bias)
         gate += ((const float *)args->view[4])[m];
     return lg_cpu_silu(gate) * up;
 }
 
-static void ffn(enum lg_type type, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+static void ffn(enum lg_type type, bool int8, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
     const struct lg_ffn_push *push = args->push;
     uint32_t rows_each = args->spec[3] & LG_FUSED_GATED ? 2 : 1;
@@ -135,14 +137,22 @@ static void ffn(enum lg_type type, const struct lg_cpu_args *args, uint32_t firs
         float *y = (float *)args->view[6] + (size_t)s.row * push->n_rows;
         struct lg_cpu_norm norm = norm_of(args, 0, x, push->n_cols, push->eps);
         for (uint32_t m = s.begin; m < s.end; m++)
-            y[m] = ffn_element(type, args, &norm, x, m);
+            y[m] = ffn_element(type, int8, args, &norm, x, m);
     }
 }
 
-#define FUSED(name, lower, UPPER)                                                               \
-    void lg_cpu_##name##_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last) \
-    {                                                                                           \
-        name(LG_TYPE_##UPPER, args, first, last);                                               \
+#define FUSED(name, lower, UPPER)                                                                  \
+    void lg_cpu_##name##_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last)    \
+    {                                                                                              \
+        name(LG_TYPE_##UPPER, false, args, first, last);                                           \
+    }
+#define FUSED_I8(name, lower, UPPER)                                                               \
+    void lg_cpu_##name##_i8_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last) \
+    {                                                                                              \
+        name(LG_TYPE_##UPPER, true, args, first, last);                                            \
     }
 #define ALL_FUSED(lower, UPPER) FUSED(qkv, lower, UPPER) FUSED(project, lower, UPPER) FUSED(ffn, lower, UPPER)
+#define ALL_FUSED_I8(lower, UPPER) \
+    FUSED_I8(qkv, lower, UPPER) FUSED_I8(project, lower, UPPER) FUSED_I8(ffn, lower, UPPER)
 LG_WEIGHT_TYPES(ALL_FUSED)
+LG_BLOCK_TYPES(ALL_FUSED_I8)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Rows of x in float16, and weights times many of them: what the kernels for cooperative matrices compute, beside their
- * rounding of weights. Push.h tells what a row is. */
+ * Rows of x in float16, and weights times many of them: what the kernels for float16 compute, in cooperative matrices or
+ * without, beside their rounding of weights. Push.h tells what a row is. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +83,10 @@ static void matmul(enum lg_type type, const struct lg_cpu_args *args, uint32_t f
 
 #define MATMUL(lower, UPPER)                                                                       \
     void lg_cpu_matmul_coop_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last) \
+    {                                                                                              \
+        matmul(LG_TYPE_##UPPER, args, first, last);                                                \
+    }                                                                                              \
+    void lg_cpu_matmul_half_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last) \
     {                                                                                              \
         matmul(LG_TYPE_##UPPER, args, first, last);                                                \
     }

@@ -3,14 +3,17 @@
 #ifndef LG_DEVICE_CPU_WEIGHT_ROW_H
 #define LG_DEVICE_CPU_WEIGHT_ROW_H
 
+#include <string.h>
+
 #include "device/cpu/dot.h"
 #include "device/cpu/grid.h"
 #include "device/cpu/norm.h"
+#include "device/cpu/round_i8.h"
 #include "gguf/quants.h"
 
-/** The dot product of a row of n encoded weights and the normalised x; `norm` NULL: x as it is. */
+/** The dot product of a row of n encoded weights and the normalised x; `norm` NULL: x as it is. With `int8` x is rounded. */
 static inline float lg_weight_row_dot_norm(enum lg_type type, const uint8_t *row, const struct lg_cpu_norm *norm,
-                                           const float *x, size_t n)
+                                           const float *x, size_t n, bool int8)
 {
     enum { CHUNK = 256 }; // weights: a multiple of all blocks and of the lanes
     const struct lg_type_info *info = lg_type_info(type);
@@ -19,9 +22,14 @@ static inline float lg_weight_row_dot_norm(enum lg_type type, const uint8_t *row
     for (size_t k = 0; k < n; k += CHUNK) {
         size_t count = n - k < CHUNK ? n - k : CHUNK;
         lg_dequantize(type, row + k / info->block_elements * info->block_bytes, w, count);
+        const float *v = norm || int8 ? h : x + k;
         if (norm)
             lg_cpu_normalise(norm, x, k, count, h);
-        lg_dot_add(&acc, w, norm ? h : x + k, count);
+        else if (int8)
+            memcpy(h, x + k, count * sizeof(*h));
+        if (int8)
+            lg_round_i8(h, (uint32_t)count);
+        lg_dot_add(&acc, w, v, count);
     }
     return lg_dot_sum(&acc);
 }
@@ -29,7 +37,7 @@ static inline float lg_weight_row_dot_norm(enum lg_type type, const uint8_t *row
 /** The dot product of a row of n encoded weights and x. */
 static inline float lg_weight_row_dot(enum lg_type type, const uint8_t *row, const float *x, size_t n)
 {
-    return lg_weight_row_dot_norm(type, row, NULL, x, n);
+    return lg_weight_row_dot_norm(type, row, NULL, x, n, false);
 }
 
 #endif

@@ -33,7 +33,7 @@ static uint64_t cache_key(const struct lg_vk_device *dev)
     const VkPhysicalDeviceVulkan11Properties *p11 = &dev->probe.props11;
     uint64_t key = 0;
     for (uint32_t i = 0; i < LG_K_COUNT; i++)
-        key = XXH3_64bits_withSeed(lg_spirv_modules[i].words, lg_spirv_modules[i].size, key);
+        key = XXH3_64bits_withSeed(lg_spirv_modules[i].packed, lg_spirv_modules[i].size, key);
     key = XXH3_64bits_withSeed(p11->driverUUID, sizeof(p11->driverUUID), key);
     key = XXH3_64bits_withSeed(p11->deviceUUID, sizeof(p11->deviceUUID), key);
     key = XXH3_64bits_withSeed(p->pipelineCacheUUID, sizeof(p->pipelineCacheUUID), key);

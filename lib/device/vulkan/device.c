@@ -43,7 +43,7 @@ static const struct lg_device_ops ops = {
 static VkResult create_handle(struct lg_vk_device *dev, const VkDeviceQueueCreateInfo *queue)
 {
     const struct lg_vk_probe *probe = &dev->probe;
-    const char *extensions[5];
+    const char *extensions[7];
     uint32_t n_extensions = 0;
     if (probe->has_memory_budget)
         extensions[n_extensions++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
@@ -53,6 +53,8 @@ static VkResult create_handle(struct lg_vk_device *dev, const VkDeviceQueueCreat
         extensions[n_extensions++] = VK_EXT_PIPELINE_CREATION_FEEDBACK_EXTENSION_NAME;
     if (probe->has_portability_subset)
         extensions[n_extensions++] = "VK_KHR_portability_subset";
+    if (probe->int_dot_extension)
+        extensions[n_extensions++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
     if (probe->cooperative_matrix)
         extensions[n_extensions++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
     if (queue->pNext)
@@ -64,11 +66,16 @@ static VkResult create_handle(struct lg_vk_device *dev, const VkDeviceQueueCreat
         .subgroupSizeControl = probe->pins_subgroup_size || probe->full_subgroups,
         .computeFullSubgroups = probe->full_subgroups,
     };
+    VkPhysicalDeviceShaderIntegerDotProductFeatures int_dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES,
+        .pNext = sizes.subgroupSizeControl ? &sizes : NULL,
+        .shaderIntegerDotProduct = VK_TRUE,
+    };
     VkPhysicalDeviceVulkan12Features features = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-        .pNext = sizes.subgroupSizeControl ? &sizes : NULL,
+        .pNext = probe->int_dot ? (void *)&int_dot : int_dot.pNext,
         .timelineSemaphore = VK_TRUE,
-        .shaderFloat16 = probe->cooperative_matrix,
+        .shaderFloat16 = probe->float16,
         .vulkanMemoryModel = probe->cooperative_matrix,
         .vulkanMemoryModelDeviceScope = probe->cooperative_matrix, // some kernels have atomics of that scope
     };
@@ -200,9 +207,11 @@ static int open_instance(struct lg_vk_device *dev, const struct lg_device_option
     }
     LG_TRY(lg_vk_probe(&dev->inst, dev->physical, options->host, &dev->probe));
     lg_vk_describe(&dev->probe, &dev->base.info);
-    dev->base.info.half = dev->probe.coop_m == 0 || options->precision == LLMGPU_PRECISION_FLOAT32 ? LG_INT8_NONE
-                          : options->precision == LLMGPU_PRECISION_FAST                            ? LG_INT8_ALL
-                                                                                                   : LG_INT8_GENERATION;
+    enum lg_int8 allowed = options->precision == LLMGPU_PRECISION_FLOAT32 ? LG_INT8_NONE
+                           : options->precision == LLMGPU_PRECISION_FAST  ? LG_INT8_ALL
+                                                                          : LG_INT8_GENERATION;
+    dev->base.info.int8 = dev->probe.int_dot ? allowed : LG_INT8_NONE;
+    dev->base.info.half = dev->probe.float16 ? allowed : LG_INT8_NONE;
     return 0;
 }
 

@@ -85,6 +85,10 @@ void lg_vk_host_features(const struct lg_vk_host *host, struct lg_vk_features *f
             const VkPhysicalDeviceVulkan13Features *f = as;
             features->subgroup_size_control |= f->subgroupSizeControl;
             features->full_subgroups |= f->computeFullSubgroups;
+            features->int_dot |= f->shaderIntegerDotProduct;
+        } else if (item->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES) {
+            const VkPhysicalDeviceShaderIntegerDotProductFeatures *f = as;
+            features->int_dot |= f->shaderIntegerDotProduct;
         } else if (item->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES) {
             const VkPhysicalDeviceSubgroupSizeControlFeatures *f = as;
             features->subgroup_size_control |= f->subgroupSizeControl;

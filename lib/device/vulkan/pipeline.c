@@ -106,16 +106,28 @@ static VkResult compile(struct lg_vk_device *dev, struct job *job, VkShaderModul
     return result;
 }
 
+static VkResult create_module(struct lg_vk_device *dev, enum lg_kernel kernel, VkShaderModule *out)
+{
+    const struct lg_spirv *packed = &lg_spirv_modules[kernel];
+    uint32_t *words = lg_alloc_array(dev->base.env, packed->n_words, sizeof(*words));
+    if (!words)
+        return VK_ERROR_OUT_OF_HOST_MEMORY;
+    lg_spirv_unpack(packed, words, packed->n_words);
+    VkShaderModuleCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+        .codeSize = packed->n_words * sizeof(*words),
+        .pCode = words,
+    };
+    VkResult result = dev->vk.vkCreateShaderModule(dev->handle, &info, NULL, out);
+    lg_free(dev->base.env, words);
+    return result;
+}
+
 static VkResult create_pipeline(struct lg_vk_device *dev, struct job *job)
 {
     VkShaderModule module;
-    VkShaderModuleCreateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-        .codeSize = lg_spirv_modules[job->item.kernel].size,
-        .pCode = lg_spirv_modules[job->item.kernel].words,
-    };
     job->what = "vkCreateShaderModule";
-    VkResult result = dev->vk.vkCreateShaderModule(dev->handle, &info, NULL, &module);
+    VkResult result = create_module(dev, job->item.kernel, &module);
     if (result < 0)
         return result;
     result = compile(dev, job, module);

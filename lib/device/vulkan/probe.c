@@ -20,6 +20,7 @@ static int find_extensions(const struct lg_vk_instance *inst, VkPhysicalDevice p
         {VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, &probe->has_memory_budget},
         {VK_EXT_PIPELINE_CREATION_FEEDBACK_EXTENSION_NAME, &probe->feedback_extension},
         {VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, &probe->subgroup_size_extension},
+        {VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME, &probe->int_dot_extension},
         {VK_KHR_GLOBAL_PRIORITY_EXTENSION_NAME, &probe->global_priority_khr},
         {VK_EXT_GLOBAL_PRIORITY_EXTENSION_NAME, &probe->global_priority_ext},
         {VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, &probe->cooperative_matrix},
@@ -83,20 +84,20 @@ static int find_queue_family(const struct lg_vk_instance *inst, VkPhysicalDevice
 }
 
 /*
- * The subgroup operations that the kernels use, as they declare it: SPIR-V's capabilities from
+ * The subgroup operations that the kernels use, as they declare it before all else: SPIR-V's capabilities from
  * GroupNonUniform on are in the order of Vulkan's bits.
  */
 static VkSubgroupFeatureFlags needed_operations(void)
 {
-    enum { HEADER_WORDS = 5, OP_CAPABILITY = 17, FIRST = 61, LAST = 68 };
+    enum { HEADER_WORDS = 5, OP_CAPABILITY = 17, FIRST = 61, LAST = 68, N_HEAD = 64 };
     VkSubgroupFeatureFlags needed = VK_SUBGROUP_FEATURE_BASIC_BIT;
     for (uint32_t i = 0; i < LG_K_COUNT; i++) {
-        const uint32_t *words = lg_spirv_modules[i].words;
-        if (!words)
-            continue;
-        for (words += HEADER_WORDS; *words == (2 << 16 | OP_CAPABILITY); words += 2) // they come before all else
-            if (words[1] >= FIRST && words[1] <= LAST)
-                needed |= 1u << (words[1] - FIRST);
+        const struct lg_spirv *module = &lg_spirv_modules[i];
+        uint32_t head[N_HEAD] = {0};
+        lg_spirv_unpack(module, head, lg_min_u32(module->n_words, N_HEAD));
+        for (uint32_t k = HEADER_WORDS; k + 1 < N_HEAD && head[k] == (2 << 16 | OP_CAPABILITY); k += 2)
+            if (head[k + 1] >= FIRST && head[k + 1] <= LAST)
+                needed |= 1u << (head[k + 1] - FIRST);
     }
     return needed;
 }
@@ -105,6 +106,12 @@ static VkSubgroupFeatureFlags needed_operations(void)
 static bool knows_subgroup_sizes(const struct lg_vk_probe *probe)
 {
     return probe->version >= VK_API_VERSION_1_3 || probe->subgroup_size_extension;
+}
+
+/* The same of products of integers. */
+static bool knows_int_dot(const struct lg_vk_probe *probe)
+{
+    return probe->version >= VK_API_VERSION_1_3 || probe->int_dot_extension;
 }
 
 static void read_features(const struct lg_vk_instance *inst, VkPhysicalDevice physical,
@@ -117,13 +124,18 @@ static void read_features(const struct lg_vk_instance *inst, VkPhysicalDevice ph
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
         .pNext = knows_subgroup_sizes(probe) ? &sizes : NULL,
     };
+    VkPhysicalDeviceShaderIntegerDotProductFeatures int_dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES,
+        .pNext = &features12,
+    };
+    void *known = knows_int_dot(probe) ? (void *)&int_dot : &features12;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrices = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
-        .pNext = &features12,
+        .pNext = known,
     };
     VkPhysicalDeviceFeatures2 features = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
-        .pNext = probe->cooperative_matrix ? (void *)&matrices : &features12,
+        .pNext = probe->cooperative_matrix ? (void *)&matrices : known,
     };
     inst->fn.vkGetPhysicalDeviceFeatures2(physical, &features);
     *out = (struct lg_vk_features){
@@ -133,6 +145,7 @@ static void read_features(const struct lg_vk_instance *inst, VkPhysicalDevice ph
         .cooperative_matrix = matrices.cooperativeMatrix,
         .float16 = features12.shaderFloat16,
         .memory_model = features12.vulkanMemoryModel && features12.vulkanMemoryModelDeviceScope,
+        .int_dot = int_dot.shaderIntegerDotProduct,
     };
 }
 
@@ -172,7 +185,7 @@ static int find_matrices(const struct lg_vk_instance *inst, VkPhysicalDevice phy
 static int check_matrices(const struct lg_vk_instance *inst, VkPhysicalDevice physical,
                           const struct lg_vk_features *features, struct lg_vk_probe *probe)
 {
-    probe->cooperative_matrix &= lg_spirv_modules[LG_K_MATMUL_COOP_F16].words && features->cooperative_matrix &&
+    probe->cooperative_matrix &= lg_spirv_modules[LG_K_MATMUL_COOP_F16].packed && features->cooperative_matrix &&
                                  features->float16 && features->memory_model && probe->full_subgroups &&
                                  inst->fn.vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR;
     return probe->cooperative_matrix ? find_matrices(inst, physical, probe) : 0;
@@ -187,6 +200,10 @@ static int check_features(const struct lg_vk_instance *inst, const struct lg_vk_
     probe->pins_subgroup_size = controls_size && range->minSubgroupSize != range->maxSubgroupSize &&
                                 range->requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT;
     probe->full_subgroups = controls_size && features->full_subgroups;
+    probe->int_dot = features->int_dot && knows_int_dot(probe);
+    probe->fast_int_dot &= probe->int_dot;
+    probe->int_dot_extension &= probe->version < VK_API_VERSION_1_3 && probe->int_dot;
+    probe->float16 = features->float16;
 
     const VkPhysicalDeviceVulkan11Properties *p11 = &probe->props11;
     const char *name = probe->props.properties.deviceName;
@@ -213,6 +230,10 @@ static void read_properties(const struct lg_vk_instance *inst, VkPhysicalDevice 
         .pNext = &probe->subgroup_sizes,
         .maxBufferSize = UINT64_MAX,
     };
+    VkPhysicalDeviceShaderIntegerDotProductProperties int_dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES,
+        .pNext = &probe->props11,
+    };
     probe->subgroup_sizes.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES;
     probe->props12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES;
     probe->props12.pNext = is_1_3                           ? (void *)&maintenance4
@@ -220,9 +241,10 @@ static void read_properties(const struct lg_vk_instance *inst, VkPhysicalDevice 
                                                             : NULL;
     probe->props11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES;
     probe->props11.pNext = &probe->props12;
-    probe->props.pNext = &probe->props11;
+    probe->props.pNext = knows_int_dot(probe) ? (void *)&int_dot : &probe->props11;
     inst->fn.vkGetPhysicalDeviceProperties2(physical, &probe->props);
     probe->props.pNext = probe->props11.pNext = probe->props12.pNext = NULL;
+    probe->fast_int_dot = int_dot.integerDotProduct4x8BitPackedSignedAccelerated;
     probe->max_buffer_size = maintenance4.maxBufferSize < probe->props11.maxMemoryAllocationSize
                                  ? maintenance4.maxBufferSize
                                  : probe->props11.maxMemoryAllocationSize;
@@ -291,6 +313,9 @@ void lg_vk_describe(const struct lg_vk_probe *probe, struct lg_device_info *info
         lg_min_u32(limits->maxComputeWorkGroupInvocations, limits->maxComputeWorkGroupSize[0]);
     info->shared_memory = limits->maxComputeSharedMemorySize;
     info->timestamps = probe->timestamp_bits > 0;
+    info->int_dot = probe->int_dot;
+    info->fast_int_dot = probe->fast_int_dot;
+    info->float16 = probe->float16;
     info->coop_m = probe->coop_m;
     info->coop_n = probe->coop_n;
     info->coop_k = probe->coop_k;

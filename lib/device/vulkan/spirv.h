@@ -8,11 +8,16 @@
 
 #include "kernels_gen.h"
 
+/* Of each word seven bits in a byte, the lowest first; the eighth is set while there are more. */
 struct lg_spirv {
-    const uint32_t *words;
-    size_t size; // bytes
+    const uint8_t *packed; // NULL: there is no such kernel in this build
+    uint32_t size;         // bytes
+    uint32_t n_words;
 };
 
 extern const struct lg_spirv lg_spirv_modules[LG_K_COUNT];
+
+/** The first n words of a module that has as many. */
+void lg_spirv_unpack(const struct lg_spirv *module, uint32_t *words, uint32_t n);
 
 #endif

@@ -238,6 +238,7 @@ struct lg_vk_features {
     bool cooperative_matrix;
     bool float16;
     bool memory_model; // with device scope
+    bool int_dot;      // products of integers
 };
 
 /* What was found out of a physical device, before anything is created on it. */
@@ -257,6 +258,10 @@ struct lg_vk_probe {
     bool has_portability_subset;  // VK_KHR_portability_subset, which must be turned on where it exists
     bool feedback_extension;      // VK_EXT_pipeline_creation_feedback, where it is not part of the version
     bool subgroup_size_extension; // VK_EXT_subgroup_size_control, where it is not part of the version
+    bool int_dot_extension;       // VK_KHR_shader_integer_dot_product, where it is not part of the version
+    bool int_dot;                 // four products of signed bytes
+    bool fast_int_dot;            // in one instruction
+    bool float16;                 // arithmetic
     bool pins_subgroup_size;      // the size varies and pipelines can require one
     bool full_subgroups;
     bool cooperative_matrix; // VK_KHR_cooperative_matrix with what its kernels need, and these are there
