@@ -19,6 +19,8 @@ static const struct variant variants[] = {
     TABLES(LG_CPU_PORTABLE, portable), TABLES(LG_CPU_AVX2, avx2),
     TABLES(LG_CPU_AVX512, avx512),     {LG_CPU_AVX2, &lg_cpu_hot_i8_avx2},
     {LG_CPU_VNNI, &lg_cpu_hot_i8_vnni},
+    {LG_CPU_AVX2, &lg_cpu_hot_i8_tile_avx2},
+    {LG_CPU_VNNI, &lg_cpu_hot_i8_tile_vnni},
 };
 
 /* Not all compilers' __builtin_cpu_supports() know it. */

@@ -5,8 +5,6 @@
 
 #include <immintrin.h>
 
-enum { TILE_X = 1 };
-
 typedef struct {
     __m256i part[2];
 } bytes;

@@ -5,8 +5,6 @@
 
 #include <immintrin.h>
 
-enum { TILE_X = 2 }; // rows of x that four rows of weights meet in registers
-
 typedef __m512i bytes;  // of a chunk, 64
 typedef __m512i ints;   // of its lanes, 16
 typedef __m512 floats;  // the same

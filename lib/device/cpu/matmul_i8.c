@@ -21,18 +21,19 @@ static float largest(const float *x, uint32_t n)
     return max;
 }
 
-static void quantize_block(const float *x, uint32_t n, int8_t *q, float *d, float *sums)
+static void quantize_block(const float *x, uint32_t n, int8_t *q, float *d, float *sums, struct lg_i8_block *block)
 {
     float max = largest(x, n), scale = max / 127, inverse = scale > 0 ? 1 / scale : 0;
     d[0] = d[1] = isinf(inverse) ? 0 : scale; // all of it is subnormal
     for (uint32_t i = 0; i < 32; i++)
         q[i] = i < n && inverse > 0 && *d > 0 ? (int8_t)rintf(x[i] * inverse) : 0;
+    int whole[2] = {0, 0};
     for (uint32_t h = 0; h < 2; h++) {
-        int sum = 0;
         for (uint32_t i = 0; i < 16; i++)
-            sum += q[h * 16 + i];
-        sums[h] = *d * (float)sum;
+            whole[h] += q[h * 16 + i];
+        sums[h] = *d * (float)whole[h];
     }
+    *block = lg_i8_block_of(*d, whole);
 }
 
 void lg_cpu_quantize(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
@@ -44,7 +45,8 @@ void lg_cpu_quantize(const struct lg_cpu_args *args, uint32_t first, uint32_t la
         struct lg_i8_row row = lg_i8_row_at(args->view[1], n, t);
         for (uint32_t k = 0, b = 0; k < LG_I8_PADDED(n); k += 32, b++)
             quantize_block(x + k, k < n ? lg_min_u32(n - k, 32) : 0, (int8_t *)row.q + k, (float *)row.d + 2 * b,
-                           (float *)row.sums + 2 * b);
+                           (float *)row.sums + 2 * b, (struct lg_i8_block *)row.blocks + b);
+        memset((uint8_t *)row.q + 2 * LG_I8_PADDED(n), 0, LG_I8_ROW_BYTES(n) - 2 * LG_I8_PADDED(n));
     }
 }
 
@@ -186,15 +188,48 @@ static float product(enum lg_type type, const uint8_t *row, struct lg_i8_row x, 
     return add_lanes(s.lane) + add_lanes(s.min);
 }
 
+static bool has_min(enum lg_type type)
+{
+    return type == LG_TYPE_Q4_1 || type == LG_TYPE_Q5_1 || type == LG_TYPE_Q2_K || type == LG_TYPE_Q4_K ||
+           type == LG_TYPE_Q5_K;
+}
+
+static float add_products(enum lg_type type, float sum, const struct block *w, struct lg_i8_row x, uint32_t k, uint32_t n, float x_sum)
+{
+    int products = 0;
+    for (uint32_t i = k; i < k + n; i++)
+        products += w->q[i % 32] * x.q[i];
+    sum = fmaf((float)products, w->scale[k / 16 % 2] * x.d[k / 16], sum);
+    return has_min(type) ? fmaf(w->min[k / 16 % 2], x_sum, sum) : sum;
+}
+
+/* The same where there are many rows of x. */
+static float tile_product(enum lg_type type, const uint8_t *row, struct lg_i8_row x, uint32_t n)
+{
+    bool by_halves = type == LG_TYPE_Q2_K || type == LG_TYPE_Q3_K || type == LG_TYPE_Q6_K;
+    float sum = 0;
+    struct block b;
+    for (uint32_t i = 0; i < n / 32; i++) {
+        read_block(type, row, i, &b);
+        for (uint32_t h = 0; by_halves && h < 2; h++)
+            sum = add_products(type, sum, &b, x, 32 * i + 16 * h, 16, x.sums[2 * i + h]);
+        if (!by_halves)
+            sum = add_products(type, sum, &b, x, 32 * i, 32, x.blocks[i].sum);
+    }
+    return sum;
+}
+
+typedef float product_fn(enum lg_type type, const uint8_t *row, struct lg_i8_row x, uint32_t n);
+
 /* Rows [m.begin, m.end) of the weights times rows [t, t_end) of x. */
-static void multiply(enum lg_type type, const struct lg_matmul_push *push, const uint8_t *weight, const void *x, float *y,
-                     struct lg_cpu_span m, uint32_t t, uint32_t t_end)
+static void multiply(enum lg_type type, product_fn *product_of, const struct lg_matmul_push *push, const uint8_t *weight,
+                     const void *x, float *y, struct lg_cpu_span m, uint32_t t, uint32_t t_end)
 {
     for (; t < t_end; t++) {
         struct lg_i8_row row = lg_i8_row_at(x, push->n_cols, t);
         for (uint32_t i = m.begin; i < m.end; i++)
             y[(size_t)t * push->y_stride + push->row_begin + i] =
-                product(type, weight + (size_t)i * push->row_bytes, row, push->n_cols);
+                product_of(type, weight + (size_t)i * push->row_bytes, row, push->n_cols);
     }
 }
 
@@ -203,7 +238,7 @@ static void matvec(enum lg_type type, const struct lg_cpu_args *args, uint32_t f
     const struct lg_matmul_push *push = args->push;
     for (uint32_t g = first; g < last; g++) {
         struct lg_cpu_span m = lg_cpu_span(args, g, args->spec[0] * args->spec[1], push->n_rows);
-        multiply(type, push, args->view[0], args->view[1], args->view[2], m, m.row, m.row + 1);
+        multiply(type, product, push, args->view[0], args->view[1], args->view[2], m, m.row, m.row + 1);
     }
 }
 
@@ -214,7 +249,8 @@ static void matmul(enum lg_type type, const struct lg_cpu_args *args, uint32_t f
     for (uint32_t g = first; g < last; g++) {
         struct lg_cpu_span m = lg_cpu_span(args, g, args->spec[1], push->n_rows);
         uint32_t t = m.row * args->spec[2];
-        multiply(type, push, args->view[1], args->view[2], args->view[3], m, t, lg_min_u32(n_t, t + args->spec[2]));
+        multiply(type, tile_product, push, args->view[1], args->view[2], args->view[3], m, t,
+                 lg_min_u32(n_t, t + args->spec[2]));
     }
 }
 
