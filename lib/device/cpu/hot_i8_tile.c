@@ -36,7 +36,7 @@ typedef uint64_t u64x2 __attribute__((vector_size(16)));
 
 enum {
     ROWS = LG_I8_LANES, // of weights in a panel
-    SLICE = 1024,       // columns of a panel
+    SLICE = 512,        // columns of a panel
     MAX_X = 128,        // rows of x that share a panel
 };
 

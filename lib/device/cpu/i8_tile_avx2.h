@@ -3,7 +3,7 @@
 #ifndef LG_DEVICE_CPU_I8_TILE_AVX2_H
 #define LG_DEVICE_CPU_I8_TILE_AVX2_H
 
-enum { TILE_X = 4 };
+enum { TILE_X = 3 };
 
 INLINE bytes as_bytes(floats v)
 {
@@ -95,6 +95,13 @@ INLINE __m256i word_products(enum lg_type type, __m256i w, __m256i x)
     return _mm256_maddubs_epi16(w, x);
 }
 
+/* Compilers left alone add up in trees, and run out of registers. */
+INLINE __m256i in_order(__m256i v)
+{
+    __asm__("" : "+x"(v));
+    return v;
+}
+
 INLINE void add_dots(enum lg_type type, int n_quads, const uint8_t *w, const uint8_t *const *x, int n_x, size_t k, ints *sum)
 {
     const __m256i ones = _mm256_set1_epi16(1);
@@ -107,7 +114,7 @@ INLINE void add_dots(enum lg_type type, int n_quads, const uint8_t *w, const uin
                 __m256i four = four_of(x[t] + k + 4 * j);
                 UNROLL for (int part = 0; part < 2; part++) {
                     __m256i products = word_products(type, weights.part[part], four);
-                    words[t][part] = j == i ? products : _mm256_add_epi16(words[t][part], products);
+                    words[t][part] = j == i ? products : in_order(_mm256_add_epi16(words[t][part], products));
                 }
             }
         }
