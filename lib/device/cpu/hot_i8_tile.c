@@ -218,11 +218,21 @@ INLINE void add_panel(enum lg_type type, void *panel, const uint8_t *const *x, c
         store_floats(*tile[t], acc[t]);
 }
 
+/* Asks for the slice behind, of rows [begin, end): sixteen streams are more than processors follow by themselves. */
+INLINE void ask_for(enum lg_type type, const struct weights *next, uint32_t begin, uint32_t end)
+{
+    for (uint32_t r = begin; r < end; r++) {
+        for (uint32_t i = 0; i < SLICE / LG_I8_UNIT * unit_bytes(type); i += 64)
+            __builtin_prefetch(next->row[r] + i);
+    }
+}
+
 /* A panel for all rows of x. The last few are filled up with one of them. */
 INLINE void add_panels(enum lg_type type, void *panel, const uint8_t *const *x, const struct x_layout *at, uint32_t n_x,
-                       uint32_t k, uint32_t n, float (*tile)[ROWS])
+                       uint32_t k, uint32_t n, float (*tile)[ROWS], const struct weights *next)
 {
     for (uint32_t t = 0; t < n_x; t += TILE_X) {
+        ask_for(type, next, t * ROWS / n_x, lg_min_u32(t + TILE_X, n_x) * ROWS / n_x);
         const uint8_t *rows[TILE_X];
         float(*sums[TILE_X])[ROWS];
         uint32_t left = lg_min_u32(n_x - t, TILE_X);
@@ -239,25 +249,34 @@ INLINE void add_panels(enum lg_type type, void *panel, const uint8_t *const *x, 
     }
 }
 
-/* n_rows rows of weights, up to ROWS, from `row` on, times n_x rows of x. */
-INLINE void multiply_panel(enum lg_type type, const struct lg_matmul_push *push, const uint8_t *row, uint32_t n_rows,
-                           const uint8_t *const *x, uint32_t n_x, float *y)
+/* Sixteen rows, the last one again where there are fewer. */
+static struct weights rows_at(const struct lg_matmul_push *push, const uint8_t *data, uint32_t row)
+{
+    struct weights w;
+    for (uint32_t r = 0; r < ROWS; r++)
+        w.row[r] = data + (size_t)lg_min_u32(row + r, push->n_rows - 1) * push->row_bytes;
+    return w;
+}
+
+/* Rows [row, end) of weights, up to ROWS, times n_x rows of x. */
+INLINE void multiply_panel(enum lg_type type, const struct lg_matmul_push *push, const uint8_t *data, uint32_t row,
+                           uint32_t end, const uint8_t *const *x, uint32_t n_x, float *y)
 {
     _Alignas(64) float tile[MAX_X][ROWS];
     struct panel_block panel[SLICE / 32];
-    struct weights w;
+    struct weights w = rows_at(push, data, row), after = rows_at(push, data, row + ROWS);
     size_t padded = LG_I8_PADDED(push->n_cols);
     const struct x_layout at = {.d = padded, .sums = padded + padded / 4, .blocks = padded + padded / 2};
-    for (uint32_t r = 0; r < ROWS; r++)
-        w.row[r] = row + (size_t)lg_min_u32(r, n_rows - 1) * push->row_bytes;
     memset(tile, 0, n_x * sizeof(tile[0]));
     for (uint32_t k = 0; k < push->n_cols; k += SLICE) {
         uint32_t n = lg_min_u32(push->n_cols - k, SLICE);
         decode(type, &w, n, panel);
-        add_panels(type, panel, x, &at, n_x, k, n, tile);
+        if (push->n_cols - k <= SLICE)
+            w = after;
+        add_panels(type, panel, x, &at, n_x, k, n, tile, &w);
     }
     for (uint32_t t = 0; t < n_x; t++)
-        memcpy(y + (size_t)t * push->y_stride, tile[t], n_rows * sizeof(float));
+        memcpy(y + (size_t)t * push->y_stride + row, tile[t], lg_min_u32(end - row, ROWS) * sizeof(float));
 }
 
 INLINE void matmul(enum lg_type type, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
@@ -274,8 +293,7 @@ INLINE void matmul(enum lg_type type, const struct lg_cpu_args *args, uint32_t f
                 x[i] = (const uint8_t *)args->view[2] + (size_t)(t + i) * LG_I8_ROW_BYTES(push->n_cols);
             float *y = (float *)args->view[3] + (size_t)t * push->y_stride + push->row_begin;
             for (uint32_t row = m.begin; row < m.end; row += ROWS)
-                multiply_panel(type, push, (const uint8_t *)args->view[1] + (size_t)row * push->row_bytes,
-                               lg_min_u32(m.end - row, ROWS), x, n, y + row);
+                multiply_panel(type, push, args->view[1], row, m.end, x, n, y);
         }
     }
 }
