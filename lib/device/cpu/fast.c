@@ -39,7 +39,8 @@ static bool is_usable(enum lg_cpu_isa isa)
         return is_usable(LG_CPU_AVX2) && __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512vl");
-    case LG_CPU_VNNI: return is_usable(LG_CPU_AVX512) && __builtin_cpu_supports("avx512vnni");
+    case LG_CPU_VNNI:
+        return is_usable(LG_CPU_AVX512) && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("bmi2");
     default: return false;
     }
 }

@@ -22,6 +22,23 @@ typedef uint64_t u64x2 __attribute__((vector_size(16)));
 
 #include "device/cpu/i8_types.h"
 
+/* What is constant stays in registers. */
+#define UNROLL _Pragma("GCC unroll 4")
+
+/* Four blocks of nibbles: of each the lower ones, then of each the upper; scales and mins are those of lanes. */
+struct quad {
+    bytes low, high;
+    floats scales, mins;
+};
+
+#if defined(__AVX512VNNI__)
+#include "device/cpu/i8_row_avx512.h"
+#elif defined(__AVX2__)
+#include "device/cpu/i8_row_avx2.h"
+#endif
+
+#include "device/cpu/i8_row.h"
+
 enum {
     SPAN = 16384, // columns of a row of x that are made ready
 };
@@ -42,73 +59,144 @@ static struct weights weights_of(const struct lg_matmul_push *push, const void *
     };
 }
 
-INLINE ints lane_products(enum lg_type type, ints bias, bytes w, bytes x)
-{
-    return is_signed(type) ? dot_signed(bias, w, x) : dot(bias, w, x);
-}
-
-INLINE ints chunk_bias(enum lg_type type, bytes x)
-{
-    return is_signed(type) ? dot_signed_bias(x) : dot_bias(x, bias_of(type));
-}
-
 /* ---- one row of x -------------------------------------------------------------------------------- */
 
-/* What makes a row of x ready for weights of some type, made once for many rows of them. */
-INLINE void make_bias(enum lg_type type, struct lg_i8_row x, uint32_t k, uint32_t n, ints *bias)
+/* A unit of a row of x, ready for weights of some type; made once for many rows of them. */
+struct ready {
+    _Alignas(64) int8_t q[LG_I8_UNIT]; // as the type's chunks are
+    union {
+        struct lg_i8_unit unit; // K-quants
+        struct {
+            _Alignas(64) int32_t first[LG_I8_CHUNKS][16]; // what the products of a chunk begin with
+            float d[LG_I8_HALVES];
+        } q8_0;
+        struct {
+            _Alignas(64) int32_t first[16]; // what the products begin with
+            float d[16], sums[16];          // of the lanes; the same times their sums of q
+        } quad[2];
+    };
+};
+
+/* Halves of blocks for nibbles, and what their biases or mins are multiplied by. */
+INLINE void make_quad(enum lg_type type, struct lg_i8_row x, uint32_t k, uint32_t i, struct ready *ready)
 {
-    for (uint32_t i = 0; i < (n + 63) / 64; i++)
-        bias[i] = chunk_bias(type, load_chunk(x.q + k + 64 * i));
+    int8_t *q = ready->q + 128 * i;
+    store_halves(q, x.q + k + 128 * i);
+    floats d = load_spread(x.d + k / 16 + 8 * i);
+    store_floats(ready->quad[i].d, d);
+    if (has_min(type))
+        store_floats(ready->quad[i].sums, multiply(d, from_ints(dot_quad(no_ints(), same_bytes(1), same_bytes(1), q))));
+    else
+        store_ints(ready->quad[i].first, negative(dot_quad(no_ints(), same_bytes((int8_t)bias_of(type)),
+                                                      same_bytes((int8_t)bias_of(type)), q)));
 }
 
-/* What is constant stays in registers. */
-#define UNROLL _Pragma("GCC unroll 4")
+INLINE void make_ready(enum lg_type type, struct lg_i8_row x, uint32_t k, struct ready *ready)
+{
+    static const uint8_t apart[LG_I8_BLOCKS] = {0, 2, 1, 3, 4, 6, 5, 7};
+    if (is_k(type)) {
+        for (uint32_t b = 0; b < LG_I8_BLOCKS; b++)
+            memcpy(ready->q + 32 * b, x.q + k + 32 * (is_packed(type) ? apart[b] : b), 32);
+        ready->unit = x.units[k / LG_I8_UNIT];
+    } else if (type == LG_TYPE_Q8_0) {
+        memcpy(ready->q, x.q + k, LG_I8_UNIT);
+        for (uint32_t j = 0; j < LG_I8_CHUNKS; j++)
+            store_ints(ready->q8_0.first[j], dot_signed_bias(load_chunk(ready->q + 64 * j)));
+        store_floats(ready->q8_0.d, load_floats(x.d + k / 16));
+    } else {
+        make_quad(type, x, k, 0, ready);
+        make_quad(type, x, k, 1, ready);
+    }
+}
 
 struct sums {
     floats lanes, mins;
+    __m256 k_mins;
 };
 
-/* Adds n_blocks blocks of a row of weights, a unit or less, at column k. */
-INLINE struct sums add_unit(enum lg_type type, uint32_t n_blocks, const uint8_t *src, struct lg_i8_row x, uint32_t k,
-                            const ints *bias, struct sums sums)
+INLINE struct sums add_quad(enum lg_type type, const uint8_t *src, const struct ready *x, uint32_t i, struct sums sums)
 {
-    floats scales = multiply(unit_scales(type, src, n_blocks), load_floats(x.d + k / 16));
+    struct quad quad = load_quad(type, src);
+    ints first = has_min(type) ? no_ints() : load_ints(x->quad[i].first);
+    floats d = multiply(quad.scales, load_floats(x->quad[i].d));
+    sums.lanes = add_products(sums.lanes, dot_quad(first, quad.low, quad.high, x->q + 128 * i), d);
     if (has_min(type))
-        sums.mins = multiply_add(unit_mins(type, src, n_blocks), load_floats(x.sums + k / 16), sums.mins);
+        sums.mins = multiply_add(quad.mins, load_floats(x->quad[i].sums), sums.mins);
+    return sums;
+}
+
+/* n_blocks blocks, some of which may be missing. */
+INLINE struct sums add_quads(enum lg_type type, uint32_t n_blocks, const uint8_t *src, const struct ready *x,
+                             struct sums sums)
+{
+    size_t size = unit_bytes(type) / LG_I8_BLOCKS;
+    UNROLL for (uint32_t i = 0; i < 2; i++) {
+        if (4 * i + 4 <= n_blocks) {
+            sums = add_quad(type, src + 4 * i * size, x, i, sums);
+        } else if (4 * i < n_blocks) {
+            uint8_t rest[4 * 24] = {0};
+            memcpy(rest, src + 4 * i * size, (n_blocks - 4 * i) * size);
+            sums = add_quad(type, rest, x, i, sums);
+        }
+    }
+    return sums;
+}
+
+INLINE struct sums add_q8_0(uint32_t n_blocks, const uint8_t *src, const struct ready *x, struct sums sums)
+{
+    floats scales = multiply(unit_scales(LG_TYPE_Q8_0, src, n_blocks), load_floats(x->q8_0.d));
     UNROLL for (uint32_t j = 0; j < (n_blocks + 1) / 2; j++) {
-        bytes w = chunk(type, src, j, n_blocks - 1);
-        ints products = lane_products(type, bias[j], w, load_chunk(x.q + k + 64 * j));
+        bytes w = chunk(LG_TYPE_Q8_0, src, j, n_blocks - 1);
+        ints products = dot_signed(load_ints(x->q8_0.first[j]), w, load_chunk(x->q + 64 * j));
         sums.lanes = add_products(sums.lanes, products, lane_scales(scales, (int)j));
     }
     return sums;
 }
 
-/* The part of a row of weights behind column k, which is not a multiple of units or not made ready. */
-INLINE struct sums add_rest(enum lg_type type, const uint8_t *src, struct lg_i8_row x, const ints *ready, uint32_t k,
-                            uint32_t n, struct sums sums)
+/* Adds n_blocks blocks of a row of weights, a unit or less. */
+INLINE struct sums add_unit(enum lg_type type, uint32_t n_blocks, const uint8_t *src, const struct ready *x, struct sums sums)
 {
-    for (; k < n; k += LG_I8_UNIT, src += unit_bytes(type)) {
-        ints here[LG_I8_CHUNKS];
-        uint32_t n_blocks = lg_min_u32(n - k, LG_I8_UNIT) / 32;
-        const ints *bias = k < SPAN ? ready + k / 64 : here;
-        if (k >= SPAN)
-            make_bias(type, x, k, n_blocks * 32, here);
-        sums = n_blocks == LG_I8_BLOCKS / 2 ? add_unit(type, LG_I8_BLOCKS / 2, src, x, k, bias, sums)
-                                            : add_unit(type, n_blocks, src, x, k, bias, sums);
-    }
-    return sums;
+    if (type == LG_TYPE_Q8_0)
+        return add_q8_0(n_blocks, src, x, sums);
+    if (!is_k(type))
+        return add_quads(type, n_blocks, src, x, sums);
+    struct k_sums k_sums = add_k_unit(type, src, x->q, &x->unit, (struct k_sums){sums.lanes, sums.k_mins});
+    return (struct sums){k_sums.lanes, sums.mins, k_sums.mins};
 }
 
-/* A row of weights times a row of x, of which the first SPAN columns are ready. */
-INLINE float multiply_row(enum lg_type type, const uint8_t *src, struct lg_i8_row x, const ints *ready, uint32_t n)
+/* The last blocks of a row, less than a unit. */
+INLINE struct sums add_rest(enum lg_type type, uint32_t n_blocks, const uint8_t *src, const struct ready *x, struct sums sums)
 {
-    struct sums sums = {zeros(), zeros()};
-    uint32_t k = 0, end = lg_min_u32(n, SPAN) / LG_I8_UNIT * LG_I8_UNIT;
-    for (; k < end; k += LG_I8_UNIT, src += unit_bytes(type))
-        sums = add_unit(type, LG_I8_BLOCKS, src, x, k, ready + k / 64, sums);
-    if (k < n)
-        sums = add_rest(type, src, x, ready, k, n, sums);
-    return sum_lanes(sums.lanes) + sum_lanes(sums.mins);
+    return n_blocks == LG_I8_BLOCKS / 2 ? add_unit(type, LG_I8_BLOCKS / 2, src, x, sums)
+                                        : add_unit(type, n_blocks, src, x, sums);
+}
+
+INLINE float sum_up(enum lg_type type, struct sums sums)
+{
+    return sum_lanes(sums.lanes) + (is_k(type) ? sum_eight(sums.k_mins) : sum_lanes(sums.mins));
+}
+
+/* n columns of a row of weights, all of them ready. */
+INLINE float multiply_row(enum lg_type type, const uint8_t *src, const struct ready *x, uint32_t n)
+{
+    struct sums sums = {zeros(), zeros(), _mm256_setzero_ps()};
+    for (const struct ready *end = x + n / LG_I8_UNIT; x < end; x++, src += unit_bytes(type))
+        sums = add_unit(type, LG_I8_BLOCKS, src, x, sums);
+    if (!is_k(type) && n % LG_I8_UNIT)
+        sums = add_rest(type, n % LG_I8_UNIT / 32, src, x, sums);
+    return sum_up(type, sums);
+}
+
+/* The same with any number of columns, which are made ready as they come. */
+static float multiply_long_row(enum lg_type type, const uint8_t *src, struct lg_i8_row x, uint32_t n)
+{
+    struct sums sums = {zeros(), zeros(), _mm256_setzero_ps()};
+    for (uint32_t k = 0; k < n; k += LG_I8_UNIT, src += unit_bytes(type)) {
+        struct ready ready;
+        make_ready(type, x, k, &ready);
+        sums = add_unit(type, lg_min_u32(n - k, LG_I8_UNIT) / 32, src, &ready, sums);
+    }
+    return sum_up(type, sums);
 }
 
 /*
@@ -118,10 +206,17 @@ INLINE float multiply_row(enum lg_type type, const uint8_t *src, struct lg_i8_ro
 INLINE void multiply_rows(enum lg_type type, const struct weights *w, uint32_t begin, uint32_t end, struct lg_i8_row x,
                           float *y)
 {
-    ints ready[SPAN / 64];
-    make_bias(type, x, 0, lg_min_u32(w->n_cols, SPAN), ready);
-    for (; begin < end; begin++)
-        y[begin] = multiply_row(type, w->data + begin * w->row_bytes, x, ready, w->n_cols);
+    struct ready ready[SPAN / LG_I8_UNIT];
+    const uint8_t *row = w->data + begin * w->row_bytes;
+    if (w->n_cols > SPAN) {
+        for (; begin < end; begin++, row += w->row_bytes)
+            y[begin] = multiply_long_row(type, row, x, w->n_cols);
+        return;
+    }
+    for (uint32_t k = 0; k < w->n_cols; k += LG_I8_UNIT)
+        make_ready(type, x, k, ready + k / LG_I8_UNIT);
+    for (; begin < end; begin++, row += w->row_bytes)
+        y[begin] = multiply_row(type, row, ready, w->n_cols);
 }
 
 /* Neighbouring workgroups of one row of x are one span of weight rows. */
@@ -150,52 +245,75 @@ LG_BLOCK_TYPES(PRODUCTS)
 
 /* ---- x ------------------------------------------------------------------------------------------- */
 
-/* 32 elements; the same as quantize_block() of the reference. */
-INLINE void quantize_block(const float *x, int8_t *q, float *d, float *sums, struct lg_i8_block *block)
+/* The step and the factors of 256 elements; the same as measure_unit() of the reference. */
+INLINE void measure_unit(const float *x, struct lg_i8_unit *unit)
 {
-    floats a = load_floats(x), b = load_floats(x + 16), max = zeros();
-    bool finite = largest_of(a, &max);
-    finite &= largest_of(b, &max);
-    float scale = finite ? max_lane(max) / 127 : NAN, inverse = scale > 0 ? 1 / scale : 0;
-    if (isinf(inverse))
-        scale = inverse = 0;
-    d[0] = d[1] = scale;
-    int whole[2] = {0, 0};
-    if (finite) {
-        whole[0] = quantize_16(q, a, inverse);
-        whole[1] = quantize_16(q + 16, b, inverse);
-    } else {
-        memset(q, 0, 32);
+    float of_block[LG_I8_BLOCKS], max = 0;
+    bool finite = true;
+    for (uint32_t b = 0; b < LG_I8_BLOCKS; b++) {
+        floats both = zeros();
+        finite &= largest_of(load_floats(x + 32 * b), &both);
+        finite &= largest_of(load_floats(x + 32 * b + 16), &both);
+        of_block[b] = max_lane(both);
+        max = of_block[b] > max ? of_block[b] : max;
     }
-    for (int h = 0; h < 2; h++)
+    float d = finite ? max / (127 * LG_I8_FACTOR) : NAN, scale = LG_I8_FACTOR / max;
+    unit->d = isinf(1 / d) ? 0 : d;
+    for (uint32_t b = 0; b < LG_I8_BLOCKS; b++) {
+        float factor = unit->d > 0 ? ceilf(of_block[b] * scale) : 0;
+        unit->factors[b] = (int16_t)(factor < LG_I8_FACTOR ? factor : LG_I8_FACTOR);
+        unit->half_factors[2 * b] = unit->half_factors[2 * b + 1] = unit->factors[b];
+    }
+}
+
+/* 32 elements; the same as quantize_block() of the reference. */
+INLINE void quantize_block(const float *x, uint32_t b, struct lg_i8_unit *unit, int8_t *q, float *d, float *sums,
+                           struct lg_i8_block *block)
+{
+    float scale = unit->d * (float)unit->factors[b], inverse = scale > 0 ? 1 / scale : 0;
+    int whole[2] = {0, 0};
+    d[0] = d[1] = scale;
+    if (isnan(scale)) {
+        memset(q, 0, 32);
+    } else {
+        whole[0] = quantize_16(q, load_floats(x), inverse);
+        whole[1] = quantize_16(q + 16, load_floats(x + 16), inverse);
+    }
+    for (int h = 0; h < 2; h++) {
         sums[h] = scale * (float)whole[h];
+        unit->half_less[2 * b + (uint32_t)h] = (int16_t)-whole[h];
+    }
+    unit->block_less[8 + b] = (int16_t)-(whole[0] + whole[1]);
     *block = lg_i8_block_of(scale, whole);
+}
+
+/* The unit of a row at column k; x has all of it. */
+INLINE void quantize_unit(const float *x, struct lg_i8_row row, uint32_t k)
+{
+    struct lg_i8_unit unit = {0};
+    measure_unit(x, &unit);
+    for (uint32_t b = 0; b < LG_I8_BLOCKS; b++, k += 32)
+        quantize_block(x + 32 * b, b, &unit, (int8_t *)row.q + k, (float *)row.d + k / 16, (float *)row.sums + k / 16,
+                       (struct lg_i8_block *)row.blocks + k / 32);
+    memcpy((struct lg_i8_unit *)row.units + k / LG_I8_UNIT - 1, &unit, sizeof(unit));
 }
 
 static void quantize(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
     const struct lg_rowwise_push *push = args->push;
-    uint32_t n = push->n_cols, padded = LG_I8_PADDED(n);
+    uint32_t n = push->n_cols;
     for (uint32_t t = first; t < last; t++) {
         const float *x = (const float *)args->view[0] + (size_t)t * n;
         struct lg_i8_row row = lg_i8_row_at(args->view[1], n, t);
-        int8_t *q = (int8_t *)row.q;
-        float *d = (float *)row.d, *sums = (float *)row.sums;
-        struct lg_i8_block *blocks = (struct lg_i8_block *)row.blocks;
         uint32_t k = 0;
-        for (; n - k >= 32; k += 32)
-            quantize_block(x + k, q + k, d + k / 16, sums + k / 16, blocks + k / 32);
+        for (; n - k >= LG_I8_UNIT; k += LG_I8_UNIT)
+            quantize_unit(x + k, row, k);
         if (k < n) {
-            float rest[32] = {0};
+            float rest[LG_I8_UNIT] = {0};
             memcpy(rest, x + k, (n - k) * sizeof(*rest));
-            quantize_block(rest, q + k, d + k / 16, sums + k / 16, blocks + k / 32);
-            k += 32;
+            quantize_unit(rest, row, k);
         }
-        memset(q + k, 0, padded - k);
-        memset(d + k / 16, 0, (padded - k) / 16 * sizeof(*d));
-        memset(sums + k / 16, 0, (padded - k) / 16 * sizeof(*sums));
-        memset(blocks + k / 32, 0, (padded - k) / 32 * sizeof(*blocks));
-        memset(blocks + padded / 32, 0, LG_I8_ROW_BYTES(n) - 2 * padded);
+        memset((uint8_t *)(uintptr_t)row.q + LG_I8_ROW_BYTES(n) - 64, 0, 64);
     }
 }
 

@@ -266,7 +266,7 @@ INLINE void multiply_panel(enum lg_type type, const struct lg_matmul_push *push,
     struct panel_block panel[SLICE / 32];
     struct weights w = rows_at(push, data, row), after = rows_at(push, data, row + ROWS);
     size_t padded = LG_I8_PADDED(push->n_cols);
-    const struct x_layout at = {.d = padded, .sums = padded + padded / 4, .blocks = padded + padded / 2};
+    const struct x_layout at = {.d = padded, .sums = padded + padded / 4, .blocks = 2 * padded};
     memset(tile, 0, n_x * sizeof(tile[0]));
     for (uint32_t k = 0; k < push->n_cols; k += SLICE) {
         uint32_t n = lg_min_u32(push->n_cols - k, SLICE);
