@@ -141,6 +141,7 @@ struct lg_device_info {
     bool timestamps;           // lg_program_times() works
     bool imports_host;         // lg_buffer_import() works for any mapped file
     uint8_t int8;              // lg_int8: for what the kernels quantize, matvec_i8_* and matmul_i8_* are to be used
+    bool int8_prefill;         // where there are many rows alone, matvec_i8_* not being worth it
     uint8_t half;              // lg_int8: for what the kernels halve and matmul_coop_* are to be used
     uint32_t coop_m, coop_n, coop_k; // float16 matrices m x k * k x n that a subgroup adds to float32; 0: none
 };

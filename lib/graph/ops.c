@@ -135,9 +135,10 @@ static void quantize(struct lg_graph *g, enum lg_matmul_x in, struct lg_view x, 
 /** In what x meets weights of a type. A device has one way beside float32, if any. */
 static enum lg_matmul_x x_in(const struct lg_graph *g, enum lg_type type)
 {
-    if (g->int8 && lg_type_info(type)->block_elements > 1)
+    bool is_prefill = g->phase == LG_PREFILL;
+    if (g->int8 && lg_type_info(type)->block_elements > 1 && (is_prefill || !g->chain->dev->info.int8_prefill))
         return LG_X_INT8;
-    return g->half && g->phase == LG_PREFILL && type != LG_TYPE_F32 ? LG_X_HALF : LG_X_FLOAT32;
+    return g->half && is_prefill && type != LG_TYPE_F32 ? LG_X_HALF : LG_X_FLOAT32;
 }
 
 static void add_product(struct lg_graph *g, struct lg_view x, const struct lg_weight *w, struct lg_view y,

@@ -21,6 +21,8 @@ typedef uint64_t u64x2 __attribute__((vector_size(16)));
 #include "device/cpu/i8_avx512.h"
 #elif defined(__AVX2__)
 #include "device/cpu/i8_avx2.h"
+#elif defined(__aarch64__)
+#include "device/cpu/i8_neon.h"
 #endif
 
 #include "device/cpu/i8_types.h"
@@ -32,6 +34,8 @@ typedef uint64_t u64x2 __attribute__((vector_size(16)));
 #include "device/cpu/i8_tile_avx512.h"
 #elif defined(__AVX2__)
 #include "device/cpu/i8_tile_avx2.h"
+#elif defined(__aarch64__)
+#include "device/cpu/i8_tile_neon.h"
 #endif
 
 enum {
