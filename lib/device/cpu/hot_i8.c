@@ -27,9 +27,9 @@ typedef uint64_t u64x2 __attribute__((vector_size(16)));
 /* What is constant stays in registers. */
 #define UNROLL _Pragma("GCC unroll 4")
 
-/* A unit of blocks of nibbles, or half of one. Of four blocks at a time: of each the lower ones, then of each the upper. */
+/* A unit of blocks of nibbles, or half of one. */
 struct nibbles {
-    bytes low[2], high[2];
+    bytes loads[3];      // of its bytes, where that helps
     __m256 scales, mins; // of the blocks
 };
 
@@ -131,21 +131,15 @@ INLINE void make_ready(enum lg_type type, struct lg_i8_row x, uint32_t k, struct
     }
 }
 
-/* Four of its blocks. */
-INLINE floats add_quad(const struct nibbles *w, uint32_t i, __m256 scales, const struct ready *x, floats lanes)
-{
-    return add_products(lanes, dot_quad(w->low[i], w->high[i], x->q + 128 * i), quad_lanes(scales, i));
-}
-
 /* A unit, or half of one. */
 INLINE struct sums add_nibbles(enum lg_type type, bool is_half, const uint8_t *src, const struct ready *x, struct sums sums)
 {
-    struct nibbles w = load_nibble_blocks(type, is_half, src);
+    struct nibbles w = load_blocks(type, is_half, src);
     __m256 scales = _mm256_mul_ps(w.scales, _mm256_loadu_ps(x->nibbles.d));
     sums.mins = _mm256_fmadd_ps(has_min(type) ? w.mins : scales, _mm256_loadu_ps(x->nibbles.min), sums.mins);
-    sums.lanes = add_quad(&w, 0, scales, x, sums.lanes);
+    sums.lanes = add_products(sums.lanes, dot_quad(type, is_half, src, &w, 0, x->q), quad_lanes(scales, 0));
     if (!is_half)
-        sums.lanes = add_quad(&w, 1, scales, x, sums.lanes);
+        sums.lanes = add_products(sums.lanes, dot_quad(type, is_half, src, &w, 1, x->q + 128), quad_lanes(scales, 1));
     return sums;
 }
 

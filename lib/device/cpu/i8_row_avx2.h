@@ -73,21 +73,6 @@ INLINE __m256i fifth_of(__m256i bits, int at)
     return _mm256_and_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8(16));
 }
 
-INLINE void load_quad(enum lg_type type, const uint8_t *src, uint32_t size, bytes *low, bytes *high)
-{
-    for (int i = 0; i < 2; i++, src += 2 * size) {
-        __m256i nibbles = load_two(src + size - 16, size);
-        low->part[i] = _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
-        high->part[i] = _mm256_and_si256(_mm256_srli_epi16(nibbles, 4), _mm256_set1_epi8(15));
-        if (has_fifth(type)) {
-            __m256i bits = _mm256_set_m128i(_mm_set1_epi32((int)word_at(src + 2 * size - 20)),
-                                            _mm_set1_epi32((int)word_at(src + size - 20)));
-            low->part[i] = _mm256_or_si256(low->part[i], fifth_of(bits, 0));
-            high->part[i] = _mm256_or_si256(high->part[i], fifth_of(bits, 16));
-        }
-    }
-}
-
 INLINE __m256 load_halves_of(const uint8_t *p, uint32_t size, uint32_t n)
 {
 #define HALF(i) (i < n ? half_bits(p + i * size) : 0)
@@ -96,15 +81,12 @@ INLINE __m256 load_halves_of(const uint8_t *p, uint32_t size, uint32_t n)
     return _mm256_cvtph_ps((__m128i)h);
 }
 
-INLINE struct nibbles load_nibble_blocks(enum lg_type type, bool is_half, const uint8_t *src)
+INLINE struct nibbles load_blocks(enum lg_type type, bool is_half, const uint8_t *src)
 {
     uint32_t size = unit_bytes(type) / LG_I8_BLOCKS, n = is_half ? 4 : 8;
     struct nibbles w = {.scales = load_halves_of(src, size, n)};
     if (has_min(type))
         w.mins = load_halves_of(src + 2, size, n);
-    load_quad(type, src, size, &w.low[0], &w.high[0]);
-    if (!is_half)
-        load_quad(type, src + 4 * size, size, &w.low[1], &w.high[1]);
     return w;
 }
 
@@ -114,16 +96,29 @@ INLINE floats quad_lanes(__m256 v, uint32_t quad)
     BOTH(floats, _mm256_permutevar8x32_ps(v, _mm256_add_epi32(index, _mm256_set1_epi32((int)quad * 4 + 2 * i))));
 }
 
-/* Four products of 31 * 127 still fit into words. */
-INLINE ints dot_quad(bytes low, bytes high, const int8_t *x)
+/* The pairs of two blocks, of which four products of 31 * 127 still fit into words. */
+INLINE __m256i dot_blocks(enum lg_type type, const uint8_t *src, size_t size, const int8_t *x)
 {
-    ints out;
-    for (int i = 0; i < 2; i++) {
-        __m256i a = _mm256_maddubs_epi16(low.part[i], _mm256_load_si256((const void *)(x + 32 * i)));
-        __m256i b = _mm256_maddubs_epi16(high.part[i], _mm256_load_si256((const void *)(x + 64 + 32 * i)));
-        out.part[i] = _mm256_madd_epi16(_mm256_add_epi16(a, b), _mm256_set1_epi16(1));
+    __m256i nibbles = load_two(src + size - 16, size);
+    __m256i low = _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
+    __m256i high = _mm256_and_si256(_mm256_srli_epi16(nibbles, 4), _mm256_set1_epi8(15));
+    if (has_fifth(type)) {
+        __m256i bits = _mm256_blend_epi32(_mm256_set1_epi32((int)word_at(src + size - 20)),
+                                          _mm256_set1_epi32((int)word_at(src + 2 * size - 20)), 0xf0);
+        low = _mm256_or_si256(low, fifth_of(bits, 0));
+        high = _mm256_or_si256(high, fifth_of(bits, 16));
     }
-    return out;
+    __m256i pairs = _mm256_maddubs_epi16(low, _mm256_load_si256((const void *)x));
+    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(high, _mm256_load_si256((const void *)(x + 64))));
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+INLINE ints dot_quad(enum lg_type type, bool is_half, const uint8_t *src, const struct nibbles *w, uint32_t quad,
+                     const int8_t *x)
+{
+    (void)is_half, (void)w;
+    size_t size = unit_bytes(type) / LG_I8_BLOCKS;
+    BOTH(ints, dot_blocks(type, src + (4 * quad + 2 * (uint32_t)i) * size, size, x + 32 * i));
 }
 
 INLINE void store_halves(int8_t *to, const int8_t *x)

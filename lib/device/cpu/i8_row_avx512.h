@@ -91,34 +91,38 @@ INLINE uint64_t fifth_bits(const uint8_t *p, size_t size, uint64_t which)
     return _pext_u64(a, which) | _pext_u64(b, which) << 32;
 }
 
-INLINE void split_nibbles(enum lg_type type, const uint8_t *src, uint32_t size, bytes nibbles, bytes *low, bytes *high)
-{
-    *low = and_bytes(nibbles, 15);
-    *high = and_bytes(shift_down_chunk(nibbles, 4), 15);
-    if (has_fifth(type)) {
-        const __m512i fifth = _mm512_set1_epi8(16);
-        *low = _mm512_mask_add_epi8(*low, fifth_bits(src + size - 20, size, 0x0000ffff0000ffff), *low, fifth);
-        *high = _mm512_mask_add_epi8(*high, fifth_bits(src + size - 20, size, 0xffff0000ffff0000), *high, fifth);
-    }
-}
-
-INLINE struct nibbles load_nibble_blocks(enum lg_type type, bool is_half, const uint8_t *src)
+INLINE struct nibbles load_blocks(enum lg_type type, bool is_half, const uint8_t *src)
 {
     uint32_t size = unit_bytes(type) / LG_I8_BLOCKS, end = (is_half ? 4 : 8) * size - 64;
-    bytes loads[3] = {kept(load_chunk(src)), is_half ? load_chunk(src) : kept(load_chunk(src + 64)),
-                      kept(load_chunk(src + end))};
-    struct nibbles w = {0};
+    struct nibbles w = {.loads = {kept(load_chunk(src)), _mm512_setzero_si512(), kept(load_chunk(src + end))}};
     if (is_half) {
-        split_nibbles(type, src, size, take_nibbles(size, 0, 0, loads[0], end, loads[2]), &w.low[0], &w.high[0]);
-        w.scales = take_four(size, 0, loads[0], loads[2]);
-        w.mins = has_min(type) ? take_four(size, 2, loads[0], loads[2]) : w.mins;
-        return w;
+        w.scales = take_four(size, 0, w.loads[0], w.loads[2]);
+        w.mins = has_min(type) ? take_four(size, 2, w.loads[0], w.loads[2]) : w.mins;
+    } else {
+        w.loads[1] = kept(load_chunk(src + 64));
+        w.scales = take_eight(size, 0, w.loads);
+        w.mins = has_min(type) ? take_eight(size, 2, w.loads) : w.mins;
     }
-    split_nibbles(type, src, size, take_nibbles(size, 0, 0, loads[0], 64, loads[1]), &w.low[0], &w.high[0]);
-    split_nibbles(type, src + 4 * size, size, take_nibbles(size, 4, 64, loads[1], end, loads[2]), &w.low[1], &w.high[1]);
-    w.scales = take_eight(size, 0, loads);
-    w.mins = has_min(type) ? take_eight(size, 2, loads) : w.mins;
     return w;
+}
+
+/* Of four blocks. */
+INLINE ints dot_quad(enum lg_type type, bool is_half, const uint8_t *src, const struct nibbles *w, uint32_t quad,
+                     const int8_t *x)
+{
+    uint32_t size = unit_bytes(type) / LG_I8_BLOCKS, end = (is_half ? 4 : 8) * size - 64;
+    const uint8_t *bits = src + 4 * quad * size + size - 20;
+    bytes nibbles = is_half     ? take_nibbles(size, 0, 0, w->loads[0], end, w->loads[2])
+                    : quad == 0 ? take_nibbles(size, 0, 0, w->loads[0], 64, w->loads[1])
+                                : take_nibbles(size, 4, 64, w->loads[1], end, w->loads[2]);
+    bytes low = and_bytes(nibbles, 15), high = and_bytes(shift_down_chunk(nibbles, 4), 15);
+    if (has_fifth(type)) {
+        const __m512i fifth = _mm512_set1_epi8(16);
+        low = _mm512_mask_add_epi8(low, fifth_bits(bits, size, 0x0000ffff0000ffff), low, fifth);
+        high = _mm512_mask_add_epi8(high, fifth_bits(bits, size, 0xffff0000ffff0000), high, fifth);
+    }
+    __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), low, _mm512_load_si512(x));
+    return _mm512_dpbusd_epi32(sum, high, _mm512_load_si512(x + 64));
 }
 
 /* Of eight floats the four of a quad, four times each. */
@@ -126,11 +130,6 @@ INLINE floats quad_lanes(__m256 v, uint32_t quad)
 {
     const __m512i index = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
     return _mm512_permutexvar_ps(_mm512_add_epi32(index, _mm512_set1_epi32((int)(4 * quad))), _mm512_castps256_ps512(v));
-}
-
-INLINE ints dot_quad(bytes low, bytes high, const int8_t *x)
-{
-    return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), low, _mm512_load_si512(x)), high, _mm512_load_si512(x + 64));
 }
 
 /* Four blocks of x: their first halves, then the others. */
