@@ -25,10 +25,16 @@ typedef uint64_t u64x2 __attribute__((vector_size(16)));
 /* What is constant stays in registers. */
 #define UNROLL _Pragma("GCC unroll 4")
 
-/* Four blocks of nibbles: of each the lower ones, then of each the upper; scales and mins are those of lanes. */
-struct quad {
-    bytes low, high;
-    floats scales, mins;
+/* A unit of blocks of nibbles, or half of one. */
+struct nibbles {
+    bytes loads[3];      // of its bytes, where that helps
+    __m256 scales, mins; // of the blocks
+};
+
+/* What a row adds up to so far. */
+struct sums {
+    floats lanes;
+    __m256 mins;
 };
 
 #if defined(__AVX512VNNI__)
@@ -71,24 +77,26 @@ struct ready {
             float d[LG_I8_HALVES];
         } q8_0;
         struct {
-            _Alignas(64) int32_t first[16]; // what the products begin with
-            float d[16], sums[16];          // of the lanes; the same times their sums of q
-        } quad[2];
+            float d[LG_I8_BLOCKS];   // of blocks
+            float min[LG_I8_BLOCKS]; // what their mins are multiplied by
+        } nibbles;
     };
 };
 
-/* Halves of blocks for nibbles, and what their biases or mins are multiplied by. */
-INLINE void make_quad(enum lg_type type, struct lg_i8_row x, uint32_t k, uint32_t i, struct ready *ready)
+/* Halves of blocks for nibbles. A block's bias is its scale times some min that is the same for all. */
+INLINE void make_nibbles(enum lg_type type, const int8_t *q, const struct lg_i8_unit *unit, struct ready *ready)
 {
-    int8_t *q = ready->q + 128 * i;
-    store_halves(q, x.q + k + 128 * i);
-    floats d = load_spread(x.d + k / 16 + 8 * i);
-    store_floats(ready->quad[i].d, d);
+    __m256i factors = _mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)unit->factors));
+    __m256i less = _mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)(unit->block_less + LG_I8_BLOCKS)));
+    __m256 d = _mm256_mul_ps(_mm256_set1_ps(unit->d), _mm256_cvtepi32_ps(factors)), min;
     if (has_min(type))
-        store_floats(ready->quad[i].sums, multiply(d, from_ints(dot_quad(no_ints(), same_bytes(1), same_bytes(1), q))));
+        min = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_setzero_si256(), less)));
     else
-        store_ints(ready->quad[i].first, negative(dot_quad(no_ints(), same_bytes((int8_t)bias_of(type)),
-                                                      same_bytes((int8_t)bias_of(type)), q)));
+        min = _mm256_cvtepi32_ps(_mm256_mullo_epi32(less, _mm256_set1_epi32(bias_of(type))));
+    store_halves(ready->q, q);
+    store_halves(ready->q + 128, q + 128);
+    _mm256_storeu_ps(ready->nibbles.d, d);
+    _mm256_storeu_ps(ready->nibbles.min, min);
 }
 
 INLINE void make_ready(enum lg_type type, struct lg_i8_row x, uint32_t k, struct ready *ready)
@@ -104,44 +112,34 @@ INLINE void make_ready(enum lg_type type, struct lg_i8_row x, uint32_t k, struct
             store_ints(ready->q8_0.first[j], dot_signed_bias(load_chunk(ready->q + 64 * j)));
         store_floats(ready->q8_0.d, load_floats(x.d + k / 16));
     } else {
-        make_quad(type, x, k, 0, ready);
-        make_quad(type, x, k, 1, ready);
+        make_nibbles(type, x.q + k, x.units + k / LG_I8_UNIT, ready);
     }
 }
 
-struct sums {
-    floats lanes, mins;
-    __m256 k_mins;
-};
-
-INLINE struct sums add_quad(enum lg_type type, const uint8_t *src, const struct ready *x, uint32_t i, struct sums sums)
+/* A unit, or half of one. */
+INLINE struct sums add_nibbles(enum lg_type type, bool is_half, const uint8_t *src, const struct ready *x, struct sums sums)
 {
-    struct quad quad = load_quad(type, src);
-    ints first = has_min(type) ? no_ints() : load_ints(x->quad[i].first);
-    floats d = multiply(quad.scales, load_floats(x->quad[i].d));
-    sums.lanes = add_products(sums.lanes, dot_quad(first, quad.low, quad.high, x->q + 128 * i), d);
-    if (has_min(type))
-        sums.mins = multiply_add(quad.mins, load_floats(x->quad[i].sums), sums.mins);
+    struct nibbles w = load_blocks(type, is_half, src);
+    __m256 scales = _mm256_mul_ps(w.scales, _mm256_loadu_ps(x->nibbles.d));
+    sums.mins = _mm256_fmadd_ps(has_min(type) ? w.mins : scales, _mm256_loadu_ps(x->nibbles.min), sums.mins);
+    sums.lanes = add_products(sums.lanes, dot_quad(type, is_half, src, &w, 0, x->q), quad_lanes(scales, 0));
+    if (!is_half)
+        sums.lanes = add_products(sums.lanes, dot_quad(type, is_half, src, &w, 1, x->q + 128), quad_lanes(scales, 1));
     return sums;
 }
 
-/* n_blocks blocks, some of which may be missing. */
-INLINE struct sums add_quads(enum lg_type type, uint32_t n_blocks, const uint8_t *src, const struct ready *x,
-                             struct sums sums)
+/* Any number of blocks up to a unit. */
+INLINE struct sums add_some_nibbles(enum lg_type type, uint32_t n_blocks, const uint8_t *src, const struct ready *x,
+                                    struct sums sums)
 {
-    size_t size = unit_bytes(type) / LG_I8_BLOCKS;
-    UNROLL for (uint32_t i = 0; i < 2; i++) {
-        if (4 * i + 4 <= n_blocks) {
-            sums = add_quad(type, src + 4 * i * size, x, i, sums);
-        } else if (4 * i < n_blocks) {
-            uint8_t rest[4 * 24] = {0};
-            memcpy(rest, src + 4 * i * size, (n_blocks - 4 * i) * size);
-            sums = add_quad(type, rest, x, i, sums);
-        }
-    }
-    return sums;
+    uint8_t rest[LG_I8_BLOCKS * 24] = {0};
+    if (n_blocks == LG_I8_BLOCKS || n_blocks == LG_I8_BLOCKS / 2)
+        return add_nibbles(type, n_blocks < LG_I8_BLOCKS, src, x, sums);
+    memcpy(rest, src, n_blocks * (unit_bytes(type) / LG_I8_BLOCKS));
+    return add_nibbles(type, false, rest, x, sums);
 }
 
+/* n_blocks blocks of Q8_0. */
 INLINE struct sums add_q8_0(uint32_t n_blocks, const uint8_t *src, const struct ready *x, struct sums sums)
 {
     floats scales = multiply(unit_scales(LG_TYPE_Q8_0, src, n_blocks), load_floats(x->q8_0.d));
@@ -158,10 +156,9 @@ INLINE struct sums add_unit(enum lg_type type, uint32_t n_blocks, const uint8_t 
 {
     if (type == LG_TYPE_Q8_0)
         return add_q8_0(n_blocks, src, x, sums);
-    if (!is_k(type))
-        return add_quads(type, n_blocks, src, x, sums);
-    struct k_sums k_sums = add_k_unit(type, src, x->q, &x->unit, (struct k_sums){sums.lanes, sums.k_mins});
-    return (struct sums){k_sums.lanes, sums.mins, k_sums.mins};
+    if (is_k(type))
+        return add_k_unit(type, src, x->q, &x->unit, sums);
+    return add_some_nibbles(type, n_blocks, src, x, sums);
 }
 
 /* The last blocks of a row, less than a unit. */
@@ -171,32 +168,32 @@ INLINE struct sums add_rest(enum lg_type type, uint32_t n_blocks, const uint8_t 
                                         : add_unit(type, n_blocks, src, x, sums);
 }
 
-INLINE float sum_up(enum lg_type type, struct sums sums)
+INLINE float sum_up(struct sums sums)
 {
-    return sum_lanes(sums.lanes) + (is_k(type) ? sum_eight(sums.k_mins) : sum_lanes(sums.mins));
+    return sum_lanes(sums.lanes) + sum_eight(sums.mins);
 }
 
 /* n columns of a row of weights, all of them ready. */
 INLINE float multiply_row(enum lg_type type, const uint8_t *src, const struct ready *x, uint32_t n)
 {
-    struct sums sums = {zeros(), zeros(), _mm256_setzero_ps()};
+    struct sums sums = {zeros(), _mm256_setzero_ps()};
     for (const struct ready *end = x + n / LG_I8_UNIT; x < end; x++, src += unit_bytes(type))
         sums = add_unit(type, LG_I8_BLOCKS, src, x, sums);
     if (!is_k(type) && n % LG_I8_UNIT)
         sums = add_rest(type, n % LG_I8_UNIT / 32, src, x, sums);
-    return sum_up(type, sums);
+    return sum_up(sums);
 }
 
 /* The same with any number of columns, which are made ready as they come. */
 static float multiply_long_row(enum lg_type type, const uint8_t *src, struct lg_i8_row x, uint32_t n)
 {
-    struct sums sums = {zeros(), zeros(), _mm256_setzero_ps()};
+    struct sums sums = {zeros(), _mm256_setzero_ps()};
     for (uint32_t k = 0; k < n; k += LG_I8_UNIT, src += unit_bytes(type)) {
         struct ready ready;
         make_ready(type, x, k, &ready);
         sums = add_unit(type, lg_min_u32(n - k, LG_I8_UNIT) / 32, src, &ready, sums);
     }
-    return sum_up(type, sums);
+    return sum_up(sums);
 }
 
 /*

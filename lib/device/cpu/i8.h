@@ -8,8 +8,8 @@
  * factor * d * (sum of its q), then for each unit a struct lg_i8_unit, then for each block a struct lg_i8_block; zeros fill
  * it up to whole units and the end. A unit with a NaN or an infinity has d = NaN.
  *
- * The product of a row of weights and one of x (matvec_i8_T) has 16 lanes, and others for the mins. In the end both are added by halves
- * (lane i + lane n / 2 + i, and so on), and the two sums. Integers are exact, so every version of a kernel gives the same
+ * The product of a row of weights and one of x (matvec_i8_T) has 16 lanes, and 8 for the mins. In the end both are added by
+ * halves (lane i + lane n / 2 + i, and so on), and the two sums. Integers are exact, so every version of a kernel gives the same
  * bits. The weights of a block are scale * q + min, and what a block or a unit adds to a lane is, fma being a product and a
  * sum that are rounded once:
  *
@@ -17,10 +17,12 @@
  *
  *     lane = fma((float)(sum of the four integer products), scale * (factor * d), lane)
  *
- * Q4_0, Q4_1, Q5_0, Q5_1: lane 4 * (block % 4) + i has the elements 4i .. 4i + 3 of both halves:
+ * Q4_0, Q4_1, Q5_0, Q5_1, q not negative (what Q4_0 and Q5_0 subtract, 8 or 16, is a min): lane 4 * (block % 4) + i has the
+ * elements 4i .. 4i + 3 of both halves, and min lane block % 8 the block:
  *
  *     lane = fma((float)(sum of the eight integer products), scale * (factor * d), lane)
- *     min lane = fma(min, (factor * d) * (float)(sum of the eight q of x), min lane)          where the type has mins
+ *     min lane = fma(min, (factor * d) * (float)(sum of q of x), min lane)                        Q4_1, Q5_1
+ *     min lane = fma(scale * (factor * d), (float)(-8 or -16 * sum of q of x), min lane)          Q4_0, Q5_0
  *
  * Q2_K .. Q6_K, whose scales and mins are small integers times a float of the unit (scale, and min, are these here): a lane
  * has two runs of eight elements of the unit, as lg_i8_lane() says:
@@ -29,16 +31,16 @@
  *     min lane = fma((float)(- sum of q of x * min * factor), float of the mins * d, min lane)
  *
  * q is not negative in the first sum: what Q3_K and Q6_K subtract from it, (4 or 32) * q of x * scale * factor, lane i takes
- * for all of block i. The second has 8 lanes: lane i for block i in Q2_K, lane 4 + i for the blocks 2i and 2i + 1 in others.
- * All of these sums are less than 2^31.
+ * for all of block i. Min lane i is for block i in Q2_K, min lane 4 + i for the blocks 2i and 2i + 1 in others. All of these
+ * sums are less than 2^31.
  *
  * With many rows of x (matmul_i8_T) it has a single sum, from 0, to which each block, in order, adds
  *
  *     sum = fma((float)(sum of its integer products), scale * (factor * d), sum)
  *     sum = fma(min, (factor * d) * (sum of its q), sum)         where the type has mins
  *
- * scale and min being those of the weights. Types with scales for 16 weights (Q2_K, Q3_K, Q6_K) take each half of a block
- * for one.
+ * scale and min being those of the weights, and q less what the type subtracts. Types with scales for 16 weights (Q2_K, Q3_K,
+ * Q6_K) take each half of a block for one.
  */
 #ifndef LG_DEVICE_CPU_I8_H
 #define LG_DEVICE_CPU_I8_H

@@ -46,7 +46,7 @@ INLINE bytes load_shifted(const void *p, int shift_a, int shift_b)
 /* 32 bytes twice, shifted up, or down where that is negative, in words; as above. */
 INLINE bytes load_moved(const void *p, int up_a, int up_b)
 {
-    __m512i v = _mm512_broadcast_i64x4(_mm256_loadu_si256(p));
+    __m512i v = kept(_mm512_broadcast_i64x4(_mm256_loadu_si256(p)));
     __m512i turns = _mm512_inserti64x4(_mm512_set1_epi32(up_a & 31), _mm256_set1_epi32(up_b & 31), 1);
     return _mm512_rolv_epi32(v, turns);
 }

@@ -88,14 +88,9 @@ INLINE float sum_eight(__m256 v)
     return _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)));
 }
 
-struct k_sums {
-    floats lanes;
-    __m256 mins;
-};
-
 /* Adds a unit. */
-INLINE struct k_sums add_k_unit(enum lg_type type, const uint8_t *src, const int8_t *x, const struct lg_i8_unit *unit,
-                                struct k_sums sums)
+INLINE struct sums add_k_unit(enum lg_type type, const uint8_t *src, const int8_t *x, const struct lg_i8_unit *unit,
+                                struct sums sums)
 {
     words factors = is_packed(type) ? load_words_twice(unit->factors) : load_words(unit->half_factors);
     words scales = _mm256_mullo_epi16(k_scales(type, src), factors);

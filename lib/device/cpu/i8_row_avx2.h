@@ -55,7 +55,7 @@ INLINE ints add_scaled(ints sum, bytes a, bytes b, const int8_t *x, bytes scales
     return out;
 }
 
-/* ---- quads */
+/* ---- blocks of nibbles */
 
 /* 16 bytes of a block, and of the next. */
 INLINE __m256i load_two(const uint8_t *p, size_t size)
@@ -73,80 +73,58 @@ INLINE __m256i fifth_of(__m256i bits, int at)
     return _mm256_and_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8(16));
 }
 
-/* Of four floats two, four times each. */
-INLINE floats spread_four(__m128 v)
+INLINE __m256 load_halves_of(const uint8_t *p, uint32_t size, uint32_t n)
+{
+#define HALF(i) (i < n ? half_bits(p + i * size) : 0)
+    u16x8 h = halves_of(HALF(0), HALF(1), HALF(2), HALF(3), HALF(4), HALF(5), HALF(6), HALF(7));
+#undef HALF
+    return _mm256_cvtph_ps((__m128i)h);
+}
+
+INLINE struct nibbles load_blocks(enum lg_type type, bool is_half, const uint8_t *src)
+{
+    uint32_t size = unit_bytes(type) / LG_I8_BLOCKS, n = is_half ? 4 : 8;
+    struct nibbles w = {.scales = load_halves_of(src, size, n)};
+    if (has_min(type))
+        w.mins = load_halves_of(src + 2, size, n);
+    return w;
+}
+
+INLINE floats quad_lanes(__m256 v, uint32_t quad)
 {
     const __m256i index = _mm256_set_epi32(1, 1, 1, 1, 0, 0, 0, 0);
-    BOTH(floats, _mm256_permutevar8x32_ps(_mm256_castps128_ps256(v), _mm256_add_epi32(index, _mm256_set1_epi32(2 * i))));
+    BOTH(floats, _mm256_permutevar8x32_ps(v, _mm256_add_epi32(index, _mm256_set1_epi32((int)quad * 4 + 2 * i))));
 }
 
-INLINE floats load_four(const uint8_t *p, size_t size)
+/* The pairs of two blocks, of which four products of 31 * 127 still fit into words. */
+INLINE __m256i dot_blocks(enum lg_type type, const uint8_t *src, size_t size, const int8_t *x)
 {
-    __m128i v = _mm_cvtsi32_si128(half_bits(p));
-    v = _mm_insert_epi16(v, half_bits(p + size), 1);
-    v = _mm_insert_epi16(v, half_bits(p + 2 * size), 2);
-    v = _mm_insert_epi16(v, half_bits(p + 3 * size), 3);
-    return spread_four(_mm_cvtph_ps(v));
+    __m256i nibbles = load_two(src + size - 16, size);
+    __m256i low = _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
+    __m256i high = _mm256_and_si256(_mm256_srli_epi16(nibbles, 4), _mm256_set1_epi8(15));
+    if (has_fifth(type)) {
+        __m256i bits = _mm256_blend_epi32(_mm256_set1_epi32((int)word_at(src + size - 20)),
+                                          _mm256_set1_epi32((int)word_at(src + 2 * size - 20)), 0xf0);
+        low = _mm256_or_si256(low, fifth_of(bits, 0));
+        high = _mm256_or_si256(high, fifth_of(bits, 16));
+    }
+    __m256i pairs = _mm256_maddubs_epi16(low, _mm256_load_si256((const void *)x));
+    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(high, _mm256_load_si256((const void *)(x + 64))));
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-INLINE struct quad load_quad(enum lg_type type, const uint8_t *src)
+INLINE ints dot_quad(enum lg_type type, bool is_half, const uint8_t *src, const struct nibbles *w, uint32_t quad,
+                     const int8_t *x)
 {
+    (void)is_half, (void)w;
     size_t size = unit_bytes(type) / LG_I8_BLOCKS;
-    struct quad quad = {.scales = load_four(src, size)};
-    if (has_min(type))
-        quad.mins = load_four(src + 2, size);
-    for (int i = 0; i < 2; i++) {
-        const uint8_t *p = src + (size_t)i * 2 * size;
-        __m256i nibbles = load_two(p + size - 16, size);
-        quad.low.part[i] = _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
-        quad.high.part[i] = _mm256_and_si256(_mm256_srli_epi16(nibbles, 4), _mm256_set1_epi8(15));
-        if (has_fifth(type)) {
-            __m256i bits = _mm256_set_m128i(_mm_set1_epi32((int)word_at(p + 2 * size - 20)),
-                                            _mm_set1_epi32((int)word_at(p + size - 20)));
-            quad.low.part[i] = _mm256_or_si256(quad.low.part[i], fifth_of(bits, 0));
-            quad.high.part[i] = _mm256_or_si256(quad.high.part[i], fifth_of(bits, 16));
-        }
-    }
-    return quad;
-}
-
-/* Four products of 31 * 127 still fit into words. */
-INLINE ints dot_quad(ints sum, bytes low, bytes high, const int8_t *x)
-{
-    ints out;
-    for (int i = 0; i < 2; i++) {
-        __m256i a = _mm256_maddubs_epi16(low.part[i], _mm256_load_si256((const void *)(x + 32 * i)));
-        __m256i b = _mm256_maddubs_epi16(high.part[i], _mm256_load_si256((const void *)(x + 64 + 32 * i)));
-        __m256i pairs = _mm256_madd_epi16(_mm256_add_epi16(a, b), _mm256_set1_epi16(1));
-        out.part[i] = _mm256_add_epi32(sum.part[i], pairs);
-    }
-    return out;
+    BOTH(ints, dot_blocks(type, src + (4 * quad + 2 * (uint32_t)i) * size, size, x + 32 * i));
 }
 
 INLINE void store_halves(int8_t *to, const int8_t *x)
 {
     for (int i = 0; i < 8; i++)
         memcpy(to + i % 2 * 64 + i / 2 * 16, x + 16 * i, 16);
-}
-
-INLINE floats load_spread(const float *d)
-{
-    return spread_four(_mm_shuffle_ps(_mm_loadu_ps(d), _mm_loadu_ps(d + 4), 0x88));
-}
-
-INLINE bytes same_bytes(int8_t v)
-{
-    BOTH(bytes, _mm256_set1_epi8(v));
-}
-
-INLINE ints negative(ints v)
-{
-    BOTH(ints, _mm256_sub_epi32(_mm256_setzero_si256(), v.part[i]));
-}
-
-INLINE floats from_ints(ints v)
-{
-    BOTH(floats, _mm256_cvtepi32_ps(v.part[i]));
 }
 
 INLINE ints load_ints(const void *p)

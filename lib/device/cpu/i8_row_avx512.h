@@ -42,23 +42,46 @@ INLINE ints add_scaled(ints sum, bytes a, bytes b, const int8_t *x, bytes scales
     return _mm512_dpwssd_epi32(sum, fours, scales);
 }
 
-/* ---- quads: four blocks of nibbles */
+/* ---- blocks of nibbles: loaded 64 bytes at a time; what belongs together is taken from two such loads, at bytes a and b */
 
-/*
- * Quads are loaded as their first and their last 64 bytes, whose words are then put in order. That of byte `at` of block b:
- */
-#define WORD(size, b, at) ((b) * (size) + (at) < 64 ? ((b) * (size) + (at)) / 2 : 64 + ((b) - 4) * (size) / 2 + (at) / 2)
-#define EIGHT(size, b, at)                                                                                     \
-    WORD(size, b, at), WORD(size, b, at + 2), WORD(size, b, at + 4), WORD(size, b, at + 6), WORD(size, b, at + 8), \
-        WORD(size, b, at + 10), WORD(size, b, at + 12), WORD(size, b, at + 14)
-#define FOUR(size, b, at) WORD(size, b, at), WORD(size, b, at), WORD(size, b, at), WORD(size, b, at)
-#define NIBBLES(size) EIGHT(size, 0, size - 16), EIGHT(size, 1, size - 16), EIGHT(size, 2, size - 16), EIGHT(size, 3, size - 16)
-#define FLOATS(size, at) FOUR(size, 0, at), FOUR(size, 1, at), FOUR(size, 2, at), FOUR(size, 3, at)
-#define OF_TYPE(what)                               \
-    (type == LG_TYPE_Q4_0   ? (u16x32){what(18)}    \
-     : type == LG_TYPE_Q4_1 ? (u16x32){what(20)}    \
-     : type == LG_TYPE_Q5_0 ? (u16x32){what(22)}    \
-                            : (u16x32){what(24)})
+/* Where the 16 bits at a byte are then. Compilers make constants of all of these. */
+INLINE uint16_t place(uint32_t at, uint32_t a, uint32_t b)
+{
+    return (uint16_t)(at < a + 64 ? (at - a) / 2 : 32 + (at - b) / 2);
+}
+
+/* The nibbles of four blocks, from block i on. */
+INLINE bytes take_nibbles(uint32_t size, uint32_t i, uint32_t a, bytes at_a, uint32_t b, bytes at_b)
+{
+    u16x32 index = {0};
+    _Pragma("GCC unroll 32") for (uint32_t n = 0; n < 32; n++)
+        index[n] = place((i + n / 8) * size + size - 16 + n % 8 * 2, a, b);
+    return _mm512_permutex2var_epi16(at_a, (__m512i)index, at_b);
+}
+
+/* The 16-bit floats at byte `at` of eight blocks, of which three loads are there. */
+INLINE __m256 take_eight(uint32_t size, uint32_t at, const bytes loads[3])
+{
+    u16x32 near = {0}, far = {0};
+    UNROLL for (uint32_t n = 0; n < 8; n++) {
+        bool is_near = n * size + at < 128;
+        near[n] = is_near ? place(n * size + at, 0, 64) : 0;
+        far[n] = (uint16_t)(is_near ? n : 32 + (n * size + at - (8 * size - 64)) / 2);
+    }
+    __m512i halves = _mm512_permutex2var_epi16(loads[0], (__m512i)near, loads[1]);
+    if (7 * size + at >= 128)
+        halves = _mm512_permutex2var_epi16(halves, (__m512i)far, loads[2]);
+    return _mm256_cvtph_ps(_mm512_castsi512_si128(halves));
+}
+
+/* The same of four, of which two are there; zeros behind them. */
+INLINE __m256 take_four(uint32_t size, uint32_t at, bytes at_0, bytes at_end)
+{
+    u16x32 index = {0};
+    UNROLL for (uint32_t n = 0; n < 4; n++)
+        index[n] = place(n * size + at, 0, 4 * size - 64);
+    return _mm256_cvtph_ps(_mm512_castsi512_si128(_mm512_maskz_permutex2var_epi16(0xf, at_0, (__m512i)index, at_end)));
+}
 
 /* The bits of four blocks that belong to their first, or last 16 elements. */
 INLINE uint64_t fifth_bits(const uint8_t *p, size_t size, uint64_t which)
@@ -68,33 +91,45 @@ INLINE uint64_t fifth_bits(const uint8_t *p, size_t size, uint64_t which)
     return _pext_u64(a, which) | _pext_u64(b, which) << 32;
 }
 
-INLINE struct quad load_quad(enum lg_type type, const uint8_t *src)
+INLINE struct nibbles load_blocks(enum lg_type type, bool is_half, const uint8_t *src)
 {
-#define SCALES(size) FLOATS(size, 0), FLOATS(size, 2)
-    size_t size = unit_bytes(type) / LG_I8_BLOCKS;
-    __m512i a = kept(load_chunk(src)), b = kept(load_chunk(src + 4 * size - 64));
-    __m512i nibbles = _mm512_permutex2var_epi16(a, (__m512i)OF_TYPE(NIBBLES), b);
-    __m512i scales = _mm512_permutex2var_epi16(a, (__m512i)OF_TYPE(SCALES), b);
-    struct quad quad = {
-        .low = and_bytes(nibbles, 15),
-        .high = and_bytes(shift_down_chunk(nibbles, 4), 15),
-        .scales = _mm512_cvtph_ps(_mm512_castsi512_si256(scales)),
-    };
-    if (has_min(type))
-        quad.mins = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(scales, 1));
-    if (has_fifth(type)) {
-        uint64_t low = fifth_bits(src + size - 20, size, 0x0000ffff0000ffff);
-        uint64_t high = fifth_bits(src + size - 20, size, 0xffff0000ffff0000);
-        quad.low = _mm512_mask_add_epi8(quad.low, low, quad.low, _mm512_set1_epi8(16));
-        quad.high = _mm512_mask_add_epi8(quad.high, high, quad.high, _mm512_set1_epi8(16));
+    uint32_t size = unit_bytes(type) / LG_I8_BLOCKS, end = (is_half ? 4 : 8) * size - 64;
+    struct nibbles w = {.loads = {kept(load_chunk(src)), _mm512_setzero_si512(), kept(load_chunk(src + end))}};
+    if (is_half) {
+        w.scales = take_four(size, 0, w.loads[0], w.loads[2]);
+        w.mins = has_min(type) ? take_four(size, 2, w.loads[0], w.loads[2]) : w.mins;
+    } else {
+        w.loads[1] = kept(load_chunk(src + 64));
+        w.scales = take_eight(size, 0, w.loads);
+        w.mins = has_min(type) ? take_eight(size, 2, w.loads) : w.mins;
     }
-    return quad;
-#undef SCALES
+    return w;
 }
 
-INLINE ints dot_quad(ints sum, bytes low, bytes high, const int8_t *x)
+/* Of four blocks. */
+INLINE ints dot_quad(enum lg_type type, bool is_half, const uint8_t *src, const struct nibbles *w, uint32_t quad,
+                     const int8_t *x)
 {
-    return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sum, low, _mm512_load_si512(x)), high, _mm512_load_si512(x + 64));
+    uint32_t size = unit_bytes(type) / LG_I8_BLOCKS, end = (is_half ? 4 : 8) * size - 64;
+    const uint8_t *bits = src + 4 * quad * size + size - 20;
+    bytes nibbles = is_half     ? take_nibbles(size, 0, 0, w->loads[0], end, w->loads[2])
+                    : quad == 0 ? take_nibbles(size, 0, 0, w->loads[0], 64, w->loads[1])
+                                : take_nibbles(size, 4, 64, w->loads[1], end, w->loads[2]);
+    bytes low = and_bytes(nibbles, 15), high = and_bytes(shift_down_chunk(nibbles, 4), 15);
+    if (has_fifth(type)) {
+        const __m512i fifth = _mm512_set1_epi8(16);
+        low = _mm512_mask_add_epi8(low, fifth_bits(bits, size, 0x0000ffff0000ffff), low, fifth);
+        high = _mm512_mask_add_epi8(high, fifth_bits(bits, size, 0xffff0000ffff0000), high, fifth);
+    }
+    __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), low, _mm512_load_si512(x));
+    return _mm512_dpbusd_epi32(sum, high, _mm512_load_si512(x + 64));
+}
+
+/* Of eight floats the four of a quad, four times each. */
+INLINE floats quad_lanes(__m256 v, uint32_t quad)
+{
+    const __m512i index = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+    return _mm512_permutexvar_ps(_mm512_add_epi32(index, _mm512_set1_epi32((int)(4 * quad))), _mm512_castps256_ps512(v));
 }
 
 /* Four blocks of x: their first halves, then the others. */
@@ -103,33 +138,6 @@ INLINE void store_halves(int8_t *to, const int8_t *x)
     __m512i a = _mm512_loadu_si512(x), b = _mm512_loadu_si512(x + 64);
     _mm512_store_si512(to, _mm512_permutex2var_epi64(a, _mm512_set_epi64(13, 12, 9, 8, 5, 4, 1, 0), b));
     _mm512_store_si512(to + 64, _mm512_permutex2var_epi64(a, _mm512_set_epi64(15, 14, 11, 10, 7, 6, 3, 2), b));
-}
-
-/* Of eight numbers every other, four times. */
-INLINE floats load_spread(const float *d)
-{
-    const __m512i index = _mm512_set_epi32(6, 6, 6, 6, 4, 4, 4, 4, 2, 2, 2, 2, 0, 0, 0, 0);
-    return _mm512_permutexvar_ps(index, _mm512_castps256_ps512(_mm256_loadu_ps(d)));
-}
-
-INLINE bytes same_bytes(int8_t v)
-{
-    return _mm512_set1_epi8(v);
-}
-
-INLINE ints negative(ints v)
-{
-    return _mm512_sub_epi32(_mm512_setzero_si512(), v);
-}
-
-INLINE floats from_ints(ints v)
-{
-    return _mm512_cvtepi32_ps(v);
-}
-
-INLINE ints no_ints(void)
-{
-    return _mm512_setzero_si512();
 }
 
 INLINE ints load_ints(const void *p)

@@ -203,18 +203,19 @@ static void add_q8_0(struct sums *s, const struct block *w, struct lg_i8_row x, 
     }
 }
 
-static void add_nibbles(struct sums *s, const struct block *w, struct lg_i8_row x, uint32_t b)
+static void add_nibbles(enum lg_type type, struct sums *s, const struct block *w, struct lg_i8_row x, uint32_t b)
 {
+    int bias = type == LG_TYPE_Q4_0 ? 8 : type == LG_TYPE_Q5_0 ? 16 : 0, x_sum = 0;
+    float scale = w->scale[0] * x.d[2 * b], *min = &s->min[b % 8];
     for (uint32_t i = 0; i < 4; i++) {
-        int sum = 0, x_sum = 0;
-        for (uint32_t k = 4 * i; k < 4 * i + 4; k++) {
-            sum += w->q[k] * x.q[b * 32 + k] + w->q[k + 16] * x.q[b * 32 + k + 16];
-            x_sum += x.q[b * 32 + k] + x.q[b * 32 + k + 16];
-        }
-        uint32_t l = b % 4 * 4 + i;
-        s->lane[l] = fmaf((float)sum, w->scale[0] * x.d[2 * b], s->lane[l]);
-        s->min[l] = fmaf(w->min[0], x.d[2 * b] * (float)x_sum, s->min[l]);
+        int sum = 0;
+        for (uint32_t k = 4 * i; k < 4 * i + 4; k++)
+            sum += (w->q[k] + bias) * x.q[b * 32 + k] + (w->q[k + 16] + bias) * x.q[b * 32 + k + 16];
+        s->lane[b % 4 * 4 + i] = fmaf((float)sum, scale, s->lane[b % 4 * 4 + i]);
     }
+    for (uint32_t k = 0; k < 32; k++)
+        x_sum += x.q[b * 32 + k];
+    *min = bias ? fmaf(scale, (float)(-bias * x_sum), *min) : fmaf(w->min[0], x.d[2 * b] * (float)x_sum, *min);
 }
 
 /* The integer sums of a unit. */
@@ -255,9 +256,12 @@ static float row_product(enum lg_type type, const uint8_t *row, struct lg_i8_row
         add_k_unit(type, &s, row, x, i);
     for (uint32_t i = 0; !in_units && i < n / 32; i++) {
         read_block(type, row, i, &b);
-        (type == LG_TYPE_Q8_0 ? add_q8_0 : add_nibbles)(&s, &b, x, i);
+        if (type == LG_TYPE_Q8_0)
+            add_q8_0(&s, &b, x, i);
+        else
+            add_nibbles(type, &s, &b, x, i);
     }
-    return add_lanes(s.lane, LG_I8_LANES) + add_lanes(s.min, in_units ? 8 : LG_I8_LANES);
+    return add_lanes(s.lane, LG_I8_LANES) + add_lanes(s.min, 8);
 }
 
 /* ---- products with many rows of x ------------------------------------------------------------------ */
