@@ -177,10 +177,12 @@ struct lg_project_push {
 };
 
 /*
- * A row of x of n elements in 8 bits (lib/device/cpu/i8.h): int8[padded], float[padded / 16], float[padded / 16].
+ * A row of x of n elements in 8 bits (lib/device/cpu/i8.h): int8[padded], float[padded / 16], float[padded / 16], 128 bytes for
+ * each 256 elements, 16 bytes for each 32, and a line of a cache, which keeps rows of powers of two from falling on the same
+ * ones.
  */
 #define LG_I8_PADDED(n) (((n) + 255u) / 256u * 256u)
-#define LG_I8_ROW_BYTES(n) (LG_I8_PADDED(n) / 2u * 3u)
+#define LG_I8_ROW_BYTES(n) (LG_I8_PADDED(n) / 2u * 5u + 64u)
 
 /* A row of x of n elements in float16: a float, the power of two that it is to be multiplied by again, in 16 bytes, then
  * float16[padded] with zeros at the end. */

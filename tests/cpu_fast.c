@@ -133,16 +133,16 @@ static void make_product(struct product *p, const struct type *t, uint32_t max_b
 {
     const struct lg_type_info *info = lg_type_info(t->type);
     uint32_t unit = info->block_elements, n_cols = unit * test_randu(&rng, 1, max_blocks);
-    uint32_t n_rows = test_randu(&rng, 1, 23), skipped = test_randu(&rng, 0, 3);
+    uint32_t n_rows = test_randu(&rng, 1, 43), skipped = test_randu(&rng, 0, 3);
     *p = (struct product){
-        .n_x = test_randu(&rng, 1, 37),
+        .n_x = test_randu(&rng, 0, 9) ? test_randu(&rng, 1, 37) : test_randu(&rng, 120, 150),
         .push = {.n_cols = n_cols,
                  .n_rows = n_rows,
                  .row_bytes = n_cols / unit * info->block_bytes,
                  .y_stride = n_rows + skipped + test_randu(&rng, 0, 3),
                  .row_begin = skipped,
                  .dim = test_randu(&rng, 0, LG_N_DIMS - 1)},
-        .spec = {1, test_randu(&rng, 1, 9), test_randu(&rng, 1, 40)},
+        .spec = {1, test_randu(&rng, 1, 40), test_randu(&rng, 1, test_randu(&rng, 1, 150))},
     };
     p->dims[p->push.dim] = p->n_x;
     size_t w_size = (size_t)p->push.row_bytes * n_rows;

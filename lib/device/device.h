@@ -144,6 +144,7 @@ struct lg_device_info {
     uint8_t half;              // lg_int8: for what the kernels halve, matmul_half_* and matmul_coop_* are to be used
     bool int_dot;              // kernels *_i8_* run
     bool fast_int_dot;         // and have an instruction for four products; elsewhere they are used if asked for by name
+    bool int8_prefill;         // of these only those for many rows are worth it: matvec_i8_* are not
     bool float16;              // kernels matmul_half_* run
     uint32_t coop_m, coop_n, coop_k; // float16 matrices m x k * k x n that a subgroup adds to float32; 0: none
 };

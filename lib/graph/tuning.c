@@ -23,9 +23,9 @@ static struct lg_tuning cpu_tuning(const struct lg_device_info *info)
         .lora_wg = 1,
         .lora_ranks = 4,
         .lora_ranks_per_wg = 4,
-        .matmul_tiles = {{.wg = 1, .m = 16, .n = 32}},
+        .matmul_tiles = {{.wg = 1, .m = 16, .n = 128}},
         .int8 = info->int8,
-        .decode = LG_PRODUCT_INT8,
+        .decode = info->int8_prefill ? LG_PRODUCT_FLOAT32 : LG_PRODUCT_INT8,
         .prefill = LG_PRODUCT_INT8,
     };
 }

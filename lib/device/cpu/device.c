@@ -80,7 +80,8 @@ void lg_cpu_device_describe(struct lg_device_info *info, uint32_t n_threads)
         .n_threads = lg_min_u32(n_threads ? n_threads : count_processors(), MAX_THREADS),
         .timestamps = true,
         .imports_host = true,
-        .int8 = lg_cpu_fast(LG_K_QUANTIZE) ? LG_INT8_GENERATION : LG_INT8_NONE,
+        .int8 = lg_cpu_fast(LG_K_MATMUL_I8_Q8_0) ? LG_INT8_GENERATION : LG_INT8_NONE,
+        .int8_prefill = !lg_cpu_fast(LG_K_MATVEC_I8_Q8_0),
     };
     read_value("/proc/cpuinfo", "model name", info->name, sizeof(info->name));
     snprintf(info->driver, sizeof(info->driver), "C, %s", lg_cpu_isa_name(lg_cpu_best_isa()));

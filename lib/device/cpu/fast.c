@@ -9,16 +9,29 @@ struct variant {
     lg_cpu_fast_table *table;
 };
 
+static const char *const isa_names[LG_CPU_ISA_COUNT] = {
+#ifdef __x86_64__
+    [LG_CPU_PORTABLE] = "SSE2",
+#else
+    [LG_CPU_PORTABLE] = "portable",
+#endif
+    [LG_CPU_AVX2] = "AVX2",
+    [LG_CPU_AVX512] = "AVX-512",
+    [LG_CPU_VNNI] = "AVX-512 VNNI",
+    [LG_CPU_DOTPROD] = "NEON with dot products",
+};
+
 #ifdef __x86_64__
 #include <cpuid.h>
 
-static const char *const isa_names[LG_CPU_ISA_COUNT] = {"SSE2", "AVX2", "AVX-512", "AVX-512 VNNI"};
 #define TABLES(isa, name) \
     {isa, &lg_cpu_hot_##name}, {isa, &lg_cpu_hot_attention_##name}, {isa, &lg_cpu_hot_rows_##name}
 static const struct variant variants[] = {
     TABLES(LG_CPU_PORTABLE, portable), TABLES(LG_CPU_AVX2, avx2),
     TABLES(LG_CPU_AVX512, avx512),     {LG_CPU_AVX2, &lg_cpu_hot_i8_avx2},
     {LG_CPU_VNNI, &lg_cpu_hot_i8_vnni},
+    {LG_CPU_AVX2, &lg_cpu_hot_i8_tile_avx2},
+    {LG_CPU_VNNI, &lg_cpu_hot_i8_tile_vnni},
 };
 
 /* Not all compilers' __builtin_cpu_supports() know it. */
@@ -37,21 +50,40 @@ static bool is_usable(enum lg_cpu_isa isa)
         return is_usable(LG_CPU_AVX2) && __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512vl");
-    case LG_CPU_VNNI: return is_usable(LG_CPU_AVX512) && __builtin_cpu_supports("avx512vnni");
+    case LG_CPU_VNNI:
+        return is_usable(LG_CPU_AVX512) && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("bmi2");
     default: return false;
     }
 }
 #else
-static const char *const isa_names[LG_CPU_ISA_COUNT] = {"portable"};
 static const struct variant variants[] = {
     {LG_CPU_PORTABLE, &lg_cpu_hot_portable},
     {LG_CPU_PORTABLE, &lg_cpu_hot_attention_portable},
     {LG_CPU_PORTABLE, &lg_cpu_hot_rows_portable},
+#ifdef __aarch64__
+    {LG_CPU_DOTPROD, &lg_cpu_hot_i8_tile_dotprod},
+#endif
 };
+
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+
+enum { HAS_DOTPROD = 1 << 20 }; // bit of AT_HWCAP
+
+static bool has_dotprod(void)
+{
+    return getauxval(AT_HWCAP) & HAS_DOTPROD;
+}
+#else
+static bool has_dotprod(void)
+{
+    return false;
+}
+#endif
 
 static bool is_usable(enum lg_cpu_isa isa)
 {
-    return isa == LG_CPU_PORTABLE;
+    return isa == LG_CPU_PORTABLE || (isa == LG_CPU_DOTPROD && has_dotprod());
 }
 #endif
 

@@ -11,6 +11,7 @@ enum lg_cpu_isa {
     LG_CPU_AVX2,     // with FMA and F16C
     LG_CPU_AVX512,   // F, BW, DQ and VL
     LG_CPU_VNNI,     // and the integer dot products of AVX-512
+    LG_CPU_DOTPROD,  // NEON with dot products of bytes
     LG_CPU_ISA_COUNT
 };
 
@@ -30,5 +31,6 @@ extern lg_cpu_fast_table lg_cpu_hot_portable, lg_cpu_hot_avx2, lg_cpu_hot_avx512
 extern lg_cpu_fast_table lg_cpu_hot_attention_portable, lg_cpu_hot_attention_avx2, lg_cpu_hot_attention_avx512;
 extern lg_cpu_fast_table lg_cpu_hot_rows_portable, lg_cpu_hot_rows_avx2, lg_cpu_hot_rows_avx512;
 extern lg_cpu_fast_table lg_cpu_hot_i8_avx2, lg_cpu_hot_i8_vnni;
+extern lg_cpu_fast_table lg_cpu_hot_i8_tile_avx2, lg_cpu_hot_i8_tile_vnni, lg_cpu_hot_i8_tile_dotprod;
 
 #endif

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Quantised weights times rows of x in 8 bits: the products of i8.h in vectors. Meson compiles this file once for each
+ * Quantised weights times a row of x in 8 bits: the products of i8.h in vectors. Meson compiles this file once for each
  * instruction set that has an integer dot product, with HOT_TABLE as the name of its table.
  *
- * One row of x meets rows of weights one by one, decoded as they come from memory. With many rows of x, a
- * panel of four rows of weights is decoded once for all of them, a slice of its columns at a time, so that it stays in the
- * nearest cache.
+ * A row of x meets rows of weights one by one, decoded as they come from memory. Many of them: hot_i8_tile.c.
  */
 #include <math.h>
 
@@ -24,11 +22,31 @@ typedef uint64_t u64x2 __attribute__((vector_size(16)));
 
 #include "device/cpu/i8_types.h"
 
+/* What is constant stays in registers. */
+#define UNROLL _Pragma("GCC unroll 4")
+
+/* A unit of blocks of nibbles, or half of one. */
+struct nibbles {
+    bytes loads[3];      // of its bytes, where that helps
+    __m256 scales, mins; // of the blocks
+};
+
+/* What a row adds up to so far. */
+struct sums {
+    floats lanes;
+    __m256 mins;
+};
+
+#if defined(__AVX512VNNI__)
+#include "device/cpu/i8_row_avx512.h"
+#elif defined(__AVX2__)
+#include "device/cpu/i8_row_avx2.h"
+#endif
+
+#include "device/cpu/i8_row.h"
+
 enum {
-    ROWS = 4,      // of weights in a panel
-    SLICE = 2048,  // columns of a panel
-    MAX_X = 32,    // rows of x that share a panel
-    SPAN = 16384,  // columns of a row of x that are made ready
+    SPAN = 16384, // columns of a row of x that are made ready
 };
 
 /* An encoded matrix. */
@@ -47,73 +65,135 @@ static struct weights weights_of(const struct lg_matmul_push *push, const void *
     };
 }
 
-INLINE ints lane_products(enum lg_type type, ints bias, bytes w, bytes x)
-{
-    return is_signed(type) ? dot_signed(bias, w, x) : dot(bias, w, x);
-}
-
-INLINE ints chunk_bias(enum lg_type type, bytes x)
-{
-    return is_signed(type) ? dot_signed_bias(x) : dot_bias(x, bias_of(type));
-}
-
 /* ---- one row of x -------------------------------------------------------------------------------- */
 
-/* What makes a row of x ready for weights of some type, made once for many rows of them. */
-INLINE void make_bias(enum lg_type type, struct lg_i8_row x, uint32_t k, uint32_t n, ints *bias)
-{
-    for (uint32_t i = 0; i < (n + 63) / 64; i++)
-        bias[i] = chunk_bias(type, load_chunk(x.q + k + 64 * i));
-}
-
-/* What is constant stays in registers. */
-#define UNROLL _Pragma("GCC unroll 4")
-
-struct sums {
-    floats lanes, mins;
+/* A unit of a row of x, ready for weights of some type; made once for many rows of them. */
+struct ready {
+    _Alignas(64) int8_t q[LG_I8_UNIT]; // as the type's chunks are
+    union {
+        struct lg_i8_unit unit; // K-quants
+        struct {
+            _Alignas(64) int32_t first[LG_I8_CHUNKS][16]; // what the products of a chunk begin with
+            float d[LG_I8_HALVES];
+        } q8_0;
+        struct {
+            float d[LG_I8_BLOCKS];   // of blocks
+            float min[LG_I8_BLOCKS]; // what their mins are multiplied by
+        } nibbles;
+    };
 };
 
-/* Adds n_blocks blocks of a row of weights, a unit or less, at column k. */
-INLINE struct sums add_unit(enum lg_type type, uint32_t n_blocks, const uint8_t *src, struct lg_i8_row x, uint32_t k,
-                            const ints *bias, struct sums sums)
+/* Halves of blocks for nibbles. A block's bias is its scale times some min that is the same for all. */
+INLINE void make_nibbles(enum lg_type type, const int8_t *q, const struct lg_i8_unit *unit, struct ready *ready)
 {
-    floats scales = multiply(unit_scales(type, src, n_blocks), load_floats(x.d + k / 16));
+    __m256i factors = _mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)unit->factors));
+    __m256i less = _mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)(unit->block_less + LG_I8_BLOCKS)));
+    __m256 d = _mm256_mul_ps(_mm256_set1_ps(unit->d), _mm256_cvtepi32_ps(factors)), min;
     if (has_min(type))
-        sums.mins = multiply_add(unit_mins(type, src, n_blocks), load_floats(x.sums + k / 16), sums.mins);
+        min = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_setzero_si256(), less)));
+    else
+        min = _mm256_cvtepi32_ps(_mm256_mullo_epi32(less, _mm256_set1_epi32(bias_of(type))));
+    store_halves(ready->q, q);
+    store_halves(ready->q + 128, q + 128);
+    _mm256_storeu_ps(ready->nibbles.d, d);
+    _mm256_storeu_ps(ready->nibbles.min, min);
+}
+
+INLINE void make_ready(enum lg_type type, struct lg_i8_row x, uint32_t k, struct ready *ready)
+{
+    static const uint8_t apart[LG_I8_BLOCKS] = {0, 2, 1, 3, 4, 6, 5, 7};
+    if (is_k(type)) {
+        for (uint32_t b = 0; b < LG_I8_BLOCKS; b++)
+            memcpy(ready->q + 32 * b, x.q + k + 32 * (is_packed(type) ? apart[b] : b), 32);
+        ready->unit = x.units[k / LG_I8_UNIT];
+    } else if (type == LG_TYPE_Q8_0) {
+        memcpy(ready->q, x.q + k, LG_I8_UNIT);
+        for (uint32_t j = 0; j < LG_I8_CHUNKS; j++)
+            store_ints(ready->q8_0.first[j], dot_signed_bias(load_chunk(ready->q + 64 * j)));
+        store_floats(ready->q8_0.d, load_floats(x.d + k / 16));
+    } else {
+        make_nibbles(type, x.q + k, x.units + k / LG_I8_UNIT, ready);
+    }
+}
+
+/* A unit, or half of one. */
+INLINE struct sums add_nibbles(enum lg_type type, bool is_half, const uint8_t *src, const struct ready *x, struct sums sums)
+{
+    struct nibbles w = load_blocks(type, is_half, src);
+    __m256 scales = _mm256_mul_ps(w.scales, _mm256_loadu_ps(x->nibbles.d));
+    sums.mins = _mm256_fmadd_ps(has_min(type) ? w.mins : scales, _mm256_loadu_ps(x->nibbles.min), sums.mins);
+    sums.lanes = add_products(sums.lanes, dot_quad(type, is_half, src, &w, 0, x->q), quad_lanes(scales, 0));
+    if (!is_half)
+        sums.lanes = add_products(sums.lanes, dot_quad(type, is_half, src, &w, 1, x->q + 128), quad_lanes(scales, 1));
+    return sums;
+}
+
+/* Any number of blocks up to a unit. */
+INLINE struct sums add_some_nibbles(enum lg_type type, uint32_t n_blocks, const uint8_t *src, const struct ready *x,
+                                    struct sums sums)
+{
+    uint8_t rest[LG_I8_BLOCKS * 24] = {0};
+    if (n_blocks == LG_I8_BLOCKS || n_blocks == LG_I8_BLOCKS / 2)
+        return add_nibbles(type, n_blocks < LG_I8_BLOCKS, src, x, sums);
+    memcpy(rest, src, n_blocks * (unit_bytes(type) / LG_I8_BLOCKS));
+    return add_nibbles(type, false, rest, x, sums);
+}
+
+/* n_blocks blocks of Q8_0. */
+INLINE struct sums add_q8_0(uint32_t n_blocks, const uint8_t *src, const struct ready *x, struct sums sums)
+{
+    floats scales = multiply(unit_scales(LG_TYPE_Q8_0, src, n_blocks), load_floats(x->q8_0.d));
     UNROLL for (uint32_t j = 0; j < (n_blocks + 1) / 2; j++) {
-        bytes w = chunk(type, src, j, n_blocks - 1);
-        ints products = lane_products(type, bias[j], w, load_chunk(x.q + k + 64 * j));
+        bytes w = chunk(LG_TYPE_Q8_0, src, j, n_blocks - 1);
+        ints products = dot_signed(load_ints(x->q8_0.first[j]), w, load_chunk(x->q + 64 * j));
         sums.lanes = add_products(sums.lanes, products, lane_scales(scales, (int)j));
     }
     return sums;
 }
 
-/* The part of a row of weights behind column k, which is not a multiple of units or not made ready. */
-INLINE struct sums add_rest(enum lg_type type, const uint8_t *src, struct lg_i8_row x, const ints *ready, uint32_t k,
-                            uint32_t n, struct sums sums)
+/* Adds n_blocks blocks of a row of weights, a unit or less. */
+INLINE struct sums add_unit(enum lg_type type, uint32_t n_blocks, const uint8_t *src, const struct ready *x, struct sums sums)
 {
-    for (; k < n; k += LG_I8_UNIT, src += unit_bytes(type)) {
-        ints here[LG_I8_CHUNKS];
-        uint32_t n_blocks = lg_min_u32(n - k, LG_I8_UNIT) / 32;
-        const ints *bias = k < SPAN ? ready + k / 64 : here;
-        if (k >= SPAN)
-            make_bias(type, x, k, n_blocks * 32, here);
-        sums = n_blocks == LG_I8_BLOCKS / 2 ? add_unit(type, LG_I8_BLOCKS / 2, src, x, k, bias, sums)
-                                            : add_unit(type, n_blocks, src, x, k, bias, sums);
-    }
-    return sums;
+    if (type == LG_TYPE_Q8_0)
+        return add_q8_0(n_blocks, src, x, sums);
+    if (is_k(type))
+        return add_k_unit(type, src, x->q, &x->unit, sums);
+    return add_some_nibbles(type, n_blocks, src, x, sums);
 }
 
-/* A row of weights times a row of x, of which the first SPAN columns are ready. */
-INLINE float multiply_row(enum lg_type type, const uint8_t *src, struct lg_i8_row x, const ints *ready, uint32_t n)
+/* The last blocks of a row, less than a unit. */
+INLINE struct sums add_rest(enum lg_type type, uint32_t n_blocks, const uint8_t *src, const struct ready *x, struct sums sums)
 {
-    struct sums sums = {zeros(), zeros()};
-    uint32_t k = 0, end = lg_min_u32(n, SPAN) / LG_I8_UNIT * LG_I8_UNIT;
-    for (; k < end; k += LG_I8_UNIT, src += unit_bytes(type))
-        sums = add_unit(type, LG_I8_BLOCKS, src, x, k, ready + k / 64, sums);
-    if (k < n)
-        sums = add_rest(type, src, x, ready, k, n, sums);
-    return sum_lanes(sums.lanes) + sum_lanes(sums.mins);
+    return n_blocks == LG_I8_BLOCKS / 2 ? add_unit(type, LG_I8_BLOCKS / 2, src, x, sums)
+                                        : add_unit(type, n_blocks, src, x, sums);
+}
+
+INLINE float sum_up(struct sums sums)
+{
+    return sum_lanes(sums.lanes) + sum_eight(sums.mins);
+}
+
+/* n columns of a row of weights, all of them ready. */
+INLINE float multiply_row(enum lg_type type, const uint8_t *src, const struct ready *x, uint32_t n)
+{
+    struct sums sums = {zeros(), _mm256_setzero_ps()};
+    for (const struct ready *end = x + n / LG_I8_UNIT; x < end; x++, src += unit_bytes(type))
+        sums = add_unit(type, LG_I8_BLOCKS, src, x, sums);
+    if (!is_k(type) && n % LG_I8_UNIT)
+        sums = add_rest(type, n % LG_I8_UNIT / 32, src, x, sums);
+    return sum_up(sums);
+}
+
+/* The same with any number of columns, which are made ready as they come. */
+static float multiply_long_row(enum lg_type type, const uint8_t *src, struct lg_i8_row x, uint32_t n)
+{
+    struct sums sums = {zeros(), _mm256_setzero_ps()};
+    for (uint32_t k = 0; k < n; k += LG_I8_UNIT, src += unit_bytes(type)) {
+        struct ready ready;
+        make_ready(type, x, k, &ready);
+        sums = add_unit(type, lg_min_u32(n - k, LG_I8_UNIT) / 32, src, &ready, sums);
+    }
+    return sum_up(sums);
 }
 
 /*
@@ -123,10 +203,17 @@ INLINE float multiply_row(enum lg_type type, const uint8_t *src, struct lg_i8_ro
 INLINE void multiply_rows(enum lg_type type, const struct weights *w, uint32_t begin, uint32_t end, struct lg_i8_row x,
                           float *y)
 {
-    ints ready[SPAN / 64];
-    make_bias(type, x, 0, lg_min_u32(w->n_cols, SPAN), ready);
-    for (; begin < end; begin++)
-        y[begin] = multiply_row(type, w->data + begin * w->row_bytes, x, ready, w->n_cols);
+    struct ready ready[SPAN / LG_I8_UNIT];
+    const uint8_t *row = w->data + begin * w->row_bytes;
+    if (w->n_cols > SPAN) {
+        for (; begin < end; begin++, row += w->row_bytes)
+            y[begin] = multiply_long_row(type, row, x, w->n_cols);
+        return;
+    }
+    for (uint32_t k = 0; k < w->n_cols; k += LG_I8_UNIT)
+        make_ready(type, x, k, ready + k / LG_I8_UNIT);
+    for (; begin < end; begin++, row += w->row_bytes)
+        y[begin] = multiply_row(type, row, ready, w->n_cols);
 }
 
 INLINE void matvec(enum lg_type type, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
@@ -144,200 +231,87 @@ INLINE void matvec(enum lg_type type, const struct lg_cpu_args *args, uint32_t f
     }
 }
 
-/* ---- many rows of x ------------------------------------------------------------------------------ */
-
-/* A slice of four rows of weights, decoded. */
-struct panel {
-    _Alignas(64) uint8_t q[ROWS][SLICE];
-    float scale[ROWS][SLICE / 16], min[ROWS][SLICE / 16];
-};
-
-/* What the products of a panel add up to, so far. */
-struct tile {
-    _Alignas(64) float lanes[MAX_X][ROWS][LG_I8_LANES], mins[MAX_X][ROWS][LG_I8_LANES];
-};
-
-/* Columns [k, k + n) of a row. */
-INLINE void decode_row(enum lg_type type, const uint8_t *row, uint32_t k, uint32_t n, struct panel *panel, int r)
-{
-    const uint8_t *src = row + (size_t)(k / LG_I8_UNIT) * unit_bytes(type);
-    for (uint32_t i = 0; i < n; i += LG_I8_UNIT, src += unit_bytes(type)) {
-        uint32_t n_blocks = lg_min_u32(n - i, LG_I8_UNIT) / 32;
-        store_floats(panel->scale[r] + i / 16, unit_scales(type, src, n_blocks));
-        if (has_min(type))
-            store_floats(panel->min[r] + i / 16, unit_mins(type, src, n_blocks));
-        UNROLL for (uint32_t j = 0; j < LG_I8_CHUNKS; j++) {
-            if (2 * j < n_blocks)
-                store_chunk(panel->q[r] + i + 64 * j, chunk(type, src, j, n_blocks - 1));
-        }
-    }
-}
-
-/* A unit of the panel times n_x rows of x, a constant, n_chunks of each. */
-INLINE void add_panel_unit(enum lg_type type, const struct panel *panel, uint32_t i, const struct lg_i8_row *x, int n_x,
-                           uint32_t k, uint32_t n_chunks, floats (*acc)[ROWS])
-{
-    floats scales[TILE_X][ROWS];
-    UNROLL for (int t = 0; t < n_x; t++) {
-        UNROLL for (int r = 0; r < ROWS; r++)
-            scales[t][r] = multiply(load_floats(panel->scale[r] + i / 16), load_floats(x[t].d + k / 16));
-    }
-    UNROLL for (uint32_t j = 0; j < n_chunks; j++) {
-        bytes ws[ROWS];
-        UNROLL for (int r = 0; r < ROWS; r++)
-            ws[r] = load_chunk(panel->q[r] + i + 64 * j);
-        UNROLL for (int t = 0; t < n_x; t++) {
-            bytes xs = load_chunk(x[t].q + k + 64 * j);
-            ints bias = chunk_bias(type, xs);
-            UNROLL for (int r = 0; r < ROWS; r++)
-                acc[t][r] = add_products(acc[t][r], lane_products(type, bias, ws[r], xs), lane_scales(scales[t][r], (int)j));
-        }
-    }
-}
-
-/* The panel's products with n_x rows of x, a constant, n columns of each. */
-INLINE void add_panel(enum lg_type type, const struct panel *panel, const struct lg_i8_row *x, int n_x, uint32_t k,
-                      uint32_t n, float (*lanes)[ROWS][LG_I8_LANES])
-{
-    floats acc[TILE_X][ROWS];
-    uint32_t i = 0;
-    UNROLL for (int t = 0; t < n_x; t++) {
-        UNROLL for (int r = 0; r < ROWS; r++)
-            acc[t][r] = load_floats(lanes[t][r]);
-    }
-    for (; n - i >= LG_I8_UNIT; i += LG_I8_UNIT)
-        add_panel_unit(type, panel, i, x, n_x, k + i, LG_I8_CHUNKS, acc);
-    if (i < n)
-        add_panel_unit(type, panel, i, x, n_x, k + i, (n - i + 63) / 64, acc);
-    UNROLL for (int t = 0; t < n_x; t++) {
-        UNROLL for (int r = 0; r < ROWS; r++)
-            store_floats(lanes[t][r], acc[t][r]);
-    }
-}
-
-INLINE void add_mins(const struct panel *panel, struct lg_i8_row x, uint32_t k, uint32_t n,
-                     float (*mins)[LG_I8_LANES])
-{
-    for (int r = 0; r < ROWS; r++) {
-        floats acc = load_floats(mins[r]);
-        for (uint32_t i = 0; i < n; i += LG_I8_UNIT)
-            acc = multiply_add(load_floats(panel->min[r] + i / 16), load_floats(x.sums + (k + i) / 16), acc);
-        store_floats(mins[r], acc);
-    }
-}
-
-/* A panel for all rows of x. */
-INLINE void add_panels(enum lg_type type, const struct panel *panel, const struct lg_i8_row *x, uint32_t n_x, uint32_t k,
-                      uint32_t n, struct tile *tile)
-{
-    uint32_t t = 0;
-    for (; n_x - t >= TILE_X; t += TILE_X)
-        add_panel(type, panel, x + t, TILE_X, k, n, tile->lanes + t);
-    for (; t < n_x; t++)
-        add_panel(type, panel, x + t, 1, k, n, tile->lanes + t);
-    for (t = 0; has_min(type) && t < n_x; t++)
-        add_mins(panel, x[t], k, n, tile->mins[t]);
-}
-
-/* Weight rows [row, row + n_rows), up to ROWS, times n_x rows of x. */
-INLINE void multiply_panel(enum lg_type type, const struct weights *w, uint32_t row, uint32_t n_rows,
-                           const struct lg_i8_row *x, uint32_t n_x, float *y, size_t y_stride)
-{
-    struct panel panel;
-    struct tile tile;
-    memset(tile.lanes, 0, n_x * sizeof(tile.lanes[0]));
-    memset(tile.mins, 0, n_x * sizeof(tile.mins[0]));
-    for (uint32_t k = 0; k < w->n_cols; k += SLICE) {
-        uint32_t n = lg_min_u32(w->n_cols - k, SLICE);
-        for (uint32_t r = 0; r < ROWS; r++)
-            decode_row(type, w->data + (row + lg_min_u32(r, n_rows - 1)) * w->row_bytes, k, n, &panel, (int)r);
-        add_panels(type, &panel, x, n_x, k, n, &tile);
-    }
-    for (uint32_t t = 0; t < n_x; t++) {
-        for (uint32_t r = 0; r < n_rows; r++)
-            y[t * y_stride + row + r] =
-                sum_lanes(load_floats(tile.lanes[t][r])) + sum_lanes(load_floats(tile.mins[t][r]));
-    }
-}
-
-INLINE void matmul(enum lg_type type, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
-{
-    const struct lg_matmul_push *push = args->push;
-    const struct weights w = weights_of(push, args->view[1]);
-    uint32_t n_t = ((const uint32_t *)args->view[0])[push->dim];
-    float *y = (float *)args->view[3] + push->row_begin;
-    for (uint32_t g = first; g < last; g++) {
-        struct lg_cpu_span m = lg_cpu_span(args, g, args->spec[1], push->n_rows);
-        uint32_t t = m.row * args->spec[2], t_end = lg_min_u32(n_t, t + args->spec[2]);
-        for (; t < t_end; t += MAX_X) {
-            struct lg_i8_row x[MAX_X];
-            uint32_t n = lg_min_u32(t_end - t, MAX_X);
-            for (uint32_t i = 0; i < n; i++)
-                x[i] = lg_i8_row_at(args->view[2], push->n_cols, t + i);
-            for (uint32_t row = m.begin; row < m.end; row += ROWS)
-                multiply_panel(type, &w, row, lg_min_u32(m.end - row, ROWS), x, n, y + (size_t)t * push->y_stride,
-                               push->y_stride);
-        }
-    }
-}
-
 #define PRODUCTS(lower, UPPER)                                                                    \
     static void matvec_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last)     \
     {                                                                                             \
         matvec(LG_TYPE_##UPPER, args, first, last);                                               \
-    }                                                                                             \
-    static void matmul_##lower(const struct lg_cpu_args *args, uint32_t first, uint32_t last)     \
-    {                                                                                             \
-        matmul(LG_TYPE_##UPPER, args, first, last);                                               \
     }
 LG_BLOCK_TYPES(PRODUCTS)
 
 /* ---- x ------------------------------------------------------------------------------------------- */
 
-/* 32 elements; the same as quantize_block() of the reference. */
-INLINE void quantize_block(const float *x, int8_t *q, float *d, float *sums)
+/* The step and the factors of 256 elements; the same as measure_unit() of the reference. */
+INLINE void measure_unit(const float *x, struct lg_i8_unit *unit)
 {
-    floats a = load_floats(x), b = load_floats(x + 16), max = zeros();
-    bool finite = largest_of(a, &max);
-    finite &= largest_of(b, &max);
-    float scale = finite ? max_lane(max) / 127 : NAN, inverse = scale > 0 ? 1 / scale : 0;
-    if (isinf(inverse))
-        scale = inverse = 0;
-    d[0] = d[1] = scale;
-    if (finite) {
-        sums[0] = scale * (float)quantize_16(q, a, inverse);
-        sums[1] = scale * (float)quantize_16(q + 16, b, inverse);
-    } else {
-        memset(q, 0, 32);
-        sums[0] = sums[1] = NAN;
+    float of_block[LG_I8_BLOCKS], max = 0;
+    bool finite = true;
+    for (uint32_t b = 0; b < LG_I8_BLOCKS; b++) {
+        floats both = zeros();
+        finite &= largest_of(load_floats(x + 32 * b), &both);
+        finite &= largest_of(load_floats(x + 32 * b + 16), &both);
+        of_block[b] = max_lane(both);
+        max = of_block[b] > max ? of_block[b] : max;
     }
+    float d = finite ? max / (127 * LG_I8_FACTOR) : NAN, scale = LG_I8_FACTOR / max;
+    unit->d = isinf(1 / d) ? 0 : d;
+    for (uint32_t b = 0; b < LG_I8_BLOCKS; b++) {
+        float factor = unit->d > 0 ? ceilf(of_block[b] * scale) : 0;
+        unit->factors[b] = (int16_t)(factor < LG_I8_FACTOR ? factor : LG_I8_FACTOR);
+        unit->half_factors[2 * b] = unit->half_factors[2 * b + 1] = unit->factors[b];
+    }
+}
+
+/* 32 elements; the same as quantize_block() of the reference. */
+INLINE void quantize_block(const float *x, uint32_t b, struct lg_i8_unit *unit, int8_t *q, float *d, float *sums,
+                           struct lg_i8_block *block)
+{
+    float scale = unit->d * (float)unit->factors[b], inverse = scale > 0 ? 1 / scale : 0;
+    int whole[2] = {0, 0};
+    d[0] = d[1] = scale;
+    if (isnan(scale)) {
+        memset(q, 0, 32);
+    } else {
+        whole[0] = quantize_16(q, load_floats(x), inverse);
+        whole[1] = quantize_16(q + 16, load_floats(x + 16), inverse);
+    }
+    for (int h = 0; h < 2; h++) {
+        sums[h] = scale * (float)whole[h];
+        unit->half_less[2 * b + (uint32_t)h] = (int16_t)-whole[h];
+    }
+    unit->block_less[8 + b] = (int16_t)-(whole[0] + whole[1]);
+    *block = lg_i8_block_of(scale, whole);
+}
+
+/* The unit of a row at column k; x has all of it. */
+INLINE void quantize_unit(const float *x, struct lg_i8_row row, uint32_t k)
+{
+    struct lg_i8_unit unit = {0};
+    measure_unit(x, &unit);
+    for (uint32_t b = 0; b < LG_I8_BLOCKS; b++, k += 32)
+        quantize_block(x + 32 * b, b, &unit, (int8_t *)row.q + k, (float *)row.d + k / 16, (float *)row.sums + k / 16,
+                       (struct lg_i8_block *)row.blocks + k / 32);
+    memcpy((struct lg_i8_unit *)row.units + k / LG_I8_UNIT - 1, &unit, sizeof(unit));
 }
 
 static void quantize(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
     const struct lg_rowwise_push *push = args->push;
-    uint32_t n = push->n_cols, padded = LG_I8_PADDED(n);
+    uint32_t n = push->n_cols;
     for (uint32_t t = first; t < last; t++) {
         const float *x = (const float *)args->view[0] + (size_t)t * n;
         struct lg_i8_row row = lg_i8_row_at(args->view[1], n, t);
-        int8_t *q = (int8_t *)row.q;
-        float *d = (float *)row.d, *sums = (float *)row.sums;
         uint32_t k = 0;
-        for (; n - k >= 32; k += 32)
-            quantize_block(x + k, q + k, d + k / 16, sums + k / 16);
+        for (; n - k >= LG_I8_UNIT; k += LG_I8_UNIT)
+            quantize_unit(x + k, row, k);
         if (k < n) {
-            float rest[32] = {0};
+            float rest[LG_I8_UNIT] = {0};
             memcpy(rest, x + k, (n - k) * sizeof(*rest));
-            quantize_block(rest, q + k, d + k / 16, sums + k / 16);
-            k += 32;
+            quantize_unit(rest, row, k);
         }
-        memset(q + k, 0, padded - k);
-        memset(d + k / 16, 0, (padded - k) / 16 * sizeof(*d));
-        memset(sums + k / 16, 0, (padded - k) / 16 * sizeof(*sums));
+        memset((uint8_t *)(uintptr_t)row.q + LG_I8_ROW_BYTES(n) - 64, 0, 64);
     }
 }
 
 lg_cpu_fast_table HOT_TABLE = {[LG_K_QUANTIZE] = quantize,
-#define ENTRIES(lower, UPPER) \
-    [LG_K_MATVEC_I8_##UPPER] = matvec_##lower, [LG_K_MATMUL_I8_##UPPER] = matmul_##lower,
+#define ENTRIES(lower, UPPER) [LG_K_MATVEC_I8_##UPPER] = matvec_##lower,
                                LG_BLOCK_TYPES(ENTRIES)};

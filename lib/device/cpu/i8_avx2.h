@@ -5,8 +5,6 @@
 
 #include <immintrin.h>
 
-enum { TILE_X = 1 };
-
 typedef struct {
     __m256i part[2];
 } bytes;
@@ -30,6 +28,11 @@ INLINE bytes load_pair(const void *a, const void *b)
     return (bytes){{_mm256_loadu_si256(a), _mm256_loadu_si256(b)}};
 }
 
+INLINE bytes kept(bytes v)
+{
+    return v;
+}
+
 INLINE bytes load_chunk(const void *p)
 {
     return load_pair(p, (const uint8_t *)p + 32);
@@ -45,6 +48,17 @@ INLINE bytes load_shifted(const void *p, int shift_a, int shift_b)
 {
     __m256i v = _mm256_loadu_si256(p);
     return (bytes){{_mm256_srli_epi16(v, shift_a), _mm256_srli_epi16(v, shift_b)}};
+}
+
+INLINE __m256i moved_up(__m256i v, int bits)
+{
+    return bits < 0 ? _mm256_srli_epi16(v, -bits) : _mm256_slli_epi16(v, bits);
+}
+
+INLINE bytes load_moved(const void *p, int up_a, int up_b)
+{
+    __m256i v = _mm256_loadu_si256(p);
+    return (bytes){{moved_up(v, up_a), moved_up(v, up_b)}};
 }
 
 INLINE __m256i nibbles_of(const void *p)
@@ -77,14 +91,9 @@ INLINE bytes and_bytes(bytes v, uint8_t mask)
     BOTH(bytes, _mm256_and_si256(v.part[i], _mm256_set1_epi8((char)mask)));
 }
 
-INLINE bytes or_bytes(bytes a, bytes b)
+INLINE bytes or_masked(bytes v, uint8_t mask, bytes w)
 {
-    BOTH(bytes, _mm256_or_si256(a.part[i], b.part[i]));
-}
-
-INLINE bytes shift_up(bytes v, int bits)
-{
-    BOTH(bytes, _mm256_slli_epi16(v.part[i], bits));
+    BOTH(bytes, _mm256_or_si256(_mm256_and_si256(v.part[i], _mm256_set1_epi8((char)mask)), w.part[i]));
 }
 
 INLINE bytes shift_down_chunk(bytes v, int bits)

@@ -5,8 +5,6 @@
 
 #include <immintrin.h>
 
-enum { TILE_X = 2 }; // rows of x that four rows of weights meet in registers
-
 typedef __m512i bytes;  // of a chunk, 64
 typedef __m512i ints;   // of its lanes, 16
 typedef __m512 floats;  // the same
@@ -23,6 +21,13 @@ INLINE void store_chunk(void *p, bytes v)
     _mm512_storeu_si512(p, v);
 }
 
+/* The same, in a register: compilers would rather load it again for each use, though every load is of two lines of a cache. */
+INLINE bytes kept(bytes v)
+{
+    __asm__("" : "+v"(v));
+    return v;
+}
+
 /* 32 bytes from each. */
 INLINE bytes load_pair(const void *a, const void *b)
 {
@@ -36,6 +41,14 @@ INLINE bytes load_shifted(const void *p, int shift_a, int shift_b)
     __m512i v = _mm512_broadcast_i64x4(_mm256_loadu_si256(p));
     __m512i shifts = _mm512_inserti64x4(_mm512_set1_epi16((short)shift_a), _mm256_set1_epi16((short)shift_b), 1);
     return _mm512_srlv_epi16(v, shifts);
+}
+
+/* 32 bytes twice, shifted up, or down where that is negative, in words; as above. */
+INLINE bytes load_moved(const void *p, int up_a, int up_b)
+{
+    __m512i v = kept(_mm512_broadcast_i64x4(_mm256_loadu_si256(p)));
+    __m512i turns = _mm512_inserti64x4(_mm512_set1_epi32(up_a & 31), _mm256_set1_epi32(up_b & 31), 1);
+    return _mm512_rolv_epi32(v, turns);
 }
 
 /* The lower, then the upper nibbles of 16 bytes, of two such runs. */
@@ -58,14 +71,10 @@ INLINE bytes and_bytes(bytes v, uint8_t mask)
     return _mm512_and_si512(v, _mm512_set1_epi8((char)mask));
 }
 
-INLINE bytes or_bytes(bytes a, bytes b)
+/* v & mask | w */
+INLINE bytes or_masked(bytes v, uint8_t mask, bytes w)
 {
-    return _mm512_or_si512(a, b);
-}
-
-INLINE bytes shift_up(bytes v, int bits)
-{
-    return _mm512_slli_epi16(v, (unsigned)bits);
+    return _mm512_ternarylogic_epi32(v, _mm512_set1_epi8((char)mask), w, 0xea);
 }
 
 INLINE bytes shift_down_chunk(bytes v, int bits)

@@ -18,6 +18,11 @@ INLINE bool has_min(enum lg_type type)
            type == LG_TYPE_Q5_K;
 }
 
+INLINE bool has_fifth(enum lg_type type)
+{
+    return type == LG_TYPE_Q5_0 || type == LG_TYPE_Q5_1;
+}
+
 INLINE int bias_of(enum lg_type type)
 {
     return type == LG_TYPE_Q4_0   ? 8
@@ -79,17 +84,16 @@ INLINE bytes chunk(enum lg_type type, const uint8_t *src, uint32_t j, uint32_t l
     case LG_TYPE_Q8_0: return from_signed(load_pair(a + 2, b + 2));
     case LG_TYPE_Q2_K: return and_bytes(load_shifted(src + 16 + half * 32, (int)(4 * even), (int)(4 * even + 2)), 3);
     case LG_TYPE_Q3_K:
-        return or_bytes(
-            and_bytes(load_shifted(src + 32 + half * 32, (int)(4 * even), (int)(4 * even + 2)), 3),
-            shift_up(and_bytes(load_shifted(src, (int)(2 * j), (int)(2 * j + 1)), 1), 2));
+        return or_masked(load_shifted(src + 32 + half * 32, (int)(4 * even), (int)(4 * even + 2)), 3,
+                         and_bytes(load_moved(src, 2 - (int)(2 * j), 1 - (int)(2 * j)), 4));
     case LG_TYPE_Q4_K: return and_bytes(load_shifted(src + 16 + j * 32, 0, 4), 15);
     case LG_TYPE_Q5_K:
-        return or_bytes(and_bytes(load_shifted(src + 48 + j * 32, 0, 4), 15),
-                        shift_up(and_bytes(load_shifted(src + 16, (int)(2 * j), (int)(2 * j + 1)), 1), 4));
+        return or_masked(load_shifted(src + 48 + j * 32, 0, 4), 15,
+                         and_bytes(load_moved(src + 16, 4 - (int)(2 * j), 3 - (int)(2 * j)), 16));
     default: // Q6_K
-        return or_bytes(
-            and_bytes(shift_down_chunk(load_chunk(src + half * 64), (int)(4 * even)), 15),
-            shift_up(and_bytes(load_shifted(src + 128 + half * 32, (int)(4 * even), (int)(4 * even + 2)), 3), 4));
+        return or_masked(
+            shift_down_chunk(load_chunk(src + half * 64), (int)(4 * even)), 15,
+            and_bytes(load_moved(src + 128 + half * 32, 4 - (int)(4 * even), 2 - (int)(4 * even)), 0x30));
     }
 }
 
