@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * sample: the same tokens as the reference (unless two candidates are level within rounding), what the
- * filters keep, what becomes of the sampler, and the distribution of many draws.
+ * filters keep, what becomes of the sampler, and the distribution of many draws. next_rows.
  */
 #include "check.h"
 #include "random.h"
@@ -17,7 +17,6 @@ struct draw {
     struct lg_row *rows;
     struct lg_sampler *samplers; // one for each output row
     uint32_t *history, *ring;
-    uint32_t dims[LG_N_DIMS];
     uint32_t *tokens; // the result
 };
 
@@ -98,9 +97,9 @@ static void draw_run(struct check *c, struct draw *d, const char *name)
     find_best(d);
     struct check_case k = {
         .kernel = LG_K_SAMPLE,
-        .data = {d->logits, d->best, d->out_ids, d->rows, d->samplers, d->history, d->ring, d->dims},
+        .data = {d->logits, d->best, d->out_ids, d->rows, d->samplers, d->history, d->ring},
         .size = {n * d->n_vocab * 4, n * 8, n * 4, (n + N_ROWS) * sizeof(struct lg_row),
-                 n * sizeof(struct lg_sampler), n * LG_HISTORY * 4, n * LG_RING * 4, sizeof(d->dims)},
+                 n * sizeof(struct lg_sampler), n * LG_HISTORY * 4, n * LG_RING * 4, n * 4},
         .spec = {check_workgroup(c)},
         .grid = {d->n_out, 1, 1},
         .push = &push,
@@ -255,4 +254,44 @@ void check_sample(struct check *c)
     infinity_case(c);
     distribution_case(c, 1, false);
     distribution_case(c, 0.6f, true);
+}
+
+/* ---- the next pass's rows ------------------------------------------------------------------------ */
+
+static void next_rows_case(struct check *c, uint32_t n_outs, uint32_t n_rows)
+{
+    uint32_t dims[LG_N_DIMS] = {n_rows, n_outs, n_outs, 3, 4, 5};
+    struct lg_sampler *samplers = check_zeros(n_rows, sizeof(*samplers));
+    struct lg_row *rows = check_zeros(n_rows, sizeof(*rows));
+    uint32_t *tokens = check_words(c, n_outs, 1000), *out_ids = check_zeros(n_outs, sizeof(*out_ids));
+    uint32_t always = check_int(c, 0, 3); // none, all or some have ended
+    for (uint32_t i = 0; i < n_rows; i++) {
+        rows[i] = (struct lg_row){.token = 7, .pos = check_int(c, 0, 500), .slot = n_rows - 1 - i};
+        samplers[i].ended = always == 0 ? 0 : always == 1 ? 1 : check_int(c, 0, 1);
+    }
+    for (uint32_t o = 0; o < n_outs; o++)
+        out_ids[o] = o + (n_rows - n_outs) * o / n_outs;
+    struct check_case k = {
+        .kernel = LG_K_NEXT_ROWS,
+        .data = {samplers, tokens, out_ids, rows, dims},
+        .size = {n_rows * sizeof(*samplers), n_outs * 4ull, n_outs * 4ull, n_rows * sizeof(*rows), sizeof(dims)},
+        .spec = {check_workgroup(c)},
+        .grid = {1, 1, 1},
+    };
+    check_run(c, &k, "%u of %u rows", n_outs, n_rows);
+    free(samplers);
+    free(rows);
+    free(tokens);
+    free(out_ids);
+}
+
+void check_next_rows(struct check *c)
+{
+    static const uint32_t outs[] = {1, 2, 3, 31, 64, 257};
+    for (int round = 0; round < 4; round++) {
+        for (size_t i = 0; i < sizeof(outs) / sizeof(outs[0]); i++) {
+            next_rows_case(c, outs[i], outs[i]);
+            next_rows_case(c, outs[i], outs[i] + check_int(c, 1, 300));
+        }
+    }
 }
