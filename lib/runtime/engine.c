@@ -135,11 +135,13 @@ static int create_caches(struct lg_engine *e, uint32_t n_pages)
     return 0;
 }
 
-/** Buffers for a pool of n_pages, tables of max_pages and batches of max_rows, all empty. */
-static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint32_t max_rows)
+/** Buffers for a pool of n_pages, tables of max_pages and batches of prefill_rows, all empty. */
+static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint32_t prefill_rows)
 {
     struct lg_device *dev = e->dev;
     struct lg_batch *b = &e->batch;
+    uint32_t max_rows = lg_max_u32(prefill_rows, LG_MAX_SLOTS);
+    e->prefill_rows = prefill_rows;
     b->max_rows = max_rows;
     b->page_size = LG_PAGE_SIZE;
     b->max_pages = max_pages;
@@ -183,7 +185,7 @@ static int carry_over(struct lg_engine *e, const struct lg_engine *old)
     return lg_device_flush(e->dev);
 }
 
-int lg_engine_grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint32_t max_rows)
+int lg_engine_grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint32_t prefill_rows)
 {
     struct lg_engine grown;
     lg_engine_init(&grown, e->env, e->model);
@@ -191,7 +193,7 @@ int lg_engine_grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, ui
     grown.submit_ns = e->submit_ns;
     grown.tune = e->tune;
     grown.tuned = e->tuned;
-    int rc = create_buffers(&grown, n_pages, max_pages, max_rows);
+    int rc = create_buffers(&grown, n_pages, max_pages, prefill_rows);
     if (rc == 0 && e->slots)
         rc = carry_over(&grown, e);
     if (rc < 0) {
@@ -212,6 +214,17 @@ uint32_t lg_engine_rows_limit(const struct lg_engine *e)
     uint64_t width = lg_max_u32(hp->n_ff, lg_max_u32(hp->n_embd, hp->n_heads * hp->head_dim));
     uint64_t rows = e->dev->info.max_view_size / (width * sizeof(float));
     return rows > UINT32_MAX ? UINT32_MAX : lg_max_u32(1, (uint32_t)rows);
+}
+
+/* Powers of two, so that passes are not recorded anew for each session that comes. */
+uint32_t lg_engine_decode_rows(const struct lg_engine *e, uint32_t n_sessions)
+{
+    uint64_t logits = e->dev->info.max_view_size / (e->model->hp.n_vocab * sizeof(float));
+    uint32_t rows = 1, limit = lg_min_u32(LG_MAX_SLOTS, lg_engine_rows_limit(e));
+    limit = logits < limit ? lg_max_u32(1, (uint32_t)logits) : limit;
+    while (rows < n_sessions && rows < limit)
+        rows *= 2;
+    return lg_min_u32(rows, limit);
 }
 
 struct lg_slot_lora *lg_engine_lora(const struct lg_engine *e, uint32_t slot)

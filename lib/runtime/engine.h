@@ -4,8 +4,8 @@
  * first needed, and replayed:
  *
  *   prefill     many rows through all blocks, for the caches alone
- *   decode      one row through all blocks, the head and the sampler
- *   decode_top  the same for sessions that are told candidates
+ *   decode      a row of each of some sessions through all blocks, the head and the sampler
+ *   decode_top  the same when one of them is told candidates
  *   score       many rows through all blocks, the head and the log-probabilities
  *   embed       many rows through all blocks and the final norm
  *
@@ -38,6 +38,7 @@ struct lg_pass {
     struct lg_buffer *top;  // views.top, which the host reads; NULL for passes without candidates
     struct lg_acts views;
     uint32_t max_rows;       // T
+    uint32_t fine_rows;      // of the pass that fine_ns is of
     uint64_t slice_ns;       // what a slice of the chain's program takes; 0: not measured yet
     struct lg_program *fine; // the same dispatches, each a slice of its own and measured; made when first needed
     uint64_t longest_ns;     // the longest of them
@@ -48,24 +49,32 @@ struct lg_passes {
     struct lg_pass prefill, decode, decode_top, score, embed;
 };
 
-enum lg_run_kind {
-    LG_RUN_PREFILL,
-    LG_RUN_DECODE,
-    LG_RUN_REPLAY, // of a token that was computed by a decode pass before, without sampling
-};
+enum lg_run_kind { LG_RUN_PREFILL, LG_RUN_DECODE };
 
 struct lg_session;
 
+/** A session's rows of the pass that is being run. */
+struct lg_member {
+    struct lg_session *owner; // NULL: nobody's, as when a pass is measured
+    uint32_t slot;
+    const int32_t *tokens;  // when it is added
+    uint32_t n, pos;        // tokens at positions pos and on
+    bool replay;            // a decode pass computed the token before: for the caches alone, nothing is sampled
+    bool top;               // candidates are wanted
+    uint32_t row;           // of the batch, the first
+    uint32_t epoch, inputs; // of the owner when it began
+};
+
 /** The pass that is being run. */
 struct lg_run {
-    struct lg_session *owner; // whose; NULL: none is
+    struct lg_pass *pass; // NULL: none is
     enum lg_run_kind kind;
-    struct lg_pass *pass;
     bool fine;     // pass->fine is what runs
     uint32_t next; // slice
     uint32_t rows;
     uint32_t repeat; // how often the whole is submitted at once
-    uint32_t epoch, inputs; // of the owner when it began
+    uint32_t n_members;
+    struct lg_member members[LG_MAX_SLOTS];
 };
 
 struct lg_engine {
@@ -76,6 +85,7 @@ struct lg_engine {
     bool tuned; // by measuring, where that is done; from then on it stays as it is
     struct lg_batch batch;
     uint32_t n_pages;                      // of the pool
+    uint32_t prefill_rows;                 // most rows of a pass but of decode passes
     uint64_t slots;                        // bit i: slot i is taken
     uint16_t *page_refs;                   // [n_pages] tables that a page is in; 0: free
     uint32_t *tables;                      // host's copy of batch.pages: [LG_MAX_SLOTS][max_pages]
@@ -97,9 +107,12 @@ void lg_engine_drop(struct lg_engine *engine);
 /** Begins again after that, on the device where the model's weights are now, with the adapters in their seats. */
 int lg_engine_revive(struct lg_engine *engine);
 
-/** Makes the pool n_pages large, tables max_pages long and passes max_rows high; on failure all is as before. A
+/** Makes the pool n_pages large, tables max_pages long and passes prefill_rows high; on failure all is as before. A
  * pass that runs is dropped. */
-int lg_engine_grow(struct lg_engine *engine, uint32_t n_pages, uint32_t max_pages, uint32_t max_rows);
+int lg_engine_grow(struct lg_engine *engine, uint32_t n_pages, uint32_t max_pages, uint32_t prefill_rows);
+
+/** Rows of the decode passes of so many sessions. */
+uint32_t lg_engine_decode_rows(const struct lg_engine *engine, uint32_t n_sessions);
 
 /** Most rows of any pass: each activation has to fit one view of the device. At least 1. */
 uint32_t lg_engine_rows_limit(const struct lg_engine *engine);

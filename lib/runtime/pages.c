@@ -22,17 +22,17 @@ static void publish(struct lg_engine *e, uint32_t slot)
 }
 
 /** Makes sure that `need` pages are free. */
-static int reserve(struct lg_engine *e, uint32_t need, uint32_t max_pages, uint32_t max_rows)
+static int reserve(struct lg_engine *e, uint32_t need, uint32_t max_pages, uint32_t prefill_rows)
 {
     uint32_t n_free = 0;
     for (uint32_t i = 0; i < e->n_pages; i++)
         n_free += e->page_refs[i] == 0;
     uint32_t n_pages = n_free >= need ? e->n_pages : e->n_pages + (need - n_free);
     max_pages = lg_max_u32(max_pages, e->batch.max_pages);
-    max_rows = lg_max_u32(max_rows, e->batch.max_rows);
-    if (n_pages == e->n_pages && max_pages == e->batch.max_pages && max_rows == e->batch.max_rows)
+    prefill_rows = lg_max_u32(prefill_rows, e->prefill_rows);
+    if (n_pages == e->n_pages && max_pages == e->batch.max_pages && prefill_rows == e->prefill_rows)
         return 0;
-    return lg_engine_grow(e, n_pages, max_pages, max_rows);
+    return lg_engine_grow(e, n_pages, max_pages, prefill_rows);
 }
 
 /** A page that reserve() has found to be there. `*from`: those before it are in use, to begin with 0. */

@@ -152,8 +152,6 @@ static void leave(struct lg_session *s)
     *s->link = s->next;
     if (s->next)
         s->next->link = s->link;
-    if (sched->last == s)
-        sched->last = s->next;
     sched->n_sessions--;
     pthread_mutex_unlock(&sched->lock);
 }
@@ -163,7 +161,7 @@ void lg_session_finish(struct lg_session *s)
     if (s->link)
         leave(s);
     if (s->has_slot) {
-        if (s->engine->run.owner == s)
+        if (lg_run_has(s->engine, s))
             lg_run_drop(s->engine);
         lg_engine_drop_slot(s->engine, s->slot);
     }
@@ -630,14 +628,15 @@ static bool ends_answer(const struct lg_session *s, int32_t token)
 }
 
 /** What the pass that sampled a token has told of it. */
-static void read_choice(struct lg_session *s)
+static void read_choice(struct lg_session *s, uint32_t row)
 {
     const struct lg_candidate *told = lg_engine_passes(s->engine, s->slot)->decode_top.top->map;
+    told += (size_t)row * (LG_MAX_CANDIDATES + 1);
     s->sampled = (struct lg_choice){.known = true, .chosen = told[LG_MAX_CANDIDATES]};
     memcpy(s->sampled.top, told, s->params.n_candidates * sizeof(*told));
 }
 
-void lg_session_take_samples(struct lg_session *s)
+void lg_session_take_samples(struct lg_session *s, uint32_t row)
 {
     const uint32_t *ring = lg_engine_ring(s->engine, s->slot);
     uint32_t n = lg_engine_sampler(s->engine, s->slot)->n_sampled;
@@ -648,7 +647,7 @@ void lg_session_take_samples(struct lg_session *s)
         s->closed = ends_answer(s, (int32_t)ring[i]);
     }
     if (s->params.n_candidates && n)
-        read_choice(s);
+        read_choice(s, row);
 }
 
 /* ---- texts */

@@ -23,6 +23,9 @@
 
 struct lg_scheduler;
 
+/** What a caller waits for. */
+enum lg_wait { LG_WAIT_NOTHING, LG_WAIT_NEXT, LG_WAIT_PREFILL };
+
 /** What a session may use until it is reset; each is off when it is 0. */
 struct lg_limits {
     uint32_t prompt_tokens, generated_tokens, time_ms;
@@ -55,6 +58,8 @@ struct lg_session {
     struct lg_session *next, **link; // in the scheduler's list
     uint32_t slot;                   // of the engine; changed with the turn only
     bool has_slot;
+    uint64_t served; // the scheduler's count of passes when it was last in one
+    int waits_for;   // an lg_wait: a caller sleeps until it has come
     struct lg_slot_lora lora; // its adapter; changed with both the turn and the lock
 
     int32_t *tokens;  // [n_ctx + 1]
@@ -167,8 +172,8 @@ bool lg_session_wants_decode(const struct lg_session *s, uint32_t ahead);
 uint32_t lg_session_decode_room(const struct lg_session *s);
 /** Fills the slot's sampler and history for a pass that samples at most n tokens. */
 void lg_session_set_up_sampler(struct lg_session *s, uint32_t n);
-/** Appends what a pass has sampled. */
-void lg_session_take_samples(struct lg_session *s);
+/** Appends what a pass has sampled, of which its row was `row`. */
+void lg_session_take_samples(struct lg_session *s, uint32_t row);
 /** Keeps a failure until it is told. */
 void lg_session_set_failure(struct lg_session *s, int code, const char *text);
 /** Brings `ready` and the descriptor up to date. True when the session just became ready. */
