@@ -332,6 +332,8 @@ typedef struct llmgpu_context_stats {
     uint32_t n_sessions;      /**< open now */
     uint32_t lost;            /**< 1: the device is lost until llmgpu_context_recover() */
     uint32_t reserved;        /**< 0 */
+    uint64_t busy_us;         /**< microseconds in which the device worked on sessions, from submitting to the end */
+    uint64_t passes;          /**< passes begun for sessions; one computes rows of as many as have something to do */
 } llmgpu_context_stats;
 
 /**

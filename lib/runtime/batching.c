@@ -319,10 +319,13 @@ static int advance(struct lg_scheduler *sched, struct lg_engine *e, const struct
     sched->dev->stop = NULL;
     uint64_t ns = lg_now_ns() - begin_ns;
     submits = sched->dev->stats.submits - submits;
+    pthread_mutex_lock(&sched->lock);
+    sched->busy_ns += ns;
+    if (rc == LG_RUN_FINISHED && run->fine)
+        sched->slice_ns = run->pass->longest_ns;
+    pthread_mutex_unlock(&sched->lock);
     for (uint32_t i = 0; i < run->n_members; i++) {
         pthread_mutex_lock(&sched->lock);
-        if (rc == LG_RUN_FINISHED && run->fine)
-            sched->slice_ns = run->pass->longest_ns;
         end_piece(sched, e, &run->members[i], rc, ns, submits);
     }
     if (rc == LG_RUN_FINISHED || rc < 0)

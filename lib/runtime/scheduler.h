@@ -30,6 +30,7 @@ struct lg_scheduler {
     struct lg_session *sessions; // a list
     uint32_t n_sessions;
     uint64_t n_passes;           // begun so far
+    uint64_t busy_ns;            // that they took
     pthread_t thread;
     bool thread_runs, thread_ends;
     uint64_t n_calls; // that may have given the thread something to do
