@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/pass.h"
+#include "runtime/sharing.h"
 #include "util/checked.h"
 #include "util/clock.h"
 
@@ -73,6 +74,17 @@ static bool choose_first(struct lg_scheduler *sched, const struct terms *terms, 
     return any;
 }
 
+/** In its place who is further with the page that it would compute: then it can take that over. Needs the lock. */
+static void prefer_further(struct lg_scheduler *sched, const struct terms *terms, struct wish *first)
+{
+    struct wish w;
+    for (struct lg_session *s = sched->sessions; first->kind == LG_RUN_PREFILL && s; s = s->next) {
+        if (s->engine == first->s->engine && s->n_past > first->first && lg_share_same_page(s, first->s) &&
+            wish_of(s, terms, &w) && w.kind == LG_RUN_PREFILL && may_join(&w, terms))
+            *first = w;
+    }
+}
+
 /** Puts a wish where those stand that have waited as long. */
 static void enqueue(struct plan *p, const struct wish *w)
 {
@@ -98,6 +110,15 @@ static void fill_rows(struct plan *p)
     p->n = n;
 }
 
+/** Whether what it wants to compute first is in the plan already, for another session. */
+static bool somebody_computes(const struct plan *p, const struct wish *w)
+{
+    for (uint32_t i = 0; p->kind == LG_RUN_PREFILL && i < p->n; i++)
+        if (lg_share_same_page(p->wishes[i].s, w->s))
+            return true;
+    return false;
+}
+
 static uint32_t rows_of(const struct lg_engine *e, enum lg_run_kind kind, const struct terms *terms)
 {
     if (!e->dev) // it is lost, which each is told
@@ -111,8 +132,12 @@ static uint32_t rows_of(const struct lg_engine *e, enum lg_run_kind kind, const 
 static bool make_plan(struct lg_scheduler *sched, struct lg_session *s, const struct terms *terms, struct plan *p)
 {
     struct wish first;
+    for (struct lg_session *t = sched->sessions; t; t = t->next)
+        if (lg_session_wants_prefill(t))
+            lg_share_adopt(t);
     if (!(s ? wish_of(s, terms, &first) : choose_first(sched, terms, &first)))
         return false;
+    prefer_further(sched, terms, &first);
     struct lg_engine *e = first.s->engine;
     *p = (struct plan){.engine = e, .kind = first.kind, .adapted = first.s->lora.seat > 0, .repeat = 1};
     p->max_rows = rows_of(e, p->kind, terms);
@@ -120,7 +145,7 @@ static bool make_plan(struct lg_scheduler *sched, struct lg_session *s, const st
     for (struct lg_session *other = sched->sessions; other; other = other->next) {
         struct wish w;
         if (other != first.s && other->engine == e && other->has_slot && (other->lora.seat > 0) == p->adapted &&
-            wish_of(other, terms, &w) && w.kind == p->kind && may_join(&w, terms))
+            wish_of(other, terms, &w) && w.kind == p->kind && may_join(&w, terms) && !somebody_computes(p, &w))
             enqueue(p, &w);
     }
     fill_rows(p);
@@ -136,29 +161,41 @@ static void fail_session(struct lg_scheduler *sched, struct lg_session *s, int c
     lg_scheduler_unlock_changed(sched, s);
 }
 
-/** Makes positions of a session ready to be written, and tells the engine of its adapter. */
-static int prepare_session(struct lg_session *s, uint32_t first, uint32_t n)
+static int check_device(const struct lg_session *s)
 {
-    struct lg_engine *e = s->engine;
-    if (s->sched->dev->lost)
-        return lg_fail(s->sched->env, s->sched->dev->lost, "the device is lost until the context is recovered");
-    LG_TRY(lg_engine_own_pages(e, s->slot, first, n));
-    *lg_engine_lora(e, s->slot) = s->lora;
-    return 0;
+    int lost = s->sched->dev->lost;
+    return lost ? lg_fail(s->sched->env, lost, "the device is lost until the context is recovered") : 0;
 }
 
-/** Takes out those that cannot be made ready; they are told why. */
+/** Makes positions of a session ready to be written, and tells the engine of its adapter. As lg_share_make_room(). */
+static int prepare_session(struct lg_session *s, uint32_t first, uint32_t n, bool force)
+{
+    LG_TRY(check_device(s));
+    int rc = lg_share_make_room(s, first, n, force);
+    *lg_engine_lora(s->engine, s->slot) = s->lora;
+    return rc;
+}
+
+/**
+ * Takes out those that cannot be made ready: who failed is told why, and who finds no pages waits for another pass. The first
+ * takes them from whom it must.
+ */
 static void prepare_sessions(struct lg_scheduler *sched, struct plan *p)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < p->n; i++) {
         struct wish *w = &p->wishes[i];
-        int rc = prepare_session(w->s, w->first, w->replay ? 1 : w->n);
+        int rc = prepare_session(w->s, w->first, w->replay ? 1 : w->n, i == 0);
+        if (rc > 0 && i == 0)
+            rc = lg_fail(sched->env, LLMGPU_E_NOMEM, "the pool of %u tokens is full", p->engine->n_pages * LG_PAGE_SIZE);
         if (rc < 0)
             fail_session(sched, w->s, rc);
-        else
+        w->s->planned = rc == 0;
+        if (rc == 0)
             p->wishes[n++] = *w;
     }
+    for (uint32_t i = 0; i < n; i++)
+        p->wishes[i].s->planned = false;
     p->n = n;
 }
 
@@ -200,7 +237,9 @@ static struct lg_pass *prepare(struct lg_scheduler *sched, struct plan *p)
 int lg_batching_prepare(struct lg_session *s, uint32_t first, uint32_t n, struct lg_pass **decode)
 {
     struct lg_pass *prefill;
-    LG_TRY(prepare_session(s, first, n));
+    LG_TRY(check_device(s));
+    LG_TRY(lg_share_need_room(s, first, n));
+    *lg_engine_lora(s->engine, s->slot) = s->lora;
     LG_TRY(build_pass(s->engine, s->slot, LG_RUN_PREFILL, false, 1, &prefill));
     return build_pass(s->engine, s->slot, LG_RUN_DECODE, s->params.n_candidates > 0, 1, decode);
 }
@@ -304,6 +343,10 @@ static void end_piece(struct lg_scheduler *sched, struct lg_engine *e, const str
             lg_session_take_samples(s, m->row);
         else
             s->n_past += m->n;
+        if (e->run.kind == LG_RUN_PREFILL) {
+            sched->n_prefilled += m->n;
+            lg_share_publish(s, m->pos / LG_PAGE_SIZE);
+        }
     } else if (rc < 0 && rc != LLMGPU_E_CANCELLED) // its own next call says that it was cancelled
         lg_session_set_failure(s, rc, sched->env->error);
     lg_scheduler_unlock_changed(sched, s);

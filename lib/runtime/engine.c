@@ -7,6 +7,7 @@
 #include "runtime/pass.h"
 #include "runtime/run.h"
 #include "util/checked.h"
+#include "util/clock.h"
 
 void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct lg_model *model)
 {
@@ -16,6 +17,7 @@ void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct l
         .dev = model->dev,
         .tune = lg_tuning_choose(&model->dev->info),
         .bank = {.env = env, .model = model},
+        .prefix_seed = lg_now_ns() * 0x9e3779b97f4a7c15u ^ (uint64_t)(uintptr_t)engine,
     };
 }
 
@@ -32,10 +34,11 @@ static void free_buffers(struct lg_engine *e)
     }
     lg_free(e->env, b->k_cache);
     lg_free(e->env, b->v_cache);
-    lg_free(e->env, e->page_refs);
+    lg_free(e->env, e->pool);
     lg_free(e->env, e->tables);
+    lg_prefix_finish(&e->prefix);
     memset(b, 0, sizeof(*b));
-    e->page_refs = NULL;
+    e->pool = NULL;
     e->tables = NULL;
 }
 
@@ -62,17 +65,20 @@ void lg_engine_drop(struct lg_engine *e)
     struct lg_env *env = e->env;
     const struct lg_model *model = e->model;
     struct lg_bank bank = e->bank;
+    uint32_t page_limit = e->page_limit;
     free_passes(&e->adapted);
     lg_bank_drop(&bank);
     e->bank = (struct lg_bank){0};
     lg_engine_finish(e);
-    *e = (struct lg_engine){.env = env, .model = model, .bank = bank};
+    *e = (struct lg_engine){.env = env, .model = model, .bank = bank, .page_limit = page_limit};
 }
 
 int lg_engine_revive(struct lg_engine *e)
 {
     struct lg_bank bank = e->bank;
+    uint32_t page_limit = e->page_limit;
     lg_engine_init(e, e->env, e->model);
+    e->page_limit = page_limit;
     e->bank = bank;
     return lg_bank_put(&e->bank);
 }
@@ -157,12 +163,12 @@ static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pa
     LG_TRY(create_caches(e, n_pages));
     LG_TRY(fill_rope(e, max_pages * LG_PAGE_SIZE));
     e->n_pages = n_pages;
-    e->page_refs = lg_alloc_array(e->env, n_pages, sizeof(*e->page_refs));
+    e->pool = lg_alloc_array(e->env, n_pages, sizeof(*e->pool));
     e->tables = lg_alloc_array(e->env, (size_t)LG_MAX_SLOTS * max_pages, sizeof(*e->tables));
-    if (!e->page_refs || !e->tables)
+    if (!e->pool || !e->tables)
         return lg_fail_nomem(e->env, "page tables", LG_MAX_SLOTS * 4ull * max_pages);
-    memset(e->tables, 0xff, (size_t)LG_MAX_SLOTS * max_pages * sizeof(*e->tables)); // no pages
-    return 0;
+    memset(e->tables, 0xff, (size_t)LG_MAX_SLOTS * max_pages * sizeof(*e->tables)); // LG_NO_PAGE
+    return lg_prefix_init(&e->prefix, e->env, n_pages);
 }
 
 /** Carries sessions over to larger buffers. Positions of pages do not change; only table rows get longer. Samplers
@@ -171,7 +177,12 @@ static int carry_over(struct lg_engine *e, const struct lg_engine *old)
 {
     const struct lg_batch *from = &old->batch, *to = &e->batch;
     memcpy(to->loras->map, from->loras->map, from->loras->size);
-    memcpy(e->page_refs, old->page_refs, old->n_pages * sizeof(*e->page_refs));
+    memcpy(e->pool, old->pool, old->n_pages * sizeof(*e->pool));
+    for (uint32_t i = 0; i < old->n_pages; i++) {
+        const struct lg_prefix_entry *known = &old->prefix.entries[i];
+        if (known->known)
+            lg_prefix_add(&e->prefix, i, known->hash, known->tokens);
+    }
     for (uint32_t s = 0; s < LG_MAX_SLOTS; s++)
         memcpy(e->tables + (size_t)s * to->max_pages, old->tables + (size_t)s * from->max_pages,
                from->max_pages * sizeof(*e->tables));
@@ -190,6 +201,10 @@ int lg_engine_grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, ui
     struct lg_engine grown;
     lg_engine_init(&grown, e->env, e->model);
     grown.slots = e->slots;
+    memcpy(grown.slot_pages, e->slot_pages, sizeof(grown.slot_pages));
+    grown.page_limit = e->page_limit;
+    grown.prefix_seed = e->prefix_seed;
+    grown.n_freed = e->n_freed;
     grown.submit_ns = e->submit_ns;
     grown.tune = e->tune;
     grown.tuned = e->tuned;

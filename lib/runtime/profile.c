@@ -7,6 +7,7 @@
 #include "graph/work.h"
 #include "runtime/pass.h"
 #include "runtime/run.h"
+#include "runtime/sharing.h"
 #include "util/checked.h"
 #include "util/clock.h"
 
@@ -30,7 +31,7 @@ static int prepare(struct profiler *p)
 {
     struct lg_session *s = p->s;
     struct lg_engine *e = p->engine;
-    LG_TRY(lg_engine_own_pages(e, s->slot, p->pos, p->n_tokens));
+    LG_TRY(lg_share_need_room(s, p->pos, p->n_tokens));
     *lg_engine_lora(e, s->slot) = s->lora;
     struct lg_passes *passes = lg_engine_passes(e, s->slot);
     const struct lg_adapters *adapters = lg_engine_adapters(e, s->slot);

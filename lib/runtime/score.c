@@ -5,6 +5,7 @@
 
 #include "runtime/pass.h"
 #include "runtime/run.h"
+#include "runtime/sharing.h"
 #include "runtime/session.h"
 #include "util/checked.h"
 #include "util/clock.h"
@@ -65,7 +66,7 @@ static int prepare(struct lg_session *s, const struct part *part, struct lg_pass
                    uint32_t max_rows)
 {
     struct lg_engine *e = s->engine;
-    LG_TRY(lg_engine_own_pages(e, s->slot, part->first, part->n));
+    LG_TRY(lg_share_need_room(s, part->first, part->n));
     LG_TRY(lg_pass_build(e, pass, lg_engine_adapters(e, s->slot), LG_PREFILL, tail, max_rows));
     lg_run_drop(e); // whose pass it was begins it again
     lg_batch_write(e, s->slot, part->tokens + part->first, part->n, part->first);

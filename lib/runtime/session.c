@@ -9,6 +9,7 @@
 
 #include "runtime/run.h"
 #include "runtime/scheduler.h"
+#include "runtime/sharing.h"
 #include "runtime/state.h"
 #include "util/checked.h"
 #include "util/clock.h"
@@ -103,6 +104,7 @@ int lg_session_revive(struct lg_session *s)
     int slot = lg_engine_take_slot(s->engine, s->params.n_ctx, s->params.n_batch);
     LG_TRY(slot);
     lock(s);
+    lg_share_forget(s);
     s->slot = (uint32_t)slot;
     s->has_slot = true;
     s->n_kept = count_kept(s);
@@ -119,6 +121,8 @@ int lg_session_fork(struct lg_session *s, struct lg_env *env, struct lg_session 
     lock(original);
     struct lg_session_params params = original->params;
     pthread_mutex_unlock(&original->sched->lock);
+    if (original->has_slot)
+        LG_TRY(lg_share_need_room(original, 0, 0));
     LG_TRY(begin(s, env, original->sched, original->engine, &params));
     pthread_mutex_lock(&s->sched->lock);
     s->n_tokens = s->n_visible = original->n_visible;
@@ -134,7 +138,7 @@ int lg_session_fork(struct lg_session *s, struct lg_env *env, struct lg_session 
     memcpy(s->tokens, original->tokens, s->n_tokens * sizeof(*s->tokens));
     memcpy(s->decoded, original->decoded, s->n_tokens ? s->n_tokens - 1 : 0);
     pthread_mutex_unlock(&s->sched->lock);
-    int slot = lg_engine_fork_slot(s->engine, original->slot, s->n_past, s->params.n_ctx, s->params.n_batch);
+    int slot = lg_engine_fork_slot(s->engine, original->slot, s->n_past, s->params.n_ctx, s->params.n_batch, &s->n_past);
     if (slot < 0) {
         lg_session_finish(s);
         return slot;
@@ -166,6 +170,7 @@ void lg_session_finish(struct lg_session *s)
         lg_engine_drop_slot(s->engine, s->slot);
     }
     if (s->tokens) {
+        lg_share_forget(s);
         if (s->fd >= 0)
             close(s->fd);
         lg_free(s->env, s->tokens);

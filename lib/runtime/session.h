@@ -58,6 +58,8 @@ struct lg_session {
     struct lg_session *next, **link; // in the scheduler's list
     uint32_t slot;                   // of the engine; changed with the turn only
     bool has_slot;
+    bool planned;    // rows of it are in the pass that is being made ready
+    float **moved;   // [pages of n_ctx] keys and values of pages that were moved to the host; NULL: none
     uint64_t served; // the scheduler's count of passes when it was last in one
     int waits_for;   // an lg_wait: a caller sleeps until it has come
     struct lg_slot_lora lora; // its adapter; changed with both the turn and the lock
@@ -86,6 +88,7 @@ struct lg_session {
     struct lg_choice sampled, given; // of the last token that is not given yet, and the last one that is
 
     uint32_t n_prompt, n_generated; // fed, sampled
+    uint32_t n_adopted; // fed tokens whose keys and values another session had computed
     uint32_t n_shared; // tokens on pages of others too, when it was last asked
     uint64_t prompt_ns, decode_ns, prompt_submits, decode_submits;
 };
