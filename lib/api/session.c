@@ -8,7 +8,7 @@
 #include "util/checked.h"
 #include "util/clock.h"
 
-enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 256, MAX_BATCH = 4096, MAX_TOKENS_PER_SUBMIT = 64 };
+enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 256, MAX_BATCH = 4096, MAX_TOKENS_PER_SUBMIT = 64, MAX_PRIORITY = 8 };
 
 #define PARAMS_LEAST LG_SIZE_TO(llmgpu_session_params, max_memory)
 #define SAMPLER_LEAST LG_SIZE_TO(llmgpu_sampler_params, seed)
@@ -88,6 +88,11 @@ int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const s
     LG_TRY(check(env, p.n_batch >= 1 && p.n_batch <= MAX_BATCH, "a batch", p.n_batch, "1 .. 4096"));
     LG_TRY(check(env, p.tokens_per_submit >= 1 && p.tokens_per_submit <= MAX_TOKENS_PER_SUBMIT,
                  "tokens per submit", p.tokens_per_submit, "1 .. 64"));
+    LG_TRY(check(env, p.priority >= -MAX_PRIORITY && p.priority <= MAX_PRIORITY, "a priority", p.priority, "-8 .. 8"));
+    LG_TRY(check(env, p.when_full >= LLMGPU_WHEN_FULL_ERROR && p.when_full <= LLMGPU_WHEN_FULL_SLIDE,
+                 "what happens when the context is full,", p.when_full, "0 .. 3"));
+    LG_TRY(check(env, p.n_keep <= n_ctx / 2, "a head to keep", p.n_keep, "0 .. half of the context"));
+    LG_TRY(lg_api_check_reserved(env, p.reserved_2));
     LG_TRY(check(env, p.n_candidates <= LG_MAX_CANDIDATES, "a number of candidates", p.n_candidates, "0 .. 32"));
     const llmgpu_context_params *all = &ctx->params;
     *to = (struct lg_session_params){
@@ -103,6 +108,9 @@ int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const s
                 .time_ms = narrower(p.max_time_ms, all->max_time_ms),
             },
         .max_memory = p.max_memory,
+        .priority = p.priority,
+        .when_full = (enum llmgpu_when_full)p.when_full,
+        .n_keep = p.n_keep,
     };
     return make_sampler(env, NULL, &to->sampler);
 }
@@ -348,6 +356,13 @@ int llmgpu_session_set_remaining(llmgpu_session *s, uint32_t n)
     return lg_api_answer_limit(s, n, false);
 }
 
+int llmgpu_session_set_priority(llmgpu_session *s, int32_t priority)
+{
+    if (!s || priority < -MAX_PRIORITY || priority > MAX_PRIORITY)
+        return LLMGPU_E_INVALID;
+    return lg_session_set_priority(&s->session, priority);
+}
+
 int llmgpu_session_set_deadline(llmgpu_session *s, uint32_t ms)
 {
     return s ? lg_session_set_deadline(&s->session, ms) : LLMGPU_E_INVALID;
@@ -428,6 +443,8 @@ int llmgpu_session_get_stats(const llmgpu_session *s, llmgpu_session_stats *out,
         .decode_ns = in->decode_ns,
         .prompt_submits = in->prompt_submits,
         .decode_submits = in->decode_submits,
+        .n_adopted = in->n_adopted,
+        .n_forgotten = in->n_forgotten,
     };
     pthread_mutex_unlock(&in->sched->lock);
     if (idle)

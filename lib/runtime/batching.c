@@ -8,6 +8,11 @@
 #include "util/checked.h"
 #include "util/clock.h"
 
+enum {
+    TICKETS_PER_PRIORITY = 256, // some passes of all sessions
+    STEP_TOKENS = 64,           // of a pass of prompts while others wait for their next tokens
+};
+
 /* ---- what a session wants */
 
 /** A session's part of the next pass. */
@@ -60,13 +65,22 @@ struct plan {
     struct wish wishes[LG_MAX_SLOTS];
 };
 
+/**
+ * Whose turn is before whose. A priority is worth so many tickets: whoever waits is before everybody in the end.
+ */
+static bool is_before(const struct lg_session *a, const struct lg_session *b)
+{
+    int64_t ahead = (int64_t)TICKETS_PER_PRIORITY * (a->params.priority - b->params.priority);
+    return (int64_t)(b->ticket - a->ticket) + ahead > 0;
+}
+
 /** Who has waited longest among all sessions that want something. Needs the lock. */
 static bool choose_first(struct lg_scheduler *sched, const struct terms *terms, struct wish *first)
 {
     struct wish w;
     bool any = false;
     for (struct lg_session *s = sched->sessions; s; s = s->next) {
-        if ((any && s->served >= first->s->served) || !wish_of(s, terms, &w))
+        if ((any && !is_before(s, first->s)) || !wish_of(s, terms, &w))
             continue;
         *first = w;
         any = true;
@@ -89,7 +103,7 @@ static void prefer_further(struct lg_scheduler *sched, const struct terms *terms
 static void enqueue(struct plan *p, const struct wish *w)
 {
     uint32_t at = p->n++;
-    for (; at > 1 && p->wishes[at - 1].s->served > w->s->served; at--) // the first stays that
+    for (; at > 1 && is_before(w->s, p->wishes[at - 1].s); at--) // the first stays that
         p->wishes[at] = p->wishes[at - 1];
     p->wishes[at] = *w;
 }
@@ -119,13 +133,27 @@ static bool somebody_computes(const struct plan *p, const struct wish *w)
     return false;
 }
 
-static uint32_t rows_of(const struct lg_engine *e, enum lg_run_kind kind, const struct terms *terms)
+/** Whether a session waits for its next token. Needs the lock. */
+static bool somebody_decodes(const struct lg_scheduler *sched, const struct terms *terms)
+{
+    struct wish w;
+    for (struct lg_session *s = sched->sessions; s; s = s->next)
+        if (wish_of(s, terms, &w) && w.kind == LG_RUN_DECODE && may_join(&w, terms))
+            return true;
+    return false;
+}
+
+/** Most rows of the pass. */
+static uint32_t rows_of(const struct lg_scheduler *sched, const struct lg_engine *e, enum lg_run_kind kind,
+                        const struct terms *terms)
 {
     if (!e->dev) // it is lost, which each is told
         return 1;
-    return kind == LG_RUN_DECODE ? lg_engine_decode_rows(e, LG_MAX_SLOTS)
-           : terms->budgeted     ? lg_max_u32(1, e->step_rows)
-                                 : e->prefill_rows;
+    if (kind == LG_RUN_DECODE)
+        return lg_engine_decode_rows(e, LG_MAX_SLOTS);
+    if (terms->budgeted)
+        return lg_max_u32(1, e->step_rows);
+    return somebody_decodes(sched, terms) ? lg_min_u32(e->prefill_rows, STEP_TOKENS) : e->prefill_rows;
 }
 
 /** Needs the lock. */
@@ -140,7 +168,7 @@ static bool make_plan(struct lg_scheduler *sched, struct lg_session *s, const st
     prefer_further(sched, terms, &first);
     struct lg_engine *e = first.s->engine;
     *p = (struct plan){.engine = e, .kind = first.kind, .adapted = first.s->lora.seat > 0, .repeat = 1};
-    p->max_rows = rows_of(e, p->kind, terms);
+    p->max_rows = rows_of(sched, e, p->kind, terms);
     enqueue(p, &first);
     for (struct lg_session *other = sched->sessions; other; other = other->next) {
         struct wish w;
@@ -293,7 +321,7 @@ static int begin(struct lg_scheduler *sched, struct lg_session *s, const struct 
     for (uint32_t i = 0; i < p.n; i++) {
         if (!add_member(terms, &p.wishes[i], &members[n]))
             continue;
-        p.wishes[i].s->served = sched->n_passes;
+        p.wishes[i].s->ticket = ++sched->n_tickets;
         n++;
     }
     if (n > 0)

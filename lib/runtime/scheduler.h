@@ -29,6 +29,7 @@ struct lg_scheduler {
     struct lg_device *dev;       // changed with both
     struct lg_session *sessions; // a list
     uint32_t n_sessions;
+    uint64_t n_tickets;          // drawn so far
     uint64_t n_passes;           // begun so far
     uint64_t busy_ns;            // that they took
     uint64_t n_prefilled, n_adopted;     // tokens of prompts that were computed, and that others had computed

@@ -67,6 +67,7 @@ static void join(struct lg_session *s)
 {
     struct lg_scheduler *sched = s->sched;
     pthread_mutex_lock(&sched->lock);
+    s->ticket = ++sched->n_tickets;
     s->next = sched->sessions;
     s->link = &sched->sessions;
     if (s->next)
@@ -131,6 +132,7 @@ int lg_session_fork(struct lg_session *s, struct lg_env *env, struct lg_session 
     s->closed = original->closed && original->n_tokens == original->n_visible;
     s->remaining = original->remaining;
     s->n_prompt = original->n_prompt;
+    s->n_forgotten = original->n_forgotten;
     s->n_generated = original->n_generated - (original->n_tokens - original->n_visible);
     s->lora = original->lora;
     s->n_stop_tokens = original->n_stop_tokens;
@@ -309,7 +311,8 @@ int lg_session_feed(struct lg_session *s, const int32_t *tokens, size_t n)
     int rc = take_cancel(s);
     if (rc == 0 && past_deadline(s))
         rc = tell(s, LLMGPU_E_TIMEOUT);
-    if (rc == 0 && n > 0 && (s->n_visible > s->params.n_ctx || n > s->params.n_ctx - s->n_visible))
+    if (rc == 0 && n > 0 && (s->n_visible > s->params.n_ctx || n > s->params.n_ctx - s->n_visible) &&
+        !lg_session_make_room(s, n))
         rc = lg_note(s->env, LLMGPU_E_CONTEXT_FULL, "%zu tokens do not fit: %u of the context's %u are taken", n,
                      s->n_visible, s->params.n_ctx);
     if (rc == 0 && limits->prompt_tokens && n > limits->prompt_tokens - s->n_prompt)
@@ -318,6 +321,8 @@ int lg_session_feed(struct lg_session *s, const int32_t *tokens, size_t n)
     if (rc < 0 || n == 0)
         return unlock(s, rc);
     drop_unread(s);
+    if (!lg_session_wants_prefill(s))
+        s->ticket = ++s->sched->n_tickets;
     memcpy(s->tokens + s->n_tokens, tokens, n * sizeof(*tokens));
     s->n_tokens += (uint32_t)n;
     s->n_visible = s->n_tokens;
@@ -383,7 +388,7 @@ void lg_session_reset(struct lg_session *s)
     s->given.known = false;
     s->remaining = UINT32_MAX;
     s->failure = 0;
-    s->n_prompt = s->n_generated = 0;
+    s->n_prompt = s->n_generated = s->n_forgotten = 0;
     s->prompt_ns = s->decode_ns = s->prompt_submits = s->decode_submits = 0;
     unlock(s, 0);
 }
@@ -535,6 +540,13 @@ void lg_session_clear_stop_tokens(struct lg_session *s)
     unlock(s, 0);
 }
 
+int lg_session_set_priority(struct lg_session *s, int priority)
+{
+    lock(s);
+    s->params.priority = priority;
+    return unlock(s, 0);
+}
+
 int lg_session_set_deadline(struct lg_session *s, uint32_t ms)
 {
     lock(s);
@@ -618,6 +630,7 @@ void lg_session_set_up_sampler(struct lg_session *s, uint32_t n)
     struct lg_sampler *sampler = lg_engine_sampler(s->engine, s->slot);
     uint32_t *history = lg_engine_history(s->engine, s->slot);
     *sampler = s->params.sampler;
+    sampler->seed_hi += s->n_forgotten; // positions come again, what is drawn there must not
     sampler->n_history = s->n_tokens;
     sampler->n_remaining = n;
     for (uint32_t i = s->n_tokens > LG_HISTORY ? s->n_tokens - LG_HISTORY : 0; i < s->n_tokens; i++)
@@ -653,6 +666,7 @@ void lg_session_take_samples(struct lg_session *s, uint32_t row)
     }
     if (s->params.n_candidates && n)
         read_choice(s, row);
+    lg_session_look_for_room(s);
 }
 
 /* ---- texts */
