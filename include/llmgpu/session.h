@@ -328,6 +328,30 @@ LLMGPU_API void llmgpu_session_cancel(llmgpu_session *session);
  */
 LLMGPU_API int llmgpu_session_set_priority(llmgpu_session *session, int32_t priority);
 
+/** Where tokens are drafted (speculative decoding). */
+enum llmgpu_speculation {
+    LLMGPU_SPECULATION_NONE = 0,
+    LLMGPU_SPECULATION_LOOKUP = 1, /**< from what was said after the same words before (prompt lookup) */
+    LLMGPU_SPECULATION_DRAFT = 2,  /**< from a session of another, smaller model */
+};
+
+/**
+ * Has tokens drafted, and several of them checked in one pass. Tokens stay the same as without, to the last bit, whatever
+ * the sampler: a draft only counts when it is what would have been drawn (Leviathan et al. 2023, with the draws coupled). It
+ * pays where a pass of several rows costs little more than one of a single row. Sessions that are told candidates draft
+ * nothing. llmgpu_session_stats tells how many drafts counted.
+ *
+ * @param session whose tokens
+ * @param kind    an llmgpu_speculation
+ * @param n_draft tokens to draft at once, 1 .. 16
+ * @param draft   for LLMGPU_SPECULATION_DRAFT, otherwise NULL: a session of the same context whose model has the same
+ *                vocabulary. Its conversation becomes that of `session`, and nobody else may use it until it is freed, or
+ *                given up by another call of this function; freeing it ends the drafting. A draft is right the more often, the
+ *                more alike the samplers of the two are, their seeds among them.
+ * @return 0; LLMGPU_E_INVALID, also for a session that drafts for another one
+ */
+LLMGPU_API int llmgpu_session_set_speculation(llmgpu_session *session, int kind, uint32_t n_draft, llmgpu_session *draft);
+
 /**
  * Sets a time after which the session does no more work and its calls answer LLMGPU_E_TIMEOUT, until another is set.
  *
@@ -534,6 +558,8 @@ typedef struct llmgpu_session_stats {
     uint64_t decode_submits; /**< submissions to the device for generating */
     uint32_t n_adopted;      /**< tokens fed whose keys and values another session had computed */
     uint32_t n_forgotten;    /**< tokens forgotten as the context was full */
+    uint64_t n_drafted;      /**< tokens drafted */
+    uint64_t n_accepted;     /**< of these, how many were what was drawn: their part is the acceptance rate */
 } llmgpu_session_stats;
 
 /**

@@ -363,6 +363,21 @@ int llmgpu_session_set_priority(llmgpu_session *s, int32_t priority)
     return lg_session_set_priority(&s->session, priority);
 }
 
+int llmgpu_session_set_speculation(llmgpu_session *s, int kind, uint32_t n_draft, llmgpu_session *draft)
+{
+    if (!s || kind < LLMGPU_SPECULATION_NONE || kind > LLMGPU_SPECULATION_DRAFT || s == draft)
+        return LLMGPU_E_INVALID;
+    if ((draft != NULL) != (kind == LLMGPU_SPECULATION_DRAFT))
+        return lg_fail(&s->env, LLMGPU_E_INVALID, "a draft session is for drafting, which asks for one");
+    if (kind != LLMGPU_SPECULATION_NONE && (n_draft < 1 || n_draft > LG_MAX_DRAFT))
+        return lg_fail(&s->env, LLMGPU_E_INVALID, "a number of drafts that is not in 1 .. 16");
+    if (draft && (draft->model->ctx != s->model->ctx ||
+                  lg_vocab_size(draft->model->model->vocab) != lg_vocab_size(s->model->model->vocab)))
+        return lg_fail(&s->env, LLMGPU_E_INVALID, "the draft session is of another context or vocabulary");
+    return lg_session_set_speculation(&s->session, (enum llmgpu_speculation)kind, n_draft,
+                                      draft ? &draft->session : NULL);
+}
+
 int llmgpu_session_set_deadline(llmgpu_session *s, uint32_t ms)
 {
     return s ? lg_session_set_deadline(&s->session, ms) : LLMGPU_E_INVALID;
@@ -445,6 +460,8 @@ int llmgpu_session_get_stats(const llmgpu_session *s, llmgpu_session_stats *out,
         .decode_submits = in->decode_submits,
         .n_adopted = in->n_adopted,
         .n_forgotten = in->n_forgotten,
+        .n_drafted = in->n_drafted,
+        .n_accepted = in->n_accepted,
     };
     pthread_mutex_unlock(&in->sched->lock);
     if (idle)

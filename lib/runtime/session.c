@@ -155,6 +155,11 @@ static void leave(struct lg_session *s)
 {
     struct lg_scheduler *sched = s->sched;
     pthread_mutex_lock(&sched->lock);
+    for (struct lg_session *other = sched->sessions; other; other = other->next)
+        if (other->drafter == s)
+            other->drafter = NULL;
+    if (s->drafter)
+        s->drafter->drafts_for = false;
     *s->link = s->next;
     if (s->next)
         s->next->link = s->link;
@@ -547,6 +552,34 @@ int lg_session_set_priority(struct lg_session *s, int priority)
     return unlock(s, 0);
 }
 
+int lg_session_set_speculation(struct lg_session *s, enum llmgpu_speculation kind, uint32_t n, struct lg_session *drafter)
+{
+    lock(s);
+    int rc = 0;
+    if (drafter && (drafter->drafts_for || drafter->drafter) && drafter != s->drafter)
+        rc = lg_note(s->env, LLMGPU_E_INVALID, "the drafter drafts for another session, or has one itself");
+    if (rc == 0) {
+        if (s->drafter)
+            s->drafter->drafts_for = false;
+        if (drafter)
+            drafter->drafts_for = true;
+        s->drafter = drafter;
+        s->speculation = kind;
+        s->n_draft = n;
+    }
+    return unlock(s, rc);
+}
+
+bool lg_session_follow(struct lg_session *s, const int32_t *tokens, uint32_t n, uint32_t n_common)
+{
+    if (n > s->params.n_ctx || atomic_load(&s->cancelled) || s->failure)
+        return false;
+    cut(s, n_common);
+    memcpy(s->tokens + n_common, tokens + n_common, (n - n_common) * sizeof(*tokens));
+    s->n_tokens = s->n_visible = n;
+    return true;
+}
+
 int lg_session_set_deadline(struct lg_session *s, uint32_t ms)
 {
     lock(s);
@@ -635,6 +668,8 @@ void lg_session_set_up_sampler(struct lg_session *s, uint32_t n)
     sampler->n_remaining = n;
     for (uint32_t i = s->n_tokens > LG_HISTORY ? s->n_tokens - LG_HISTORY : 0; i < s->n_tokens; i++)
         history[i % LG_HISTORY] = (uint32_t)s->tokens[i];
+    for (uint32_t i = 0; i < s->n_drafts; i++)
+        history[(s->n_tokens + i) % LG_HISTORY] = (uint32_t)s->drafts[i];
 }
 
 static bool ends_answer(const struct lg_session *s, int32_t token)
@@ -654,16 +689,20 @@ static void read_choice(struct lg_session *s, uint32_t row)
     memcpy(s->sampled.top, told, s->params.n_candidates * sizeof(*told));
 }
 
+void lg_session_append(struct lg_session *s, int32_t token)
+{
+    s->tokens[s->n_tokens++] = token;
+    s->decoded[s->n_past++] = 1;
+    s->n_generated++;
+    s->closed = ends_answer(s, token);
+}
+
 void lg_session_take_samples(struct lg_session *s, uint32_t row)
 {
     const uint32_t *ring = lg_engine_ring(s->engine, s->slot);
     uint32_t n = lg_engine_sampler(s->engine, s->slot)->n_sampled;
-    for (uint32_t i = 0; i < n && !s->closed; i++) {
-        s->tokens[s->n_tokens++] = (int32_t)ring[i];
-        s->decoded[s->n_past++] = 1;
-        s->n_generated++;
-        s->closed = ends_answer(s, (int32_t)ring[i]);
-    }
+    for (uint32_t i = 0; i < n && !s->closed; i++)
+        lg_session_append(s, (int32_t)ring[i]);
     if (s->params.n_candidates && n)
         read_choice(s, row);
     lg_session_look_for_room(s);

@@ -49,6 +49,8 @@ struct lg_choice {
     struct lg_candidate chosen, top[LG_MAX_CANDIDATES];
 };
 
+enum { LG_MAX_DRAFT = 16 }; // tokens drafted at once
+
 /** Stop tokens beside the vocabulary's end tokens. */
 enum { LG_MAX_STOP_TOKENS = 16 };
 
@@ -88,6 +90,14 @@ struct lg_session {
     void (*notify)(void *user);
     void *notify_user;
 
+    enum llmgpu_speculation speculation;
+    uint32_t n_draft;           // tokens to draft at once
+    struct lg_session *drafter; // of another model; NULL: none
+    bool drafts_for;            // it is somebody's drafter, who says when it works
+    int32_t drafts[LG_MAX_DRAFT];
+    uint32_t n_drafts; // in the pass that runs
+    uint64_t n_drafted, n_accepted;
+
     struct lg_choice sampled, given; // of the last token that is not given yet, and the last one that is
 
     uint32_t n_prompt, n_generated; // fed, sampled
@@ -121,6 +131,7 @@ int lg_session_set_remaining(struct lg_session *s, uint32_t n);
 int lg_session_add_stop_token(struct lg_session *s, int32_t token);
 void lg_session_clear_stop_tokens(struct lg_session *s);
 int lg_session_set_priority(struct lg_session *s, int priority);
+int lg_session_set_speculation(struct lg_session *s, enum llmgpu_speculation kind, uint32_t n, struct lg_session *drafter);
 int lg_session_set_deadline(struct lg_session *s, uint32_t ms);
 int lg_session_set_notify(struct lg_session *s, void (*notify)(void *user), void *user);
 int lg_session_fd(struct lg_session *s);
@@ -182,6 +193,10 @@ uint32_t lg_session_decode_room(const struct lg_session *s);
 void lg_session_set_up_sampler(struct lg_session *s, uint32_t n);
 /** Appends what a pass has sampled, of which its row was `row`. */
 void lg_session_take_samples(struct lg_session *s, uint32_t row);
+/** Appends a token that was sampled. */
+void lg_session_append(struct lg_session *s, int32_t token);
+/** Makes a drafter's conversation these tokens, of which it has the first n_common. False when it cannot. */
+bool lg_session_follow(struct lg_session *s, const int32_t *tokens, uint32_t n, uint32_t n_common);
 /** Keeps a failure until it is told. */
 void lg_session_set_failure(struct lg_session *s, int code, const char *text);
 /**
