@@ -364,7 +364,11 @@ static int begin(struct lg_scheduler *sched, struct lg_session *s, const struct 
     for (uint32_t i = 0; i < p.n; i++) {
         if (!add_member(terms, &p.wishes[i], &members[n]))
             continue;
-        p.wishes[i].s->ticket = ++sched->n_tickets;
+        struct lg_session *served = p.wishes[i].s;
+        uint64_t waited = sched->n_passes - 1 - served->asked;
+        sched->longest_wait = waited > sched->longest_wait ? waited : sched->longest_wait;
+        served->ticket = ++sched->n_tickets;
+        served->asked = sched->n_passes;
         n++;
     }
     if (n > 0)

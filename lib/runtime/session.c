@@ -68,6 +68,7 @@ static void join(struct lg_session *s)
     struct lg_scheduler *sched = s->sched;
     pthread_mutex_lock(&sched->lock);
     s->ticket = ++sched->n_tickets;
+    s->asked = sched->n_passes;
     s->next = sched->sessions;
     s->link = &sched->sessions;
     if (s->next)
@@ -326,8 +327,10 @@ int lg_session_feed(struct lg_session *s, const int32_t *tokens, size_t n)
     if (rc < 0 || n == 0)
         return unlock(s, rc);
     drop_unread(s);
-    if (!lg_session_wants_prefill(s))
+    if (!lg_session_wants_prefill(s)) {
         s->ticket = ++s->sched->n_tickets;
+        s->asked = s->sched->n_passes;
+    }
     memcpy(s->tokens + s->n_tokens, tokens, n * sizeof(*tokens));
     s->n_tokens += (uint32_t)n;
     s->n_visible = s->n_tokens;
@@ -365,6 +368,8 @@ static int give(struct lg_session *s, int32_t *token)
     int rc = lg_session_look(s);
     if (rc != LLMGPU_TOKEN)
         return tell(s, rc);
+    if (s->n_visible + 1 == s->n_tokens)
+        s->asked = s->sched->n_passes; // for the next one
     *token = s->tokens[s->n_visible++];
     s->given = s->sampled;
     if (s->remaining != UINT32_MAX)
@@ -519,6 +524,8 @@ void lg_session_set_lora(struct lg_session *s, uint32_t seat, float scale)
 int lg_session_set_remaining(struct lg_session *s, uint32_t n)
 {
     lock(s);
+    if (s->remaining == 0)
+        s->asked = s->sched->n_passes;
     s->remaining = n;
     return unlock(s, 0);
 }
