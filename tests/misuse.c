@@ -110,7 +110,8 @@ CALL(llmgpu_session_add_stop_token, llmgpu_session_add_stop_token(P(0, t->s), 3)
 CALL(llmgpu_session_clear_stops, llmgpu_session_clear_stops(P(0, t->s)))
 CALL(llmgpu_session_cancel, (llmgpu_session_cancel(P(0, t->s)), 0))
 CALL(llmgpu_session_set_priority, llmgpu_session_set_priority(P(0, t->s), 1))
-CALL(llmgpu_session_set_speculation, llmgpu_session_set_speculation(P(0, t->s), LLMGPU_SPECULATION_LOOKUP, 4, NULL))
+CALL(llmgpu_session_set_speculation, llmgpu_session_set_speculation(P(0, t->s), LLMGPU_SPECULATION_LOOKUP, 4,
+                                                                     P(1, (llmgpu_session *)NULL)))
 CALL(llmgpu_session_set_deadline, llmgpu_session_set_deadline(P(0, t->s), 1000))
 CALL(llmgpu_session_fd, llmgpu_session_fd(P(0, t->s)))
 CALL(llmgpu_session_set_notify, llmgpu_session_set_notify(P(0, t->s), P(1, do_nothing), P(2, t)))
@@ -238,7 +239,7 @@ static const struct row {
     ROW(llmgpu_session_clear_stops, "I"),
     ROW(llmgpu_session_cancel, "-"),
     ROW(llmgpu_session_set_priority, "I"),
-    ROW(llmgpu_session_set_speculation, "I"),
+    ROW(llmgpu_session_set_speculation, "I-"),
     ROW(llmgpu_session_set_deadline, "I"),
     ROW(llmgpu_session_fd, "I"),
     ROW(llmgpu_session_set_notify, "I--"),
