@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT
 //
-// Draws the next token of each output row and prepares the next pass.
+// Draws the next token of each output row.
 //
 //     logits    float32 [outs][n_vocab]
 //     best      {uint32 index; float32 value} [outs], of argmax
-//     out_ids   uint32 [outs], the row of each output row; distinct
+//     out_ids   uint32 [outs], the row of each output row; each row has a slot of its own
 //     rows      struct lg_row [rows]
 //     samplers  struct lg_sampler [slots]
 //     history   uint32 [slots][LG_HISTORY], a ring
 //     ring      uint32 [slots][LG_RING]
-//     dims      uint32 [LG_N_DIMS]
+//     tokens    uint32 [outs]
+//
+// A row with guessed tokens, or one that they follow, leaves sampler, history and ring as they are: whether it counts is for
+// the host to say.
 //
 // Grid {outs, 1, 1}: a workgroup handles one output row.
 //
@@ -30,12 +33,12 @@
 layout(push_constant) uniform Push { lg_sample_push p; };
 layout(binding = 0) readonly buffer Logits { float logits[]; };
 layout(binding = 1) readonly buffer Best { uint best[]; };
-layout(binding = 2) buffer OutIds { uint out_ids[]; };
-layout(binding = 3) buffer Rows { uvec4 rows[]; };
+layout(binding = 2) readonly buffer OutIds { uint out_ids[]; };
+layout(binding = 3) readonly buffer Rows { uvec4 rows[]; };
 layout(binding = 4) buffer Samplers { lg_sampler samplers[]; };
 layout(binding = 5) buffer History { uint history[]; };
 layout(binding = 6) buffer Ring { uint ring[]; };
-layout(binding = 7) buffer Dims { uint dims[]; };
+layout(binding = 7) writeonly buffer Tokens { uint tokens[]; };
 
 // Histogram: a sum of 24-bit masses in two limbs, the lower 12 bits of each mass and the rest.
 shared uint low[256], high[256];
@@ -183,11 +186,14 @@ bool is_end(uint slot, uint token)
 
 void main()
 {
-    uint o = gl_WorkGroupID.x, r = out_ids[o];
-    uvec4 old = rows[r];
-    uint slot = old.z, token = draw(o, slot, old.y);
+    uint o = gl_WorkGroupID.x;
+    uvec4 row = rows[out_ids[o]];
+    uint slot = row.z, token = draw(o, slot, row.y);
     barrier(); // all have read the state
     if (gl_LocalInvocationIndex != 0)
+        return;
+    tokens[o] = token;
+    if (row.w != 0)
         return;
 
     uint n_sampled = samplers[slot].n_sampled, n_history = samplers[slot].n_history;
@@ -196,20 +202,6 @@ void main()
     samplers[slot].n_sampled = n_sampled + 1;
     samplers[slot].n_history = n_history + 1;
     samplers[slot].n_remaining--;
-    bool ended = is_end(slot, token) || samplers[slot].n_remaining == 0;
-    if (ended)
+    if (is_end(slot, token) || samplers[slot].n_remaining == 0)
         samplers[slot].ended = 1;
-
-    // Another workgroup may still be reading rows[o], unless there is none or the row is this one's.
-    if (r == o || gl_NumWorkGroups.x == 1) {
-        rows[o] = uvec4(token, old.y + 1, slot, 0);
-        out_ids[o] = o;
-    }
-    if (o == 0) {
-        uint live = ended ? 0 : 1;
-        dims[LG_DIM_ROWS] = live;
-        dims[LG_DIM_OUT] = live;
-        dims[LG_DIM_SAMPLE] = live;
-        dims[LG_DIM_SCORE] = 0;
-    }
 }

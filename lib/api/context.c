@@ -357,6 +357,13 @@ int llmgpu_context_get_stats(const llmgpu_context *ctx, llmgpu_context_stats *ou
         .n_models = n_models,
         .n_sessions = sched->n_sessions,
         .lost = sched->dev->lost != 0,
+        .busy_us = sched->busy_ns / 1000,
+        .passes = sched->n_passes,
+        .longest_wait = sched->longest_wait,
+        .prompt_tokens = sched->n_prefilled,
+        .shared_tokens = sched->n_adopted,
+        .pages_out = sched->n_moved_out,
+        .pages_in = sched->n_moved_in,
     };
     pthread_mutex_unlock(&sched->lock);
     return lg_api_info_out(out, size, &stats, sizeof(stats), LG_SIZE_TO(llmgpu_context_stats, reserved));

@@ -119,6 +119,7 @@ static int put_weights(llmgpu_model *model, bool *in_place)
     *in_place = model->model->file_buf != NULL;
     model->env.watch = NULL; // who recovers the context puts the weights again
     lg_engine_init(&model->engine, &ctx->dev_env, model->model);
+    lg_engine_limit(&model->engine, ctx->params.max_kv_memory);
     lg_api_model_join(model);
     return 0;
 }

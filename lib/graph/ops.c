@@ -381,11 +381,24 @@ void lg_op_sample(struct lg_graph *g, struct lg_view logits, struct lg_view best
     struct lg_chain_op op = {
         .kernel = LG_K_SAMPLE,
         .views = {logits, best, all(b->out_ids), all(b->rows), all(b->samplers), all(b->history),
-                  all(b->ring), all(b->dims)},
+                  all(b->ring), all(b->targets)},
         .spec = {g->tune.vocab_wg},
         .grid = row_each(g),
         PUSH(push),
         .label = "sample",
+    };
+    lg_graph_add(g, &op);
+}
+
+void lg_op_next_rows(struct lg_graph *g)
+{
+    const struct lg_batch *b = g->batch;
+    struct lg_chain_op op = {
+        .kernel = LG_K_NEXT_ROWS,
+        .views = {all(b->samplers), all(b->targets), all(b->out_ids), all(b->rows), all(b->dims)},
+        .spec = {g->tune.row_wg},
+        .grid = {.grid = {0, 1, 1}, .dim = g->dim, .axis = 0, .per_group = INT32_MAX},
+        .label = "next_rows",
     };
     lg_graph_add(g, &op);
 }

@@ -42,8 +42,10 @@ void lg_op_add(struct lg_graph *g, struct lg_view x, struct lg_view b, uint32_t 
 void lg_op_argmax(struct lg_graph *g, struct lg_view logits, struct lg_view best);
 /** Lowers the logits of recent tokens. */
 void lg_op_penalties(struct lg_graph *g, struct lg_view logits);
-/** Chooses the next tokens and sets up the next pass. */
+/** Chooses the next tokens: in the samplers' rings, and batch.targets (T). */
 void lg_op_sample(struct lg_graph *g, struct lg_view logits, struct lg_view best);
+/** Makes them the rows of the next pass. */
+void lg_op_next_rows(struct lg_graph *g);
 /** out (T) = log softmax(logits)[target] */
 void lg_op_log_prob(struct lg_graph *g, struct lg_view logits, struct lg_view out);
 /** y (T, n_cols) = x */

@@ -1,22 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 #include "graph/ops.h"
 
-void lg_sample(struct lg_graph *g)
+static void choose(struct lg_graph *g)
 {
     struct lg_acts *a = &g->acts;
-    g->dim = LG_DIM_SAMPLE;
     lg_op_penalties(g, a->logits);
     lg_op_argmax(g, a->logits, a->best);
     lg_op_sample(g, a->logits, a->best);
 }
 
+void lg_sample(struct lg_graph *g)
+{
+    g->dim = LG_DIM_SAMPLE;
+    choose(g);
+    lg_op_next_rows(g);
+}
+
 void lg_sample_candidates(struct lg_graph *g)
 {
     struct lg_acts *a = &g->acts;
-    g->dim = LG_DIM_SAMPLE;
+    g->dim = LG_DIM_TOP;
     lg_op_copy(g, a->logits, a->raw, g->model->hp.n_vocab); // penalties change them in place
-    lg_sample(g);
-    lg_op_candidates(g, a->raw, g->batch->rows, sizeof(struct lg_row) / 4, a->top);
+    g->dim = LG_DIM_SAMPLE;
+    choose(g);
+    g->dim = LG_DIM_TOP;
+    lg_op_candidates(g, a->raw, g->batch->targets, 1, a->top);
+    g->dim = LG_DIM_SAMPLE;
+    lg_op_next_rows(g);
 }
 
 void lg_score(struct lg_graph *g)

@@ -172,6 +172,7 @@ static const struct rule {
     [LG_K_LORA_UP] = {.flops = lora_flops},
     [LG_K_PENALTIES] = {.bytes = no_bytes},
     [LG_K_SAMPLE] = {.bytes = no_bytes}, // of a greedy sampler
+    [LG_K_NEXT_ROWS] = {.bytes = no_bytes},
 #define TYPED(lower, UPPER)                          \
     [LG_K_EMBED_##UPPER] = {.bytes = embed_bytes},   \
     [LG_K_MATVEC_##UPPER] = {.flops = matmul_flops}, \

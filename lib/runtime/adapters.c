@@ -169,6 +169,7 @@ int lg_bank_add(struct lg_bank *b, const struct lg_lora *lora)
         LG_TRY(fill(b, lora, seat, at));
         b->seats[seat].lora = lora;
         b->seats[seat].at = at;
+        b->seats[seat].seating = ++b->n_seatings;
         return (int)seat + 1;
     }
     struct lg_bank grown = *b;
@@ -180,6 +181,7 @@ int lg_bank_add(struct lg_bank *b, const struct lg_lora *lora)
     }
     free_buffers(&b->adapters);
     *b = grown;
+    b->seats[seat].seating = ++b->n_seatings;
     return (int)seat + 1;
 }
 

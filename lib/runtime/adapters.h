@@ -23,9 +23,11 @@ struct lg_bank {
     const struct lg_model *model;
     struct lg_adapters adapters; // zeroed while there are none
     uint32_t n_seats;            // that the table has room for
+    uint64_t n_seatings;
     struct {
         const struct lg_lora *lora; // NULL: free
         uint64_t at;                // where it begins in the part of each layer
+        uint64_t seating;           // a number that no other has had
     } seats[LG_MAX_SEATS];
 };
 

@@ -7,6 +7,7 @@
 #include "runtime/pass.h"
 #include "runtime/run.h"
 #include "util/checked.h"
+#include "util/clock.h"
 
 void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct lg_model *model)
 {
@@ -16,6 +17,7 @@ void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct l
         .dev = model->dev,
         .tune = lg_tuning_choose(&model->dev->info),
         .bank = {.env = env, .model = model},
+        .prefix_seed = lg_now_ns() * 0x9e3779b97f4a7c15u ^ (uint64_t)(uintptr_t)engine,
     };
 }
 
@@ -32,10 +34,11 @@ static void free_buffers(struct lg_engine *e)
     }
     lg_free(e->env, b->k_cache);
     lg_free(e->env, b->v_cache);
-    lg_free(e->env, e->page_refs);
+    lg_free(e->env, e->pool);
     lg_free(e->env, e->tables);
+    lg_prefix_finish(&e->prefix);
     memset(b, 0, sizeof(*b));
-    e->page_refs = NULL;
+    e->pool = NULL;
     e->tables = NULL;
 }
 
@@ -62,17 +65,20 @@ void lg_engine_drop(struct lg_engine *e)
     struct lg_env *env = e->env;
     const struct lg_model *model = e->model;
     struct lg_bank bank = e->bank;
+    uint32_t page_limit = e->page_limit;
     free_passes(&e->adapted);
     lg_bank_drop(&bank);
     e->bank = (struct lg_bank){0};
     lg_engine_finish(e);
-    *e = (struct lg_engine){.env = env, .model = model, .bank = bank};
+    *e = (struct lg_engine){.env = env, .model = model, .bank = bank, .page_limit = page_limit};
 }
 
 int lg_engine_revive(struct lg_engine *e)
 {
     struct lg_bank bank = e->bank;
+    uint32_t page_limit = e->page_limit;
     lg_engine_init(e, e->env, e->model);
+    e->page_limit = page_limit;
     e->bank = bank;
     return lg_bank_put(&e->bank);
 }
@@ -135,11 +141,13 @@ static int create_caches(struct lg_engine *e, uint32_t n_pages)
     return 0;
 }
 
-/** Buffers for a pool of n_pages, tables of max_pages and batches of max_rows, all empty. */
-static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint32_t max_rows)
+/** Buffers for a pool of n_pages, tables of max_pages and batches of prefill_rows, all empty. */
+static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint32_t prefill_rows)
 {
     struct lg_device *dev = e->dev;
     struct lg_batch *b = &e->batch;
+    uint32_t max_rows = lg_max_u32(prefill_rows, LG_MAX_SLOTS);
+    e->prefill_rows = prefill_rows;
     b->max_rows = max_rows;
     b->page_size = LG_PAGE_SIZE;
     b->max_pages = max_pages;
@@ -155,12 +163,12 @@ static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pa
     LG_TRY(create_caches(e, n_pages));
     LG_TRY(fill_rope(e, max_pages * LG_PAGE_SIZE));
     e->n_pages = n_pages;
-    e->page_refs = lg_alloc_array(e->env, n_pages, sizeof(*e->page_refs));
+    e->pool = lg_alloc_array(e->env, n_pages, sizeof(*e->pool));
     e->tables = lg_alloc_array(e->env, (size_t)LG_MAX_SLOTS * max_pages, sizeof(*e->tables));
-    if (!e->page_refs || !e->tables)
+    if (!e->pool || !e->tables)
         return lg_fail_nomem(e->env, "page tables", LG_MAX_SLOTS * 4ull * max_pages);
-    memset(e->tables, 0xff, (size_t)LG_MAX_SLOTS * max_pages * sizeof(*e->tables)); // no pages
-    return 0;
+    memset(e->tables, 0xff, (size_t)LG_MAX_SLOTS * max_pages * sizeof(*e->tables)); // LG_NO_PAGE
+    return lg_prefix_init(&e->prefix, e->env, n_pages);
 }
 
 /** Carries sessions over to larger buffers. Positions of pages do not change; only table rows get longer. Samplers
@@ -169,7 +177,12 @@ static int carry_over(struct lg_engine *e, const struct lg_engine *old)
 {
     const struct lg_batch *from = &old->batch, *to = &e->batch;
     memcpy(to->loras->map, from->loras->map, from->loras->size);
-    memcpy(e->page_refs, old->page_refs, old->n_pages * sizeof(*e->page_refs));
+    memcpy(e->pool, old->pool, old->n_pages * sizeof(*e->pool));
+    for (uint32_t i = 0; i < old->n_pages; i++) {
+        const struct lg_prefix_entry *known = &old->prefix.entries[i];
+        if (known->known)
+            lg_prefix_add(&e->prefix, i, known->hash, known->tokens);
+    }
     for (uint32_t s = 0; s < LG_MAX_SLOTS; s++)
         memcpy(e->tables + (size_t)s * to->max_pages, old->tables + (size_t)s * from->max_pages,
                from->max_pages * sizeof(*e->tables));
@@ -183,15 +196,19 @@ static int carry_over(struct lg_engine *e, const struct lg_engine *old)
     return lg_device_flush(e->dev);
 }
 
-int lg_engine_grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint32_t max_rows)
+int lg_engine_grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint32_t prefill_rows)
 {
     struct lg_engine grown;
     lg_engine_init(&grown, e->env, e->model);
     grown.slots = e->slots;
+    memcpy(grown.slot_pages, e->slot_pages, sizeof(grown.slot_pages));
+    grown.page_limit = e->page_limit;
+    grown.prefix_seed = e->prefix_seed;
+    grown.n_freed = e->n_freed;
     grown.submit_ns = e->submit_ns;
     grown.tune = e->tune;
     grown.tuned = e->tuned;
-    int rc = create_buffers(&grown, n_pages, max_pages, max_rows);
+    int rc = create_buffers(&grown, n_pages, max_pages, prefill_rows);
     if (rc == 0 && e->slots)
         rc = carry_over(&grown, e);
     if (rc < 0) {
@@ -212,6 +229,17 @@ uint32_t lg_engine_rows_limit(const struct lg_engine *e)
     uint64_t width = lg_max_u32(hp->n_ff, lg_max_u32(hp->n_embd, hp->n_heads * hp->head_dim));
     uint64_t rows = e->dev->info.max_view_size / (width * sizeof(float));
     return rows > UINT32_MAX ? UINT32_MAX : lg_max_u32(1, (uint32_t)rows);
+}
+
+/* Powers of two, so that passes are not recorded anew for each session that comes. */
+uint32_t lg_engine_decode_rows(const struct lg_engine *e, uint32_t n_sessions)
+{
+    uint64_t logits = e->dev->info.max_view_size / (e->model->hp.n_vocab * sizeof(float));
+    uint32_t rows = 1, limit = lg_min_u32(LG_MAX_SLOTS, lg_engine_rows_limit(e));
+    limit = logits < limit ? lg_max_u32(1, (uint32_t)logits) : limit;
+    while (rows < n_sessions && rows < limit)
+        rows *= 2;
+    return lg_min_u32(rows, limit);
 }
 
 struct lg_slot_lora *lg_engine_lora(const struct lg_engine *e, uint32_t slot)

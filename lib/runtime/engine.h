@@ -4,8 +4,8 @@
  * first needed, and replayed:
  *
  *   prefill     many rows through all blocks, for the caches alone
- *   decode      one row through all blocks, the head and the sampler
- *   decode_top  the same for sessions that are told candidates
+ *   decode      a row of each of some sessions through all blocks, the head and the sampler
+ *   decode_top  the same when one of them is told candidates
  *   score       many rows through all blocks, the head and the log-probabilities
  *   embed       many rows through all blocks and the final norm
  *
@@ -24,9 +24,9 @@
 #define LG_RUNTIME_ENGINE_H
 
 #include "runtime/adapters.h"
+#include "runtime/prefix.h"
 
 enum {
-    LG_PAGE_SIZE = 32,             // tokens of a key/value page
     LG_MAX_SLOTS = 64,             // sessions of one model at the same time
     LG_MAX_SCORE_BYTES = 64 << 20, // of the logits that one score pass leaves on the device
 };
@@ -38,6 +38,7 @@ struct lg_pass {
     struct lg_buffer *top;  // views.top, which the host reads; NULL for passes without candidates
     struct lg_acts views;
     uint32_t max_rows;       // T
+    uint32_t fine_rows;      // of the pass that fine_ns is of
     uint64_t slice_ns;       // what a slice of the chain's program takes; 0: not measured yet
     struct lg_program *fine; // the same dispatches, each a slice of its own and measured; made when first needed
     uint64_t longest_ns;     // the longest of them
@@ -48,24 +49,39 @@ struct lg_passes {
     struct lg_pass prefill, decode, decode_top, score, embed;
 };
 
-enum lg_run_kind {
-    LG_RUN_PREFILL,
-    LG_RUN_DECODE,
-    LG_RUN_REPLAY, // of a token that was computed by a decode pass before, without sampling
-};
+enum lg_run_kind { LG_RUN_PREFILL, LG_RUN_DECODE };
 
 struct lg_session;
 
+/** A session's rows of the pass that is being run. */
+struct lg_member {
+    struct lg_session *owner; // NULL: nobody's, as when a pass is measured
+    uint32_t slot;
+    const int32_t *tokens;  // when it is added
+    uint32_t n, pos;        // tokens at positions pos and on; in a decode pass those behind the first are drafts
+    bool replay;            // a decode pass computed the token before: for the caches alone, nothing is sampled
+    bool top;               // candidates are wanted
+    uint32_t row;           // of the batch, the first
+    bool drafted;           // nothing is sampled for good before the host has looked
+    uint32_t epoch, inputs; // of the owner when it began
+};
+
 /** The pass that is being run. */
 struct lg_run {
-    struct lg_session *owner; // whose; NULL: none is
+    struct lg_pass *pass; // NULL: none is
     enum lg_run_kind kind;
-    struct lg_pass *pass;
     bool fine;     // pass->fine is what runs
     uint32_t next; // slice
     uint32_t rows;
     uint32_t repeat; // how often the whole is submitted at once
-    uint32_t epoch, inputs; // of the owner when it began
+    uint32_t n_members;
+    struct lg_member members[LG_MAX_SLOTS];
+};
+
+/** A page of the pool. Free without tables that it is in; it may be known to hold something all the same. */
+struct lg_page {
+    uint32_t refs;  // tables that it is in
+    uint64_t freed; // the engine's count when it was last given back
 };
 
 struct lg_engine {
@@ -76,8 +92,14 @@ struct lg_engine {
     bool tuned; // by measuring, where that is done; from then on it stays as it is
     struct lg_batch batch;
     uint32_t n_pages;                      // of the pool
+    uint32_t prefill_rows;                 // most rows of a pass but of decode passes
     uint64_t slots;                        // bit i: slot i is taken
-    uint16_t *page_refs;                   // [n_pages] tables that a page is in; 0: free
+    uint32_t page_limit;                   // of the pool; 0: none
+    struct lg_page *pool;                  // [n_pages]
+    uint64_t n_freed;
+    struct lg_prefix_index prefix;         // what full pages hold
+    uint64_t prefix_seed;
+    uint32_t slot_pages[LG_MAX_SLOTS];     // that a slot's context has
     uint32_t *tables;                      // host's copy of batch.pages: [LG_MAX_SLOTS][max_pages]
     struct lg_bank bank;
     struct lg_passes plain, adapted; // the second adds what adapters do
@@ -90,6 +112,8 @@ struct lg_engine {
 
 /** Engine of a model; builds nothing yet. `env` and `model` must outlive it. */
 void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct lg_model *model);
+/** Bytes that the pool may take; 0: any number. */
+void lg_engine_limit(struct lg_engine *engine, uint64_t bytes);
 /** A zeroed engine is allowed. */
 void lg_engine_finish(struct lg_engine *engine);
 /** Takes everything off the device but remembers which adapters have seats. Twice does no harm. */
@@ -97,9 +121,12 @@ void lg_engine_drop(struct lg_engine *engine);
 /** Begins again after that, on the device where the model's weights are now, with the adapters in their seats. */
 int lg_engine_revive(struct lg_engine *engine);
 
-/** Makes the pool n_pages large, tables max_pages long and passes max_rows high; on failure all is as before. A
+/** Makes the pool n_pages large, tables max_pages long and passes prefill_rows high; on failure all is as before. A
  * pass that runs is dropped. */
-int lg_engine_grow(struct lg_engine *engine, uint32_t n_pages, uint32_t max_pages, uint32_t max_rows);
+int lg_engine_grow(struct lg_engine *engine, uint32_t n_pages, uint32_t max_pages, uint32_t prefill_rows);
+
+/** Rows of the decode passes of so many sessions. */
+uint32_t lg_engine_decode_rows(const struct lg_engine *engine, uint32_t n_sessions);
 
 /** Most rows of any pass: each activation has to fit one view of the device. At least 1. */
 uint32_t lg_engine_rows_limit(const struct lg_engine *engine);
@@ -130,18 +157,33 @@ void lg_engine_unseat_lora(struct lg_engine *engine, uint32_t seat);
 /* ---- slots and pages (pages.c) */
 
 /**
- * Takes a slot with room for n_ctx tokens and passes of n_batch rows.
+ * Takes a slot for a context of n_ctx tokens and passes of n_batch rows. It has no pages yet; the pool is made large enough
+ * for all that slots may come to need, as far as its limit allows.
  *
- * @return the slot; LLMGPU_E_NOMEM; LLMGPU_E_UNSUPPORTED when a cache would exceed the device's limits
+ * @return the slot; LLMGPU_E_NOMEM; LLMGPU_E_LIMIT for a context larger than the pool may be; LLMGPU_E_UNSUPPORTED when a
+ * cache would exceed the device's limits
  */
 int lg_engine_take_slot(struct lg_engine *engine, uint32_t n_ctx, uint32_t n_batch);
 /** The same beginning with the first n_tokens of another slot, whose pages it shares until one of the two writes
- * to them. */
-int lg_engine_fork_slot(struct lg_engine *engine, uint32_t from, uint32_t n_tokens, uint32_t n_ctx, uint32_t n_batch);
+ * to them. `n_forked`: of these tokens, how many it begins with; fewer where the pool is full. */
+int lg_engine_fork_slot(struct lg_engine *engine, uint32_t from, uint32_t n_tokens, uint32_t n_ctx, uint32_t n_batch,
+                        uint32_t *n_forked);
 /** Gives it and its pages back. */
 void lg_engine_drop_slot(struct lg_engine *engine, uint32_t slot);
-/** Makes the pages of positions [first, first + n) the slot's own, keeping what is before `first`. */
+/**
+ * Makes pages of positions [first, first + n) the slot's own, keeping what is before `first`.
+ *
+ * @return 0; how many pages are missing, the pool being full; a failure
+ */
 int lg_engine_own_pages(struct lg_engine *engine, uint32_t slot, uint32_t first, uint32_t n);
+/** Makes a page the slot's page number `index`, and gives back the one that was; LG_NO_PAGE: none. */
+void lg_engine_set_page(struct lg_engine *engine, uint32_t slot, uint32_t index, uint32_t page);
+/** The slot's page number `index`; LG_NO_PAGE. */
+uint32_t lg_engine_page(const struct lg_engine *engine, uint32_t slot, uint32_t index);
+/** Has the kernels see changes of a slot's table. */
+void lg_engine_publish(struct lg_engine *engine, uint32_t slot);
+/** LLMGPU_E_INTERNAL, with a sentence, when tables and pages do not agree; for tests and the debug mode. */
+int lg_engine_check_pages(const struct lg_engine *engine);
 /** How many of the first n_tokens are on pages that other slots use too. */
 uint32_t lg_engine_shared_tokens(const struct lg_engine *engine, uint32_t slot, uint32_t n_tokens);
 /** Bytes that the caches of n_ctx tokens take. */

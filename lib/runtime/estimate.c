@@ -13,10 +13,11 @@ static int make_sessions(struct lg_engine *e, const struct lg_session_params *pa
         return lg_fail(e->env, LLMGPU_E_NOMEM, "%u sessions: a model has at most %d", n_sessions,
                        LG_MAX_SLOTS);
     LG_TRY(lg_engine_grow(e, n_sessions * n_pages, n_pages, n_batch));
-    LG_TRY(lg_pass_build(e, &e->plain.prefill, NULL, LG_PREFILL, LG_TAIL_NONE, e->batch.max_rows));
+    LG_TRY(lg_pass_build(e, &e->plain.prefill, NULL, LG_PREFILL, LG_TAIL_NONE, e->prefill_rows));
+    uint32_t rows = lg_engine_decode_rows(e, n_sessions);
     if (params->n_candidates)
-        return lg_pass_build(e, &e->plain.decode_top, NULL, LG_DECODE, LG_TAIL_SAMPLE_TOP, 1);
-    return lg_pass_build(e, &e->plain.decode, NULL, LG_DECODE, LG_TAIL_SAMPLE, 1);
+        return lg_pass_build(e, &e->plain.decode_top, NULL, LG_DECODE, LG_TAIL_SAMPLE_TOP, rows);
+    return lg_pass_build(e, &e->plain.decode, NULL, LG_DECODE, LG_TAIL_SAMPLE, rows);
 }
 
 static int estimate(struct lg_model *model, struct lg_device *dry, const struct lg_session_params *params,

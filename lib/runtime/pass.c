@@ -168,8 +168,9 @@ static int build(struct lg_engine *e, struct lg_pass *pass, const struct lg_adap
 int lg_pass_build(struct lg_engine *e, struct lg_pass *pass, const struct lg_adapters *adapters,
                   enum lg_phase phase, enum lg_pass_tail tail, uint32_t T)
 {
-    if (pass->chain.program)
+    if (pass->chain.program && pass->max_rows >= T)
         return 0;
+    lg_pass_finish(pass);
     LG_TRY(lg_tune(e));
     int rc = build(e, pass, adapters, phase, tail, T);
     if (rc < 0)

@@ -15,7 +15,8 @@ enum lg_pass_tail {
 };
 
 /**
- * Records a pass for up to max_rows rows; nothing when it is already there.
+ * Records a pass for up to max_rows rows; nothing when it is already there for as many. A smaller one is gone also on
+ * failure.
  *
  * @param adapters what rows may have; NULL: none has one
  */

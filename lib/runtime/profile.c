@@ -7,6 +7,7 @@
 #include "graph/work.h"
 #include "runtime/pass.h"
 #include "runtime/run.h"
+#include "runtime/sharing.h"
 #include "util/checked.h"
 #include "util/clock.h"
 
@@ -30,14 +31,14 @@ static int prepare(struct profiler *p)
 {
     struct lg_session *s = p->s;
     struct lg_engine *e = p->engine;
-    LG_TRY(lg_engine_own_pages(e, s->slot, p->pos, p->n_tokens));
+    LG_TRY(lg_share_need_room(s, p->pos, p->n_tokens));
     *lg_engine_lora(e, s->slot) = s->lora;
     struct lg_passes *passes = lg_engine_passes(e, s->slot);
     const struct lg_adapters *adapters = lg_engine_adapters(e, s->slot);
     bool top = s->params.n_candidates > 0;
     if (p->kind == LG_RUN_PREFILL) {
         p->pass = &passes->prefill;
-        LG_TRY(lg_pass_build(e, p->pass, adapters, LG_PREFILL, LG_TAIL_NONE, e->batch.max_rows));
+        LG_TRY(lg_pass_build(e, p->pass, adapters, LG_PREFILL, LG_TAIL_NONE, e->prefill_rows));
     } else {
         p->pass = top ? &passes->decode_top : &passes->decode;
         LG_TRY(lg_pass_build(e, p->pass, adapters, LG_DECODE, top ? LG_TAIL_SAMPLE_TOP : LG_TAIL_SAMPLE, 1));
@@ -66,14 +67,15 @@ static int allocate(struct profiler *p)
 static void set_up(struct profiler *p)
 {
     struct lg_session *s = p->s;
-    if (p->kind == LG_RUN_PREFILL) {
-        lg_run_prefill(p->engine, s->slot, p->tokens, p->n_tokens, p->pos);
-        return;
+    bool decode = p->kind == LG_RUN_DECODE;
+    struct lg_member m = {
+        .slot = s->slot, .tokens = p->tokens, .n = p->n_tokens, .pos = p->pos, .top = decode && s->params.n_candidates > 0};
+    if (decode) {
+        pthread_mutex_lock(&s->sched->lock);
+        lg_session_set_up_sampler(s, 1);
+        pthread_mutex_unlock(&s->sched->lock);
     }
-    pthread_mutex_lock(&s->sched->lock);
-    lg_session_set_up_sampler(s, 1);
-    pthread_mutex_unlock(&s->sched->lock);
-    lg_run_decode(p->engine, p->pass, s->slot, p->tokens[0], p->pos, 1);
+    lg_run_begin(p->engine, p->pass, p->kind, &m, 1, 1);
 }
 
 /** One pass in submissions as long as those of a real one; `ns` and `wall` may be NULL. */
@@ -207,6 +209,7 @@ int lg_profile_run(struct lg_session *s, enum lg_run_kind kind, uint32_t n_token
                        "%u tokens and a pass of %u do not fit into a context of %u", p.pos, n_tokens,
                        s->params.n_ctx);
     int rc = run(&p, out);
+    lg_run_drop(e);
     lg_program_destroy(p.program);
     lg_free(e->env, p.tokens);
     lg_free(e->env, p.ns);

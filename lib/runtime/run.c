@@ -26,40 +26,68 @@ void lg_batch_dims(struct lg_engine *e, uint32_t rows, uint32_t out, uint32_t sa
     dims[LG_DIM_TOP] = top;
 }
 
-void lg_batch_write(struct lg_engine *e, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos)
+/** Rows [row, row + n) of the batch. */
+static void write_rows(struct lg_engine *e, uint32_t row, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos,
+                       bool drafted)
 {
     struct lg_row *rows = e->batch.rows->map;
     uint32_t *out_ids = e->batch.out_ids->map;
     for (uint32_t i = 0; i < n; i++) {
-        rows[i] = (struct lg_row){.token = (uint32_t)tokens[i], .pos = pos + i, .slot = slot};
-        out_ids[i] = i;
+        rows[row + i] = (struct lg_row){
+            .token = (uint32_t)tokens[i], .pos = pos + i, .slot = slot, .draft = drafted ? 1 + i : 0};
+        out_ids[row + i] = row + i;
     }
 }
 
-void lg_run_prefill(struct lg_engine *e, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos)
+void lg_batch_write(struct lg_engine *e, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos)
 {
-    lg_batch_write(e, slot, tokens, n, pos);
-    lg_batch_dims(e, n, 0, 0, 0, 0);
-    e->run = (struct lg_run){.kind = LG_RUN_PREFILL, .pass = &lg_engine_passes(e, slot)->prefill, .rows = n, .repeat = 1};
+    write_rows(e, 0, slot, tokens, n, pos, false);
 }
 
-void lg_run_decode(struct lg_engine *e, struct lg_pass *pass, uint32_t slot, int32_t token, uint32_t pos, uint32_t repeat)
+/** Passes count from the first row on: what is told candidates comes first, then what is only sampled. */
+static int place_of(const struct lg_member *m)
 {
-    lg_batch_write(e, slot, &token, 1, pos);
-    lg_batch_dims(e, 1, 1, 1, 0, 0);
-    e->run = (struct lg_run){.kind = LG_RUN_DECODE, .pass = pass, .rows = 1, .repeat = repeat};
+    return m->replay ? 2 : m->top ? 0 : 1;
 }
 
-void lg_run_replay(struct lg_engine *e, struct lg_pass *pass, uint32_t slot, int32_t token, uint32_t pos)
+void lg_run_begin(struct lg_engine *e, struct lg_pass *pass, enum lg_run_kind kind, const struct lg_member *members,
+                  uint32_t n, uint32_t repeat)
 {
-    lg_batch_write(e, slot, &token, 1, pos);
-    lg_batch_dims(e, 1, 0, 0, 0, 0);
-    e->run = (struct lg_run){.kind = LG_RUN_REPLAY, .pass = pass, .rows = 1, .repeat = 1};
+    struct lg_run *r = &e->run;
+    uint32_t counts[3] = {0};
+    r->pass = pass;
+    r->kind = kind;
+    r->fine = false;
+    r->next = r->rows = 0;
+    r->repeat = repeat;
+    r->n_members = n;
+    for (int place = 0; place < 3; place++) {
+        for (uint32_t i = 0; i < n; i++) {
+            if (place_of(&members[i]) != place)
+                continue;
+            r->members[i] = members[i];
+            r->members[i].row = r->rows;
+            write_rows(e, r->rows, members[i].slot, members[i].tokens, members[i].n, members[i].pos, members[i].drafted);
+            r->rows += members[i].n;
+            counts[place] += members[i].n;
+        }
+    }
+    uint32_t out = kind == LG_RUN_DECODE ? counts[0] + counts[1] : 0;
+    lg_batch_dims(e, r->rows, out, out, 0, kind == LG_RUN_DECODE ? counts[0] : 0);
 }
 
 void lg_run_drop(struct lg_engine *e)
 {
-    e->run.owner = NULL;
+    e->run.pass = NULL;
+    e->run.n_members = 0;
+}
+
+bool lg_run_has(const struct lg_engine *e, const struct lg_session *s)
+{
+    for (uint32_t i = 0; i < e->run.n_members; i++)
+        if (e->run.members[i].owner == s)
+            return true;
+    return false;
 }
 
 static int run(struct lg_engine *e, struct lg_program *program, uint32_t first, uint32_t n, uint32_t repeat)
@@ -91,7 +119,7 @@ static int advance_coarse(struct lg_engine *e)
 {
     struct lg_run *r = &e->run;
     uint32_t n = r->pass->chain.program->n_slices - r->next;
-    if (r->kind == LG_RUN_PREFILL)
+    if (r->rows > 1 && r->repeat == 1)
         n = lg_run_slices(r->pass, n);
     LG_TRY(lg_run_submit(e, r->pass, r->next, n, r->repeat));
     r->next += n;
@@ -125,8 +153,12 @@ static uint64_t share_of(const struct lg_engine *e, uint64_t left_ns)
 /** What dispatch i is expected to take; 0: it was never measured, and does not stay out of a pass of these rows. */
 static uint64_t expected_ns(const struct lg_engine *e, uint32_t i)
 {
-    const struct lg_pass *pass = e->run.pass;
-    return lg_chain_runs(&pass->chain, i, e->batch.dims->map) ? pass->fine_ns[i] : 1;
+    const struct lg_run *r = &e->run;
+    const struct lg_pass *pass = r->pass;
+    if (!lg_chain_runs(&pass->chain, i, e->batch.dims->map))
+        return 1;
+    uint64_t more = r->kind == LG_RUN_DECODE && pass->fine_rows ? r->rows / pass->fine_rows : 0;
+    return pass->fine_ns[i] * (more > 1 ? more : 1); // at the most
 }
 
 /** How many dispatches fit; one that was never measured goes alone. */
@@ -208,7 +240,7 @@ static void choose_rows(struct lg_engine *e, uint64_t longest, uint64_t budget_n
     if (longest > budget_ns / 3 * 2 && e->step_rows > e->least_rows) {
         e->halved_from = longest;
         scale_rows(e, e->step_rows / 2);
-    } else if (longest < budget_ns / 5 && 2 * e->step_rows <= e->batch.max_rows)
+    } else if (longest < budget_ns / 5 && 2 * e->step_rows <= e->prefill_rows)
         scale_rows(e, 2 * e->step_rows);
 }
 
@@ -229,6 +261,7 @@ static int advance_fine(struct lg_engine *e, const struct lg_room *room)
     for (uint32_t i = 0; i < r->pass->fine->n_slices; i++)
         longest = expected_ns(e, i) > longest ? expected_ns(e, i) : longest;
     r->pass->longest_ns = longest;
+    r->pass->fine_rows = r->rows;
     if (r->kind == LG_RUN_PREFILL)
         choose_rows(e, longest, room->budget_ns);
     return LG_RUN_FINISHED;
@@ -238,7 +271,7 @@ static void init_step_rows(struct lg_engine *e)
 {
     if (e->step_rows)
         return;
-    e->step_rows = lg_min_u32(FIRST_STEP_ROWS, e->batch.max_rows);
+    e->step_rows = lg_min_u32(FIRST_STEP_ROWS, e->prefill_rows);
     e->least_rows = 1;
 }
 
@@ -279,20 +312,36 @@ uint32_t lg_run_first_rows(struct lg_engine *e)
     return lg_min_u32(FIRST_STEP_ROWS, e->step_rows);
 }
 
-int lg_run_warm_up(struct lg_engine *e, struct lg_pass *decode, uint32_t slot, uint32_t pos, uint32_t rows)
+/** A pass for nobody. */
+static void begin_for_nobody(struct lg_engine *e, struct lg_pass *pass, enum lg_run_kind kind, uint32_t slot, uint32_t n,
+                             uint32_t pos)
 {
-    int32_t tokens[FIRST_STEP_ROWS] = {0};
-    lg_run_drop(e); // whose pass it was begins it again
-    for (int round = 0; round < 2; round++) {
-        lg_run_prefill(e, slot, tokens, rows, pos);
-        LG_TRY(run_through(e));
+    static const int32_t tokens[FIRST_STEP_ROWS];
+    struct lg_member m = {.slot = slot, .tokens = tokens, .n = n, .pos = pos};
+    if (kind == LG_RUN_DECODE)
         *lg_engine_sampler(e, slot) = (struct lg_sampler){.top_p = 1, .repeat_penalty = 1, .n_remaining = 1};
-        lg_run_decode(e, decode, slot, 0, pos, 1);
+    lg_run_begin(e, pass, kind, &m, 1, 1);
+}
+
+static int warm_up(struct lg_engine *e, struct lg_pass *decode, uint32_t slot, uint32_t pos, uint32_t rows)
+{
+    struct lg_pass *prefill = &lg_engine_passes(e, slot)->prefill;
+    for (int round = 0; round < 2; round++) {
+        begin_for_nobody(e, prefill, LG_RUN_PREFILL, slot, rows, pos);
+        LG_TRY(run_through(e));
+        begin_for_nobody(e, decode, LG_RUN_DECODE, slot, 1, pos);
         LG_TRY(run_through(e));
         if (round == 0) {
-            forget_times(&lg_engine_passes(e, slot)->prefill);
+            forget_times(prefill);
             forget_times(decode);
         }
     }
     return 0;
+}
+
+int lg_run_warm_up(struct lg_engine *e, struct lg_pass *decode, uint32_t slot, uint32_t pos, uint32_t rows)
+{
+    int rc = warm_up(e, decode, slot, pos, rows);
+    lg_run_drop(e); // whose pass was running begins it again
+    return rc;
 }

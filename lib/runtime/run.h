@@ -8,18 +8,18 @@
 
 #include "runtime/engine.h"
 
-/** Prepares the computing of n tokens at positions pos and on; n <= batch.max_rows. The pass must be built. */
-void lg_run_prefill(struct lg_engine *engine, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos);
 /**
- * Prepares the computing of `token` at `pos` and the sampling of the next one, `repeat` times, each sample being the next
- * token. The slot's sampler must be set; it then says how many came. `pass`: decode or decode_top.
+ * Prepares a pass over the rows of all members, in place of one that runs. It must be built for as many rows; in a decode
+ * pass each member has one, unless it has drafts, and a sampler that is set up unless it is replayed.
+ *
+ * @param repeat how often it is submitted at once, each sample being its sequence's next token; of a pass that samples
  */
-void lg_run_decode(struct lg_engine *engine, struct lg_pass *pass, uint32_t slot, int32_t token, uint32_t pos,
-                   uint32_t repeat);
-/** Prepares the computing of `token` at `pos` as by a decode pass, for the caches alone. */
-void lg_run_replay(struct lg_engine *engine, struct lg_pass *pass, uint32_t slot, int32_t token, uint32_t pos);
+void lg_run_begin(struct lg_engine *engine, struct lg_pass *pass, enum lg_run_kind kind, const struct lg_member *members,
+                  uint32_t n, uint32_t repeat);
 /** Forgets the pass that runs, if one does. */
 void lg_run_drop(struct lg_engine *engine);
+/** Whether a session has rows in it. */
+bool lg_run_has(const struct lg_engine *engine, const struct lg_session *s);
 
 /** How much of a pass may be done. */
 struct lg_room {

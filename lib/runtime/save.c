@@ -5,6 +5,7 @@
 
 #include "runtime/kv.h"
 #include "runtime/scheduler.h"
+#include "runtime/sharing.h"
 #include "util/checked.h"
 
 int lg_save_identify(const struct lg_model *model, struct lg_env *env, struct lg_state_model *out)
@@ -104,6 +105,8 @@ int lg_save_begin(struct lg_save *save, struct lg_session *s, bool full, const s
     *save = (struct lg_save){.session = s, .model = *model};
     if (full && !s->has_slot)
         return lg_fail(s->env, LLMGPU_E_DEVICE_LOST, "the device is lost, and with it keys and values");
+    if (full)
+        LG_TRY(lg_share_need_room(s, 0, 0));
     do {
         pthread_mutex_lock(&s->sched->lock);
         n = s->n_visible;
@@ -176,7 +179,7 @@ int lg_session_restore(struct lg_session *s, const struct lg_state_model *model,
     LG_TRY(lg_session_can_replace(s, state, &n_past));
     bool goes_on = state->n_computed && s->has_slot && n_past >= state->n_prefix;
     if (goes_on) {
-        LG_TRY(lg_engine_own_pages(s->engine, s->slot, state->n_prefix, state->n_computed));
+        LG_TRY(lg_share_need_room(s, state->n_prefix, state->n_computed));
         lg_session_lose_computed(s, state->n_prefix);
         LG_TRY(write_kv(s, model, state));
     }

@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <string.h>
 
-#include "runtime/pass.h"
+#include "runtime/batching.h"
 #include "runtime/run.h"
 #include "util/checked.h"
 #include "util/clock.h"
@@ -65,10 +65,7 @@ void lg_scheduler_wake(struct lg_scheduler *sched)
     pthread_cond_broadcast(&sched->changed);
 }
 
-/* ---- one session's pass */
-
-/** Ends a change made while working: tells who waits, and calls who asked to be called. Releases the lock. */
-static void unlock_changed(struct lg_scheduler *sched, struct lg_session *s)
+void lg_scheduler_unlock_changed(struct lg_scheduler *sched, struct lg_session *s)
 {
     bool call = lg_session_update_ready(s) || s->owes_call;
     void (*notify)(void *) = s->notify;
@@ -78,198 +75,6 @@ static void unlock_changed(struct lg_scheduler *sched, struct lg_session *s)
     pthread_mutex_unlock(&sched->lock);
     if (call && notify)
         notify(user);
-}
-
-static void fail_session(struct lg_scheduler *sched, struct lg_session *s, int code)
-{
-    pthread_mutex_lock(&sched->lock);
-    lg_session_set_failure(s, code, sched->env->error);
-    unlock_changed(sched, s);
-}
-
-/** Whether what runs still means something to its owner. Needs the lock. */
-static bool still_wanted(const struct lg_run *run)
-{
-    const struct lg_session *s = run->owner;
-    if (s->epoch != run->epoch)
-        return false;
-    return run->kind == LG_RUN_DECODE ? s->inputs == run->inputs && lg_session_wants_decode(s, UINT32_MAX)
-                                      : lg_session_wants_prefill(s);
-}
-
-/** Of a session whose slot's record is written. */
-static struct lg_pass *decode_pass(const struct lg_session *s)
-{
-    struct lg_passes *passes = lg_engine_passes(s->engine, s->slot);
-    return s->params.n_candidates ? &passes->decode_top : &passes->decode;
-}
-
-/** Makes what a pass needs ready: its own pages, and the pass. It takes long when something has to be recorded. */
-static int prepare(struct lg_session *s, enum lg_run_kind kind, uint32_t first, uint32_t n)
-{
-    struct lg_engine *e = s->engine;
-    if (s->sched->dev->lost)
-        return lg_fail(s->sched->env, s->sched->dev->lost, "the device is lost until the context is recovered");
-    LG_TRY(lg_engine_own_pages(e, s->slot, first, n));
-    *lg_engine_lora(e, s->slot) = s->lora;
-    const struct lg_adapters *adapters = lg_engine_adapters(e, s->slot);
-    if (kind == LG_RUN_PREFILL)
-        return lg_pass_build(e, &lg_engine_passes(e, s->slot)->prefill, adapters, LG_PREFILL, LG_TAIL_NONE,
-                             e->batch.max_rows);
-    return lg_pass_build(e, decode_pass(s), adapters, LG_DECODE,
-                         s->params.n_candidates ? LG_TAIL_SAMPLE_TOP : LG_TAIL_SAMPLE, 1);
-}
-
-/** What a session's next pass is. */
-struct plan {
-    enum lg_run_kind kind;
-    uint32_t first, n; // positions that it writes
-};
-
-/** Needs the lock. False when there is nothing to do. */
-static bool plan(const struct lg_session *s, bool budgeted, uint32_t ahead, struct plan *out)
-{
-    const struct lg_engine *e = s->engine;
-    out->first = s->n_past;
-    if (lg_session_wants_prefill(s)) {
-        uint32_t most = s->params.n_batch;
-        if (budgeted)
-            most = lg_min_u32(most, e->step_rows ? e->step_rows : 1);
-        bool decoded;
-        out->n = lg_session_prefill_room(s, most, &decoded);
-        out->kind = decoded ? LG_RUN_REPLAY : LG_RUN_PREFILL;
-        return true;
-    }
-    out->kind = LG_RUN_DECODE;
-    out->n = budgeted ? 1 : lg_min_u32(s->params.tokens_per_submit, lg_session_decode_room(s));
-    return lg_session_wants_decode(s, ahead);
-}
-
-/** Needs the lock; the pass is prepared. */
-static void start(struct lg_session *s, const struct plan *p)
-{
-    struct lg_engine *e = s->engine;
-    const int32_t *tokens = s->tokens + p->first;
-    if (p->kind == LG_RUN_PREFILL)
-        lg_run_prefill(e, s->slot, tokens, p->n, p->first);
-    if (p->kind == LG_RUN_REPLAY)
-        lg_run_replay(e, decode_pass(s), s->slot, *tokens, p->first);
-    if (p->kind == LG_RUN_DECODE) {
-        lg_session_set_up_sampler(s, p->n);
-        lg_run_decode(e, decode_pass(s), s->slot, *tokens, p->first, p->n);
-    }
-    e->run.owner = s;
-    e->run.epoch = s->epoch;
-    e->run.inputs = s->inputs;
-}
-
-/** Begins the next pass of a session. False when it has nothing to do, or failed and was told. */
-static bool begin(struct lg_scheduler *sched, struct lg_session *s, bool budgeted, uint32_t ahead)
-{
-    struct plan p;
-    pthread_mutex_lock(&sched->lock);
-    bool any = plan(s, budgeted, ahead, &p);
-    pthread_mutex_unlock(&sched->lock);
-    if (!any)
-        return false;
-    int rc = prepare(s, p.kind, p.first, p.n);
-    if (rc < 0) {
-        fail_session(sched, s, rc);
-        return false;
-    }
-    pthread_mutex_lock(&sched->lock);
-    struct plan now;
-    any = plan(s, budgeted, ahead, &now) && now.kind == p.kind && now.first == p.first;
-    if (any) {
-        now.n = lg_min_u32(p.n, now.n);
-        start(s, &now);
-        sched->last = s;
-    }
-    pthread_mutex_unlock(&sched->lock);
-    return any;
-}
-
-/** Counts what a piece of a pass took. Needs the lock. */
-static void count(struct lg_session *s, enum lg_run_kind kind, uint64_t ns, uint64_t submits)
-{
-    *(kind == LG_RUN_DECODE ? &s->decode_ns : &s->prompt_ns) += ns;
-    *(kind == LG_RUN_DECODE ? &s->decode_submits : &s->prompt_submits) += submits;
-}
-
-/** Takes the results of a finished pass. Needs the lock. */
-static void finish(struct lg_session *s, const struct lg_run *run)
-{
-    if (!still_wanted(run))
-        return;
-    if (run->kind == LG_RUN_DECODE)
-        lg_session_take_samples(s);
-    else
-        s->n_past += run->rows;
-}
-
-/** Forgets the pass that runs on an engine, if its owner's mind has changed. */
-static void drop_unwanted(struct lg_scheduler *sched, struct lg_engine *e)
-{
-    pthread_mutex_lock(&sched->lock);
-    bool wanted = !e->run.owner || still_wanted(&e->run);
-    pthread_mutex_unlock(&sched->lock);
-    if (!wanted)
-        lg_run_drop(e);
-}
-
-/** A piece of the pass that runs on an engine. As lg_run_advance(), but failures go to the session. */
-static int advance(struct lg_scheduler *sched, struct lg_engine *e, const struct lg_room *room)
-{
-    struct lg_run *run = &e->run;
-    struct lg_session *s = run->owner;
-    uint64_t begin_ns = lg_now_ns(), submits = sched->dev->stats.submits;
-    enum lg_run_kind kind = run->kind;
-    sched->dev->stop = &s->cancelled;
-    int rc = lg_run_advance(e, room);
-    sched->dev->stop = NULL;
-    pthread_mutex_lock(&sched->lock);
-    count(s, kind, lg_now_ns() - begin_ns, sched->dev->stats.submits - submits);
-    if (rc == LG_RUN_FINISHED) {
-        finish(s, run);
-        sched->slice_ns = run->fine ? run->pass->longest_ns : sched->slice_ns;
-    } else if (rc < 0 && rc != LLMGPU_E_CANCELLED) // its own next call says that it was cancelled
-        lg_session_set_failure(s, rc, sched->env->error);
-    if (rc == LG_RUN_FINISHED || rc < 0)
-        lg_run_drop(e);
-    unlock_changed(sched, s);
-    return rc < 0 ? LG_RUN_FINISHED : rc;
-}
-
-enum { IDLE = 100 }; // beside the values of lg_progress: there was nothing to do
-
-/** A piece of work for a session: of its pass, or of the one that runs on its engine. An lg_progress, or IDLE. */
-static int work_for(struct lg_scheduler *sched, struct lg_session *s, const struct lg_room *room, uint32_t ahead)
-{
-    struct lg_engine *e = s->engine;
-    sched->env->error[0] = '\0';
-    drop_unwanted(sched, e);
-    if (!e->run.owner && !begin(sched, s, room->budgeted, ahead))
-        return IDLE;
-    return advance(sched, e, room);
-}
-
-/** A piece of work for whoever's turn it is among all sessions. */
-static int work_for_any(struct lg_scheduler *sched, const struct lg_room *room, uint32_t ahead)
-{
-    // The list changes only with the turn, which is held.
-    struct lg_session *first = sched->last ? sched->last->next : NULL;
-    if (!first)
-        first = sched->sessions;
-    struct lg_session *s = first;
-    while (s) {
-        int rc = work_for(sched, s, room, ahead);
-        if (rc != IDLE)
-            return rc;
-        s = s->next ? s->next : sched->sessions;
-        if (s == first)
-            break;
-    }
-    return IDLE;
 }
 
 /* ---- steps */
@@ -282,7 +87,7 @@ static uint64_t look_at_all(struct lg_scheduler *sched)
         pthread_mutex_lock(&sched->lock);
         if (s->deadline_ns > now && s->deadline_ns < next)
             next = s->deadline_ns;
-        unlock_changed(sched, s);
+        lg_scheduler_unlock_changed(sched, s);
     }
     return next;
 }
@@ -297,10 +102,10 @@ static int step(struct lg_scheduler *sched, uint64_t budget_ns, uint64_t begin_n
         if (atomic_exchange(&sched->step_cancelled, 0))
             return LLMGPU_E_CANCELLED;
         room.left_ns = used < budget_ns ? budget_ns - used : 0;
-        int rc = work_for_any(sched, &room, 1);
+        int rc = lg_work(sched, NULL, &room, 1);
         if (sched->dev->lost)
             return sched->dev->lost;
-        if (rc == IDLE || rc == LG_RUN_NO_ROOM)
+        if (rc == LG_WORK_NONE || rc == LG_RUN_NO_ROOM)
             return !room.first;
         room.first = false;
     }
@@ -363,10 +168,10 @@ int lg_scheduler_warm_up(struct lg_scheduler *sched, struct lg_session *s)
     if (n_past >= s->params.n_ctx)
         return lg_fail(sched->env, LLMGPU_E_CONTEXT_FULL, "the context of %u tokens is full", s->params.n_ctx);
     uint32_t rows = lg_min_u32(lg_run_first_rows(s->engine), s->params.n_ctx - n_past);
-    LG_TRY(prepare(s, LG_RUN_PREFILL, n_past, rows));
-    LG_TRY(prepare(s, LG_RUN_DECODE, n_past, 1));
+    struct lg_pass *decode;
+    LG_TRY(lg_batching_prepare(s, n_past, rows, &decode));
     sched->dev->stop = &s->cancelled;
-    int rc = lg_run_warm_up(s->engine, decode_pass(s), s->slot, n_past, rows);
+    int rc = lg_run_warm_up(s->engine, decode, s->slot, n_past, rows);
     return lg_session_end_work(s, rc);
 }
 
@@ -384,15 +189,13 @@ static int work_or_look(struct lg_scheduler *sched, struct lg_session *s, uint64
     int rc = lg_turn_take(&sched->turn, until_ns);
     if (rc < 0)
         return rc == LLMGPU_E_TIMEOUT ? 0 : rc;
-    work_for(sched, s, &room, 1);
+    lg_work(sched, s, &room, 1);
     lg_scheduler_give(sched);
     return 0;
 }
 
-int lg_scheduler_wait(struct lg_scheduler *sched, struct lg_session *s, enum lg_wait what, uint64_t until_ns)
+static int wait_for(struct lg_scheduler *sched, struct lg_session *s, enum lg_wait what, uint64_t until_ns)
 {
-    if (lg_turn_is_mine(&sched->turn)) // the thread in the background cannot wait for itself
-        return LLMGPU_E_BUSY;
     for (;;) {
         pthread_mutex_lock(&sched->lock);
         bool come = has_come(s, what), background = sched->thread_runs;
@@ -409,6 +212,23 @@ int lg_scheduler_wait(struct lg_scheduler *sched, struct lg_session *s, enum lg_
     }
 }
 
+static void set_waits_for(struct lg_session *s, enum lg_wait what)
+{
+    pthread_mutex_lock(&s->sched->lock);
+    s->waits_for = what;
+    pthread_mutex_unlock(&s->sched->lock);
+}
+
+int lg_scheduler_wait(struct lg_scheduler *sched, struct lg_session *s, enum lg_wait what, uint64_t until_ns)
+{
+    if (lg_turn_is_mine(&sched->turn)) // the thread in the background cannot wait for itself
+        return LLMGPU_E_BUSY;
+    set_waits_for(s, what);
+    int rc = wait_for(sched, s, what, until_ns);
+    set_waits_for(s, LG_WAIT_NOTHING);
+    return rc;
+}
+
 /* ---- the thread in the background */
 
 /** Does pieces of work until there is none. */
@@ -420,12 +240,12 @@ static void work_through(struct lg_scheduler *sched, uint64_t *deadline_ns)
     do {
         lg_turn_take(&sched->turn, UINT64_MAX);
         *deadline_ns = look_at_all(sched);
-        rc = work_for_any(sched, &room, AHEAD); // on a lost device each session is told so
+        rc = lg_work(sched, NULL, &room, AHEAD); // on a lost device each session is told so
         lg_scheduler_give(sched);
         pthread_mutex_lock(&sched->lock);
         ends = sched->thread_ends;
         pthread_mutex_unlock(&sched->lock);
-    } while (rc != IDLE && !ends);
+    } while (rc != LG_WORK_NONE && !ends);
 }
 
 static void *work_in_background(void *user)

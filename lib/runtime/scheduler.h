@@ -29,7 +29,12 @@ struct lg_scheduler {
     struct lg_device *dev;       // changed with both
     struct lg_session *sessions; // a list
     uint32_t n_sessions;
-    struct lg_session *last; // that a pass was begun for
+    uint64_t n_tickets;          // drawn so far
+    uint64_t n_passes;           // begun so far
+    uint64_t longest_wait;       // of a session with something to do, in passes of others
+    uint64_t busy_ns;            // that they took
+    uint64_t n_prefilled, n_adopted;     // tokens of prompts that were computed, and that others had computed
+    uint64_t n_moved_out, n_moved_in;    // pages, to the host and back
     pthread_t thread;
     bool thread_runs, thread_ends;
     uint64_t n_calls; // that may have given the thread something to do
@@ -64,6 +69,8 @@ int lg_scheduler_step(struct lg_scheduler *sched, uint64_t budget_ns, uint64_t *
  * it would wait for itself. */
 int lg_scheduler_start(struct lg_scheduler *sched);
 int lg_scheduler_stop(struct lg_scheduler *sched);
+/** Ends a change made while working: tells who waits, and calls who asked to be called. Releases the lock. */
+void lg_scheduler_unlock_changed(struct lg_scheduler *sched, struct lg_session *s);
 /** Cancels all sessions and a step that runs. Not from a signal handler. */
 void lg_scheduler_cancel(struct lg_scheduler *sched);
 /** Wakes the thread in the background. Needs the lock. */
@@ -72,8 +79,6 @@ void lg_scheduler_wake(struct lg_scheduler *sched);
 /** Has a session's steps keep to their budget from the first on. Needs the turn. */
 int lg_scheduler_warm_up(struct lg_scheduler *sched, struct lg_session *s);
 
-/** What a caller waits for. */
-enum lg_wait { LG_WAIT_NEXT, LG_WAIT_PREFILL };
 
 /**
  * Works, or sleeps while a thread works, until the session has something to tell (or has computed all but its last token).

@@ -5,6 +5,7 @@
 
 #include "runtime/pass.h"
 #include "runtime/run.h"
+#include "runtime/sharing.h"
 #include "runtime/session.h"
 #include "util/checked.h"
 #include "util/clock.h"
@@ -14,7 +15,7 @@ uint32_t lg_engine_score_rows(const struct lg_engine *e)
     uint64_t limit =
         LG_MAX_SCORE_BYTES < e->dev->info.max_view_size ? LG_MAX_SCORE_BYTES : e->dev->info.max_view_size;
     uint64_t rows = limit / (e->model->hp.n_vocab * sizeof(float));
-    return lg_max_u32(1, lg_min_u32(e->batch.max_rows, (uint32_t)rows));
+    return lg_max_u32(1, lg_min_u32(e->prefill_rows, (uint32_t)rows));
 }
 
 /** A whole pass, in submissions short enough to be stopped between. */
@@ -65,7 +66,7 @@ static int prepare(struct lg_session *s, const struct part *part, struct lg_pass
                    uint32_t max_rows)
 {
     struct lg_engine *e = s->engine;
-    LG_TRY(lg_engine_own_pages(e, s->slot, part->first, part->n));
+    LG_TRY(lg_share_need_room(s, part->first, part->n));
     LG_TRY(lg_pass_build(e, pass, lg_engine_adapters(e, s->slot), LG_PREFILL, tail, max_rows));
     lg_run_drop(e); // whose pass it was begins it again
     lg_batch_write(e, s->slot, part->tokens + part->first, part->n, part->first);
@@ -150,7 +151,7 @@ static int embed_part(struct lg_session *s, const struct part *part, void *user)
     struct embedding *m = user;
     struct lg_engine *e = s->engine;
     m->pass = &passes_of(s)->embed;
-    LG_TRY(prepare(s, part, m->pass, LG_TAIL_EMBED, e->batch.max_rows));
+    LG_TRY(prepare(s, part, m->pass, LG_TAIL_EMBED, e->prefill_rows));
     lg_batch_dims(e, part->n, part->n, 0, 0, 0);
     LG_TRY(run_all(s, m->pass));
     bool first = part->first == 0, last = part->first + part->n == part->n_all;
@@ -178,7 +179,7 @@ static void scale_to_1(float *x, uint32_t n)
 static int embed(struct lg_session *s, const int32_t *tokens, size_t n, struct embedding *m)
 {
     struct lg_engine *e = s->engine;
-    uint32_t C = e->model->hp.n_embd, max_rows = e->batch.max_rows;
+    uint32_t C = e->model->hp.n_embd, max_rows = e->prefill_rows;
     size_t n_rows = n < max_rows ? n : max_rows;
     if (m->pooling == LLMGPU_POOLING_MEAN) {
         m->sum = lg_alloc_array(s->env, C, sizeof(*m->sum));

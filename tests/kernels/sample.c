@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * sample: the same tokens as the reference (unless two candidates are level within rounding), what the
- * filters keep, what becomes of the sampler, and the distribution of many draws.
+ * filters keep, what becomes of the sampler, and the distribution of many draws. next_rows.
  */
 #include "check.h"
 #include "random.h"
@@ -17,11 +17,10 @@ struct draw {
     struct lg_row *rows;
     struct lg_sampler *samplers; // one for each output row
     uint32_t *history, *ring;
-    uint32_t dims[LG_N_DIMS];
     uint32_t *tokens; // the result
 };
 
-static void draw_init(struct check *c, struct draw *d, uint32_t n_vocab, uint32_t n_out)
+static void draw_init_rows(struct check *c, struct draw *d, uint32_t n_vocab, uint32_t n_out, bool drafts)
 {
     *d = (struct draw){.n_vocab = n_vocab, .n_out = n_out};
     d->logits = check_floats(c, (size_t)n_vocab * n_out, -8, 8);
@@ -35,7 +34,7 @@ static void draw_init(struct check *c, struct draw *d, uint32_t n_vocab, uint32_
     for (uint32_t o = 0; o < n_out; o++) {
         d->out_ids[o] = n_out == 1 ? check_int(c, 0, N_ROWS - 1) : o;
         d->rows[d->out_ids[o]] =
-            (struct lg_row){.token = 3, .pos = check_int(c, 0, 99), .slot = n_out - 1 - o};
+            (struct lg_row){.token = 3, .pos = check_int(c, 0, 99), .slot = n_out - 1 - o, .draft = drafts ? check_int(c, 0, 2) : 0};
         d->samplers[o] = (struct lg_sampler){
             .temperature = 1,
             .top_p = 1,
@@ -47,6 +46,11 @@ static void draw_init(struct check *c, struct draw *d, uint32_t n_vocab, uint32_
             .n_remaining = 10,
         };
     }
+}
+
+static void draw_init(struct check *c, struct draw *d, uint32_t n_vocab, uint32_t n_out)
+{
+    draw_init_rows(c, d, n_vocab, n_out, false);
 }
 
 static void draw_free(struct draw *d)
@@ -73,13 +77,6 @@ static void find_best(struct draw *d)
     }
 }
 
-/* The token that output row o drew, from a ring. */
-static uint32_t drawn(const struct draw *d, const uint32_t *ring, uint32_t o)
-{
-    uint32_t slot = d->rows[d->out_ids[o]].slot;
-    return ring[slot * LG_RING + d->samplers[slot].n_sampled % LG_RING];
-}
-
 static double score(const struct draw *d, uint32_t o, uint32_t token)
 {
     const struct lg_sampler *s = &d->samplers[d->rows[d->out_ids[o]].slot];
@@ -98,9 +95,9 @@ static void draw_run(struct check *c, struct draw *d, const char *name)
     find_best(d);
     struct check_case k = {
         .kernel = LG_K_SAMPLE,
-        .data = {d->logits, d->best, d->out_ids, d->rows, d->samplers, d->history, d->ring, d->dims},
+        .data = {d->logits, d->best, d->out_ids, d->rows, d->samplers, d->history, d->ring},
         .size = {n * d->n_vocab * 4, n * 8, n * 4, (n + N_ROWS) * sizeof(struct lg_row),
-                 n * sizeof(struct lg_sampler), n * LG_HISTORY * 4, n * LG_RING * 4, sizeof(d->dims)},
+                 n * sizeof(struct lg_sampler), n * LG_HISTORY * 4, n * LG_RING * 4, n * 4},
         .spec = {check_workgroup(c)},
         .grid = {d->n_out, 1, 1},
         .push = &push,
@@ -112,7 +109,7 @@ static void draw_run(struct check *c, struct draw *d, const char *name)
     if (check_dispatch(c, &k, full_name)) {
         bool same = true;
         for (uint32_t o = 0; o < d->n_out; o++) {
-            uint32_t got = drawn(d, k.out[6], o), want = drawn(d, k.ref[6], o);
+            uint32_t got = ((const uint32_t *)k.out[7])[o], want = ((const uint32_t *)k.ref[7])[o];
             d->tokens[o] = got;
             same &= got == want;
             if (got != want && (got >= d->n_vocab || !(score(d, o, want) - score(d, o, got) < 1e-4)))
@@ -130,7 +127,7 @@ static void draw_run(struct check *c, struct draw *d, const char *name)
 static void random_case(struct check *c, uint32_t n_vocab, uint32_t n_out)
 {
     struct draw d;
-    draw_init(c, &d, n_vocab, n_out);
+    draw_init_rows(c, &d, n_vocab, n_out, n_out > 1);
     for (uint32_t o = 0; o < n_out; o++) {
         struct lg_sampler *s = &d.samplers[o];
         s->temperature = check_int(c, 0, 4) ? test_randf(&c->rng, 0.1f, 2) : 0;
@@ -255,4 +252,44 @@ void check_sample(struct check *c)
     infinity_case(c);
     distribution_case(c, 1, false);
     distribution_case(c, 0.6f, true);
+}
+
+/* ---- the next pass's rows ------------------------------------------------------------------------ */
+
+static void next_rows_case(struct check *c, uint32_t n_outs, uint32_t n_rows)
+{
+    uint32_t dims[LG_N_DIMS] = {n_rows, n_outs, n_outs, 3, 4, 5};
+    struct lg_sampler *samplers = check_zeros(n_rows, sizeof(*samplers));
+    struct lg_row *rows = check_zeros(n_rows, sizeof(*rows));
+    uint32_t *tokens = check_words(c, n_outs, 1000), *out_ids = check_zeros(n_outs, sizeof(*out_ids));
+    uint32_t always = check_int(c, 0, 3); // none, all or some have ended
+    for (uint32_t i = 0; i < n_rows; i++) {
+        rows[i] = (struct lg_row){.token = 7, .pos = check_int(c, 0, 500), .slot = n_rows - 1 - i};
+        samplers[i].ended = always == 0 ? 0 : always == 1 ? 1 : check_int(c, 0, 1);
+    }
+    for (uint32_t o = 0; o < n_outs; o++)
+        out_ids[o] = o + (n_rows - n_outs) * o / n_outs;
+    struct check_case k = {
+        .kernel = LG_K_NEXT_ROWS,
+        .data = {samplers, tokens, out_ids, rows, dims},
+        .size = {n_rows * sizeof(*samplers), n_outs * 4ull, n_outs * 4ull, n_rows * sizeof(*rows), sizeof(dims)},
+        .spec = {check_workgroup(c)},
+        .grid = {1, 1, 1},
+    };
+    check_run(c, &k, "%u of %u rows", n_outs, n_rows);
+    free(samplers);
+    free(rows);
+    free(tokens);
+    free(out_ids);
+}
+
+void check_next_rows(struct check *c)
+{
+    static const uint32_t outs[] = {1, 2, 3, 31, 64, 257};
+    for (int round = 0; round < 4; round++) {
+        for (size_t i = 0; i < sizeof(outs) / sizeof(outs[0]); i++) {
+            next_rows_case(c, outs[i], outs[i]);
+            next_rows_case(c, outs[i], outs[i] + check_int(c, 1, 300));
+        }
+    }
 }

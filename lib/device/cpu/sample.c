@@ -122,22 +122,16 @@ static void sample_row(const struct lg_cpu_draw_passes *passes, const struct lg_
     const struct lg_sample_push *push = args->push;
     const float *logits = (const float *)args->view[0] + (size_t)o * push->n_vocab;
     struct lg_cpu_best best = ((const struct lg_cpu_best *)args->view[1])[o];
-    uint32_t *out_ids = args->view[2];
-    struct lg_row *rows = args->view[3], old = rows[out_ids[o]];
-    struct lg_sampler *s = (struct lg_sampler *)args->view[4] + old.slot;
-    uint32_t *history = (uint32_t *)args->view[5] + (size_t)old.slot * LG_HISTORY;
-    uint32_t *ring = (uint32_t *)args->view[6] + (size_t)old.slot * LG_RING;
+    const struct lg_row *row = (const struct lg_row *)args->view[3] + ((const uint32_t *)args->view[2])[o];
+    struct lg_sampler *s = (struct lg_sampler *)args->view[4] + row->slot;
+    uint32_t *history = (uint32_t *)args->view[5] + (size_t)row->slot * LG_HISTORY;
+    uint32_t *ring = (uint32_t *)args->view[6] + (size_t)row->slot * LG_RING;
 
     bool greedy = s->temperature <= 0;
-    uint32_t token = greedy ? best.index : draw(passes, s, old.pos, logits, push->n_vocab, best);
-    accept(s, history, ring, token);
-    rows[o] = (struct lg_row){.token = token, .pos = old.pos + 1, .slot = old.slot};
-    out_ids[o] = o;
-    if (o == 0) {
-        uint32_t *dims = args->view[7];
-        dims[LG_DIM_ROWS] = dims[LG_DIM_OUT] = dims[LG_DIM_SAMPLE] = !s->ended;
-        dims[LG_DIM_SCORE] = 0;
-    }
+    uint32_t token = greedy ? best.index : draw(passes, s, row->pos, logits, push->n_vocab, best);
+    ((uint32_t *)args->view[7])[o] = token;
+    if (!row->draft)
+        accept(s, history, ring, token);
 }
 
 void lg_cpu_sample_with(const struct lg_cpu_draw_passes *passes, const struct lg_cpu_args *args,
