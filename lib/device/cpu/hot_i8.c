@@ -168,32 +168,14 @@ INLINE struct sums add_rest(enum lg_type type, uint32_t n_blocks, const uint8_t 
                                         : add_unit(type, n_blocks, src, x, sums);
 }
 
-INLINE float sum_up(struct sums sums)
+/* Adds n columns of a row of weights, all of them ready; but for the last ones they are whole units. */
+INLINE struct sums add_columns(enum lg_type type, const uint8_t *src, const struct ready *x, uint32_t n, struct sums sums)
 {
-    return sum_lanes(sums.lanes) + sum_eight(sums.mins);
-}
-
-/* n columns of a row of weights, all of them ready. */
-INLINE float multiply_row(enum lg_type type, const uint8_t *src, const struct ready *x, uint32_t n)
-{
-    struct sums sums = {zeros(), _mm256_setzero_ps()};
     for (const struct ready *end = x + n / LG_I8_UNIT; x < end; x++, src += unit_bytes(type))
         sums = add_unit(type, LG_I8_BLOCKS, src, x, sums);
     if (!is_k(type) && n % LG_I8_UNIT)
         sums = add_rest(type, n % LG_I8_UNIT / 32, src, x, sums);
-    return sum_up(sums);
-}
-
-/* The same with any number of columns, which are made ready as they come. */
-static float multiply_long_row(enum lg_type type, const uint8_t *src, struct lg_i8_row x, uint32_t n)
-{
-    struct sums sums = {zeros(), _mm256_setzero_ps()};
-    for (uint32_t k = 0; k < n; k += LG_I8_UNIT, src += unit_bytes(type)) {
-        struct ready ready;
-        make_ready(type, x, k, &ready);
-        sums = add_unit(type, lg_min_u32(n - k, LG_I8_UNIT) / 32, src, &ready, sums);
-    }
-    return sum_up(sums);
+    return sums;
 }
 
 /*
@@ -204,16 +186,19 @@ INLINE void multiply_rows(enum lg_type type, const struct weights *w, uint32_t b
                           float *y)
 {
     struct ready ready[SPAN / LG_I8_UNIT];
-    const uint8_t *row = w->data + begin * w->row_bytes;
-    if (w->n_cols > SPAN) {
-        for (; begin < end; begin++, row += w->row_bytes)
-            y[begin] = multiply_long_row(type, row, x, w->n_cols);
-        return;
+    bool is_ready = false;
+    for (; begin < end; begin++) {
+        const uint8_t *src = w->data + begin * w->row_bytes;
+        struct sums sums = {zeros(), _mm256_setzero_ps()};
+        for (uint32_t k = 0; k < w->n_cols; k += SPAN, src += SPAN / LG_I8_UNIT * unit_bytes(type)) {
+            uint32_t n = lg_min_u32(w->n_cols - k, SPAN);
+            for (uint32_t i = 0; i < n && !is_ready; i += LG_I8_UNIT)
+                make_ready(type, x, k + i, ready + i / LG_I8_UNIT);
+            is_ready = w->n_cols <= SPAN;
+            sums = add_columns(type, src, ready, n, sums);
+        }
+        y[begin] = sum_lanes(sums.lanes) + sum_eight(sums.mins);
     }
-    for (uint32_t k = 0; k < w->n_cols; k += LG_I8_UNIT)
-        make_ready(type, x, k, ready + k / LG_I8_UNIT);
-    for (; begin < end; begin++, row += w->row_bytes)
-        y[begin] = multiply_row(type, row, ready, w->n_cols);
 }
 
 /* Neighbouring workgroups of one row of x are one span of weight rows. */
