@@ -168,6 +168,17 @@ INLINE struct sums add_rest(enum lg_type type, uint32_t n_blocks, const uint8_t 
                                         : add_unit(type, n_blocks, src, x, sums);
 }
 
+INLINE float sum_up(struct sums sums)
+{
+    return sum_lanes(sums.lanes) + sum_eight(sums.mins);
+}
+
+INLINE void make_span(enum lg_type type, struct lg_i8_row x, uint32_t k, uint32_t n, struct ready *ready)
+{
+    for (uint32_t i = 0; i < n; i += LG_I8_UNIT)
+        make_ready(type, x, k + i, ready + i / LG_I8_UNIT);
+}
+
 /* Adds n columns of a row of weights, all of them ready; but for the last ones they are whole units. */
 INLINE struct sums add_columns(enum lg_type type, const uint8_t *src, const struct ready *x, uint32_t n, struct sums sums)
 {
@@ -186,18 +197,19 @@ INLINE void multiply_rows(enum lg_type type, const struct weights *w, uint32_t b
                           float *y)
 {
     struct ready ready[SPAN / LG_I8_UNIT];
-    bool is_ready = false;
-    for (; begin < end; begin++) {
-        const uint8_t *src = w->data + begin * w->row_bytes;
-        struct sums sums = {zeros(), _mm256_setzero_ps()};
-        for (uint32_t k = 0; k < w->n_cols; k += SPAN, src += SPAN / LG_I8_UNIT * unit_bytes(type)) {
+    const uint8_t *row = w->data + begin * w->row_bytes;
+    const struct sums none = {zeros(), _mm256_setzero_ps()};
+    make_span(type, x, 0, lg_min_u32(w->n_cols, SPAN), ready);
+    for (; begin < end && w->n_cols <= SPAN; begin++, row += w->row_bytes)
+        y[begin] = sum_up(add_columns(type, row, ready, w->n_cols, none));
+    for (; begin < end; begin++, row += w->row_bytes) { // longer ones are made ready as they come
+        struct sums sums = none;
+        for (uint32_t k = 0; k < w->n_cols; k += SPAN) {
             uint32_t n = lg_min_u32(w->n_cols - k, SPAN);
-            for (uint32_t i = 0; i < n && !is_ready; i += LG_I8_UNIT)
-                make_ready(type, x, k + i, ready + i / LG_I8_UNIT);
-            is_ready = w->n_cols <= SPAN;
-            sums = add_columns(type, src, ready, n, sums);
+            make_span(type, x, k, n, ready);
+            sums = add_columns(type, row + k / LG_I8_UNIT * unit_bytes(type), ready, n, sums);
         }
-        y[begin] = sum_lanes(sums.lanes) + sum_eight(sums.mins);
+        y[begin] = sum_up(sums);
     }
 }
 
