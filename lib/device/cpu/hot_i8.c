@@ -3,7 +3,8 @@
  * Quantised weights times a row of x in 8 bits: the products of i8.h in vectors. Meson compiles this file once for each
  * instruction set that has an integer dot product, with HOT_TABLE as the name of its table.
  *
- * A row of x meets rows of weights one by one, decoded as they come from memory. Many of them: hot_i8_tile.c.
+ * A row of x meets rows of weights one by one, decoded as they come from memory. Some rows of x, each of a text of its own,
+ * share them: i8_shared.h. Many rows of one text: hot_i8_tile.c.
  */
 #include <math.h>
 
@@ -31,6 +32,32 @@ struct nibbles {
     __m256 scales, mins; // of the blocks
 };
 
+/* Chunks 2j and 2j + 1 of a unit, or the lower and the upper nibbles of four blocks. */
+struct two_chunks {
+    bytes even, odd;
+};
+
+/* A unit of weights, decoded for some rows of x. */
+struct decoded {
+    _Alignas(64) uint8_t q[LG_I8_UNIT]; // as the type's chunks are
+    union {
+        struct {
+            int16_t scales[16], mins[16]; // mins of Q2_K; packed ones are among the scales
+            float d[4];                   // the first two: of scales, of mins
+        } k;
+        struct {
+            float scales[LG_I8_BLOCKS], mins[LG_I8_BLOCKS];
+        } nibbles;
+    };
+};
+
+/* Where weights are: w, or src where that is NULL. */
+struct source {
+    const uint8_t *src;
+    const struct decoded *w;
+    bool is_decoded;
+};
+
 /* What a row adds up to so far. */
 struct sums {
     floats lanes;
@@ -45,6 +72,14 @@ struct sums {
 
 #include "device/cpu/i8_row.h"
 
+INLINE struct nibbles decoded_blocks(enum lg_type type, const struct decoded *w)
+{
+    struct nibbles blocks = {.scales = _mm256_loadu_ps(w->nibbles.scales)};
+    if (has_min(type))
+        blocks.mins = _mm256_loadu_ps(w->nibbles.mins);
+    return blocks;
+}
+
 enum {
     SPAN = 16384, // columns of a row of x that are made ready
 };
@@ -53,7 +88,7 @@ enum {
 struct weights {
     const uint8_t *data;
     size_t row_bytes;
-    uint32_t n_cols;
+    uint32_t n_rows, n_cols;
 };
 
 static struct weights weights_of(const struct lg_matmul_push *push, const void *data)
@@ -61,6 +96,7 @@ static struct weights weights_of(const struct lg_matmul_push *push, const void *
     return (struct weights){
         .data = data,
         .row_bytes = push->row_bytes,
+        .n_rows = push->n_rows,
         .n_cols = push->n_cols,
     };
 }
@@ -117,14 +153,15 @@ INLINE void make_ready(enum lg_type type, struct lg_i8_row x, uint32_t k, struct
 }
 
 /* A unit, or half of one. */
-INLINE struct sums add_nibbles(enum lg_type type, bool is_half, const uint8_t *src, const struct ready *x, struct sums sums)
+INLINE struct sums add_nibbles(enum lg_type type, bool is_half, struct source from, const struct ready *x, struct sums sums)
 {
-    struct nibbles w = load_blocks(type, is_half, src);
+    struct nibbles w = from.is_decoded ? decoded_blocks(type, from.w) : load_blocks(type, is_half, from.src);
     __m256 scales = _mm256_mul_ps(w.scales, _mm256_loadu_ps(x->nibbles.d));
     sums.mins = _mm256_fmadd_ps(has_min(type) ? w.mins : scales, _mm256_loadu_ps(x->nibbles.min), sums.mins);
-    sums.lanes = add_products(sums.lanes, dot_quad(type, is_half, src, &w, 0, x->q), quad_lanes(scales, 0));
-    if (!is_half)
-        sums.lanes = add_products(sums.lanes, dot_quad(type, is_half, src, &w, 1, x->q + 128), quad_lanes(scales, 1));
+    for (uint32_t i = 0; i < 2u - is_half; i++) {
+        struct two_chunks q = from.is_decoded ? decoded_chunks(from.w, i) : quad_chunks(type, is_half, from.src, &w, i);
+        sums.lanes = add_products(sums.lanes, dot_quad(q, x->q + 128 * i), quad_lanes(scales, i));
+    }
     return sums;
 }
 
@@ -134,9 +171,9 @@ INLINE struct sums add_some_nibbles(enum lg_type type, uint32_t n_blocks, const 
 {
     uint8_t rest[LG_I8_BLOCKS * 24] = {0};
     if (n_blocks == LG_I8_BLOCKS || n_blocks == LG_I8_BLOCKS / 2)
-        return add_nibbles(type, n_blocks < LG_I8_BLOCKS, src, x, sums);
+        return add_nibbles(type, n_blocks < LG_I8_BLOCKS, (struct source){.src = src}, x, sums);
     memcpy(rest, src, n_blocks * (unit_bytes(type) / LG_I8_BLOCKS));
-    return add_nibbles(type, false, rest, x, sums);
+    return add_nibbles(type, false, (struct source){.src = rest}, x, sums);
 }
 
 /* n_blocks blocks of Q8_0. */
@@ -157,7 +194,7 @@ INLINE struct sums add_unit(enum lg_type type, uint32_t n_blocks, const uint8_t 
     if (type == LG_TYPE_Q8_0)
         return add_q8_0(n_blocks, src, x, sums);
     if (is_k(type))
-        return add_k_unit(type, src, x->q, &x->unit, sums);
+        return add_k_unit(type, (struct source){.src = src}, x->q, &x->unit, sums);
     return add_some_nibbles(type, n_blocks, src, x, sums);
 }
 
@@ -213,18 +250,26 @@ INLINE void multiply_rows(enum lg_type type, const struct weights *w, uint32_t b
     }
 }
 
+#include "device/cpu/i8_shared.h"
+
 INLINE void matvec(enum lg_type type, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
     const struct lg_matmul_push *push = args->push;
-    const struct weights w = weights_of(push, args->view[0]);
+    const struct shared s = {
+        .w = weights_of(push, args->view[0]),
+        .x = args->view[1],
+        .y = (float *)args->view[2] + push->row_begin,
+        .y_stride = push->y_stride,
+    };
     uint32_t per_group = args->spec[0] * args->spec[1], most = lg_cpu_near_rows(push->row_bytes);
     while (first < last) {
         struct lg_cpu_block block = lg_cpu_block(args, &first, last, per_group, push->n_rows, most);
-        for (uint32_t t = block.row; t < block.row_end; t++) {
-            struct lg_i8_row x = lg_i8_row_at(args->view[1], push->n_cols, t);
-            float *y = (float *)args->view[2] + (size_t)t * push->y_stride + push->row_begin;
-            multiply_rows(type, &w, block.begin, block.end, x, y);
+        if (block.row_end - block.row > 1 && push->n_cols <= SPAN) {
+            share_block(type, &s, block);
+            continue;
         }
+        for (uint32_t t = block.row; t < block.row_end; t++)
+            multiply_rows(type, &s.w, block.begin, block.end, lg_i8_row_at(s.x, push->n_cols, t), s.y + t * s.y_stride);
     }
 }
 

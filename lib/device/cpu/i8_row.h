@@ -54,18 +54,13 @@ INLINE words k_scales(enum lg_type type, const uint8_t *src)
     }
 }
 
-/* The floats of scales and of mins times d, the first two of the four. */
-INLINE __m128 k_floats(enum lg_type type, const uint8_t *src, float d)
+/* The floats of scales and of mins, the first two of the four. */
+INLINE __m128 k_floats(enum lg_type type, const uint8_t *src)
 {
     __m128i halves = has_min(type) ? _mm_cvtsi32_si128((int)word_at(type == LG_TYPE_Q2_K ? src + 80 : src))
                                    : _mm_cvtsi32_si128(half_bits(src + unit_bytes(type) - 2));
-    return _mm_mul_ps(_mm_cvtph_ps(halves), _mm_set1_ps(d));
+    return _mm_cvtph_ps(halves);
 }
-
-/* Chunks 2j and 2j + 1. */
-struct two_chunks {
-    bytes even, odd;
-};
 
 INLINE struct two_chunks two_chunks(enum lg_type type, const uint8_t *src, uint32_t j)
 {
@@ -81,6 +76,28 @@ INLINE struct two_chunks two_chunks(enum lg_type type, const uint8_t *src, uint3
     };
 }
 
+/* Four sums of four. */
+INLINE __m128 sum_four_of_four(__m128 a, __m128 b, __m128 c, __m128 d)
+{
+    __m128 ab = _mm_add_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a)), cd = _mm_add_ps(_mm_movelh_ps(c, d), _mm_movehl_ps(d, c));
+    return _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x88), _mm_shuffle_ps(ab, cd, 0xdd));
+}
+
+/* Four sums of eight. */
+INLINE __m128 sum_eight_of_four(__m256 a, __m256 b, __m256 c, __m256 d)
+{
+    __m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    __m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
+    return sum_four_of_four(_mm256_castps256_ps128(ab), _mm256_extractf128_ps(ab, 1), _mm256_castps256_ps128(cd),
+                            _mm256_extractf128_ps(cd, 1));
+}
+
+/* Four sums of sixteen. */
+INLINE __m128 sum_lanes_of_four(floats a, floats b, floats c, floats d)
+{
+    return sum_eight_of_four(add_halves(a), add_halves(b), add_halves(c), add_halves(d));
+}
+
 INLINE float sum_eight(__m256 v)
 {
     __m128 a = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -88,23 +105,51 @@ INLINE float sum_eight(__m256 v)
     return _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)));
 }
 
+INLINE words k_mins(const uint8_t *src)
+{
+    return _mm256_cvtepu8_epi16((__m128i)(shift_down(load_bytes(src), 4) & 15));
+}
+
+INLINE struct two_chunks decoded_chunks(const struct decoded *w, uint32_t j)
+{
+    return (struct two_chunks){load_chunk(w->q + 128 * j), load_chunk(w->q + 128 * j + 64)};
+}
+
+INLINE void store_two(struct decoded *w, uint32_t j, struct two_chunks q)
+{
+    store_chunk(w->q + 128 * j, q.even);
+    store_chunk(w->q + 128 * j + 64, q.odd);
+}
+
+INLINE void decode_k_unit(enum lg_type type, const uint8_t *src, struct decoded *w)
+{
+    UNROLL for (uint32_t j = 0; j < 2; j++)
+        store_two(w, j, two_chunks(type, src, j));
+    _mm256_storeu_si256((void *)w->k.scales, k_scales(type, src));
+    if (type == LG_TYPE_Q2_K)
+        _mm256_storeu_si256((void *)w->k.mins, k_mins(src));
+    _mm_storeu_ps(w->k.d, k_floats(type, src));
+}
+
 /* Adds a unit. */
-INLINE struct sums add_k_unit(enum lg_type type, const uint8_t *src, const int8_t *x, const struct lg_i8_unit *unit,
-                                struct sums sums)
+INLINE struct sums add_k_unit(enum lg_type type, struct source from, const int8_t *x, const struct lg_i8_unit *unit,
+                              struct sums sums)
 {
     words factors = is_packed(type) ? load_words_twice(unit->factors) : load_words(unit->half_factors);
-    words scales = _mm256_mullo_epi16(k_scales(type, src), factors);
+    words scales = from.is_decoded ? load_words(from.w->k.scales) : k_scales(type, from.src);
+    scales = _mm256_mullo_epi16(scales, factors);
     ints products = first_ints(bias_of(type), scales, unit->half_less);
     UNROLL for (uint32_t j = 0; j < 2; j++) {
-        struct two_chunks w = two_chunks(type, src, j);
+        struct two_chunks w = from.is_decoded ? decoded_chunks(from.w, j) : two_chunks(type, from.src, j);
         products = add_scaled(products, w.even, w.odd, x + 128 * j, spread_words(is_packed(type), scales, (int)j));
     }
-    __m128 d = k_floats(type, src, unit->d);
+    __m128 d = from.is_decoded ? _mm_loadu_ps(from.w->k.d) : k_floats(type, from.src);
+    d = _mm_mul_ps(d, _mm_set1_ps(unit->d));
     sums.lanes = add_products(sums.lanes, products, same_floats(d));
     if (has_min(type)) {
         words mins = scales;
         if (!is_packed(type))
-            mins = _mm256_mullo_epi16(_mm256_cvtepu8_epi16((__m128i)(shift_down(load_bytes(src), 4) & 15)), factors);
+            mins = _mm256_mullo_epi16(from.is_decoded ? load_words(from.w->k.mins) : k_mins(from.src), factors);
         mins = _mm256_madd_epi16(mins, load_words(is_packed(type) ? unit->block_less : unit->half_less));
         sums.mins = _mm256_fmadd_ps(_mm256_cvtepi32_ps(mins), _mm256_broadcastss_ps(_mm_movehdup_ps(d)), sums.mins);
     }
