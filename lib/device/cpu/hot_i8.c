@@ -37,21 +37,13 @@ struct two_chunks {
     bytes even, odd;
 };
 
-/* A unit of weights, decoded for some rows of x. */
+/* A unit of blocks of nibbles, decoded for some rows of x. */
 struct decoded {
     _Alignas(64) uint8_t q[LG_I8_UNIT]; // as the type's chunks are
-    union {
-        struct {
-            int16_t scales[16], mins[16]; // mins of Q2_K; packed ones are among the scales
-            float d[4];                   // the first two: of scales, of mins
-        } k;
-        struct {
-            float scales[LG_I8_BLOCKS], mins[LG_I8_BLOCKS];
-        } nibbles;
-    };
+    float scales[LG_I8_BLOCKS], mins[LG_I8_BLOCKS];
 };
 
-/* Where weights are: w, or src where that is NULL. */
+/* Where a unit of weights is. */
 struct source {
     const uint8_t *src;
     const struct decoded *w;
@@ -72,11 +64,16 @@ struct sums {
 
 #include "device/cpu/i8_row.h"
 
+INLINE struct two_chunks decoded_chunks(const struct decoded *w, uint32_t j)
+{
+    return (struct two_chunks){load_chunk(w->q + 128 * j), load_chunk(w->q + 128 * j + 64)};
+}
+
 INLINE struct nibbles decoded_blocks(enum lg_type type, const struct decoded *w)
 {
-    struct nibbles blocks = {.scales = _mm256_loadu_ps(w->nibbles.scales)};
+    struct nibbles blocks = {.scales = _mm256_loadu_ps(w->scales)};
     if (has_min(type))
-        blocks.mins = _mm256_loadu_ps(w->nibbles.mins);
+        blocks.mins = _mm256_loadu_ps(w->mins);
     return blocks;
 }
 
@@ -194,7 +191,7 @@ INLINE struct sums add_unit(enum lg_type type, uint32_t n_blocks, const uint8_t 
     if (type == LG_TYPE_Q8_0)
         return add_q8_0(n_blocks, src, x, sums);
     if (is_k(type))
-        return add_k_unit(type, (struct source){.src = src}, x->q, &x->unit, sums);
+        return add_k_unit(type, src, x->q, &x->unit, sums);
     return add_some_nibbles(type, n_blocks, src, x, sums);
 }
 

@@ -105,51 +105,23 @@ INLINE float sum_eight(__m256 v)
     return _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)));
 }
 
-INLINE words k_mins(const uint8_t *src)
-{
-    return _mm256_cvtepu8_epi16((__m128i)(shift_down(load_bytes(src), 4) & 15));
-}
-
-INLINE struct two_chunks decoded_chunks(const struct decoded *w, uint32_t j)
-{
-    return (struct two_chunks){load_chunk(w->q + 128 * j), load_chunk(w->q + 128 * j + 64)};
-}
-
-INLINE void store_two(struct decoded *w, uint32_t j, struct two_chunks q)
-{
-    store_chunk(w->q + 128 * j, q.even);
-    store_chunk(w->q + 128 * j + 64, q.odd);
-}
-
-INLINE void decode_k_unit(enum lg_type type, const uint8_t *src, struct decoded *w)
-{
-    UNROLL for (uint32_t j = 0; j < 2; j++)
-        store_two(w, j, two_chunks(type, src, j));
-    _mm256_storeu_si256((void *)w->k.scales, k_scales(type, src));
-    if (type == LG_TYPE_Q2_K)
-        _mm256_storeu_si256((void *)w->k.mins, k_mins(src));
-    _mm_storeu_ps(w->k.d, k_floats(type, src));
-}
-
 /* Adds a unit. */
-INLINE struct sums add_k_unit(enum lg_type type, struct source from, const int8_t *x, const struct lg_i8_unit *unit,
+INLINE struct sums add_k_unit(enum lg_type type, const uint8_t *src, const int8_t *x, const struct lg_i8_unit *unit,
                               struct sums sums)
 {
     words factors = is_packed(type) ? load_words_twice(unit->factors) : load_words(unit->half_factors);
-    words scales = from.is_decoded ? load_words(from.w->k.scales) : k_scales(type, from.src);
-    scales = _mm256_mullo_epi16(scales, factors);
+    words scales = _mm256_mullo_epi16(k_scales(type, src), factors);
     ints products = first_ints(bias_of(type), scales, unit->half_less);
     UNROLL for (uint32_t j = 0; j < 2; j++) {
-        struct two_chunks w = from.is_decoded ? decoded_chunks(from.w, j) : two_chunks(type, from.src, j);
+        struct two_chunks w = two_chunks(type, src, j);
         products = add_scaled(products, w.even, w.odd, x + 128 * j, spread_words(is_packed(type), scales, (int)j));
     }
-    __m128 d = from.is_decoded ? _mm_loadu_ps(from.w->k.d) : k_floats(type, from.src);
-    d = _mm_mul_ps(d, _mm_set1_ps(unit->d));
+    __m128 d = _mm_mul_ps(k_floats(type, src), _mm_set1_ps(unit->d));
     sums.lanes = add_products(sums.lanes, products, same_floats(d));
     if (has_min(type)) {
         words mins = scales;
         if (!is_packed(type))
-            mins = _mm256_mullo_epi16(from.is_decoded ? load_words(from.w->k.mins) : k_mins(from.src), factors);
+            mins = _mm256_mullo_epi16(_mm256_cvtepu8_epi16((__m128i)(shift_down(load_bytes(src), 4) & 15)), factors);
         mins = _mm256_madd_epi16(mins, load_words(is_packed(type) ? unit->block_less : unit->half_less));
         sums.mins = _mm256_fmadd_ps(_mm256_cvtepi32_ps(mins), _mm256_broadcastss_ps(_mm_movehdup_ps(d)), sums.mins);
     }

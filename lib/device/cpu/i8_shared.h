@@ -23,6 +23,12 @@ INLINE void make_shared(enum lg_type type, struct lg_i8_row x, uint32_t k, struc
     store_floats(ready->q8_0.d, load_floats(x.d + k / 16));
 }
 
+INLINE void store_two(uint8_t *to, struct two_chunks q)
+{
+    store_chunk(to, q.even);
+    store_chunk(to + 64, q.odd);
+}
+
 /* n_blocks blocks, a unit or less; what is behind them is 0. */
 INLINE void decode_nibbles(enum lg_type type, uint32_t n_blocks, const uint8_t *src, struct decoded *w)
 {
@@ -33,10 +39,10 @@ INLINE void decode_nibbles(enum lg_type type, uint32_t n_blocks, const uint8_t *
     }
     struct nibbles blocks = load_blocks(type, false, src);
     UNROLL for (uint32_t i = 0; i < 2; i++)
-        store_two(w, i, quad_chunks(type, false, src, &blocks, i));
-    _mm256_storeu_ps(w->nibbles.scales, blocks.scales);
+        store_two(w->q + 128 * i, quad_chunks(type, false, src, &blocks, i));
+    _mm256_storeu_ps(w->scales, blocks.scales);
     if (has_min(type))
-        _mm256_storeu_ps(w->nibbles.mins, blocks.mins);
+        _mm256_storeu_ps(w->mins, blocks.mins);
 }
 
 /* Chunk j of n_blocks blocks of Q8_0, signed. */
@@ -44,14 +50,6 @@ INLINE bytes signed_chunk(const uint8_t *src, uint32_t j, uint32_t n_blocks)
 {
     const uint8_t *a = src + 68 * j;
     return load_pair(a + 2, 2 * j + 1 < n_blocks ? a + 36 : a + 2);
-}
-
-INLINE void decode_unit(enum lg_type type, uint32_t n_blocks, const uint8_t *src, struct decoded *w)
-{
-    if (is_k(type))
-        decode_k_unit(type, src, w);
-    else
-        decode_nibbles(type, n_blocks, src, w);
 }
 
 INLINE struct sums add_shared_q8_0(uint32_t n_blocks, const uint8_t *src, const struct ready *x, struct sums sums)
@@ -71,7 +69,7 @@ INLINE struct sums add_shared(enum lg_type type, uint32_t n_blocks, struct sourc
     if (type == LG_TYPE_Q8_0)
         return add_shared_q8_0(n_blocks, from.src, x, sums);
     if (is_k(type))
-        return add_k_unit(type, from, x->q, &x->unit, sums);
+        return add_k_unit(type, from.src, x->q, &x->unit, sums);
     return n_blocks == LG_I8_BLOCKS / 2 ? add_nibbles(type, true, from, x, sums) : add_nibbles(type, false, from, x, sums);
 }
 
@@ -101,7 +99,7 @@ INLINE void multiply_shared_row(enum lg_type type, uint32_t n_cols, struct sourc
     if (!is_k(type) && rest) {
         struct decoded w;
         if (!from.is_decoded && type != LG_TYPE_Q8_0) {
-            decode_unit(type, rest, from.src, &w);
+            decode_nibbles(type, rest, from.src, &w);
             from = (struct source){.w = &w, .is_decoded = true};
         }
         for (uint32_t i = 0; i < n_x; i++)
@@ -172,9 +170,9 @@ INLINE struct decoded *decode_row(enum lg_type type, const struct weights *w, ui
 {
     const uint8_t *src = w->data + m * w->row_bytes;
     for (uint32_t k = 0; k < w->n_cols / LG_I8_UNIT; k++, src += unit_bytes(type))
-        decode_unit(type, LG_I8_BLOCKS, src, to++);
+        decode_nibbles(type, LG_I8_BLOCKS, src, to++);
     if (!is_k(type) && w->n_cols % LG_I8_UNIT)
-        decode_unit(type, w->n_cols % LG_I8_UNIT / 32, src, to++);
+        decode_nibbles(type, w->n_cols % LG_I8_UNIT / 32, src, to++);
     return to;
 }
 
@@ -183,7 +181,7 @@ INLINE void share_block(enum lg_type type, const struct shared *s, struct lg_cpu
 {
     struct decoded decoded[DECODED];
     uint32_t most = DECODED / lg_div_up(s->w.n_cols, LG_I8_UNIT);
-    if ( block.row_end - block.row <= TOGETHER || type == LG_TYPE_Q8_0) {
+    if (block.row_end - block.row <= TOGETHER || type == LG_TYPE_Q8_0 || is_k(type)) {
         struct source from = {.src = s->w.data + block.begin * s->w.row_bytes};
         multiply_groups(type, s, block.begin, block.end, from, block.row, block.row_end);
         return;
