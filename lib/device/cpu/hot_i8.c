@@ -24,7 +24,7 @@ typedef uint64_t u64x2 __attribute__((vector_size(16)));
 #include "device/cpu/i8_types.h"
 
 /* What is constant stays in registers. */
-#define UNROLL _Pragma("GCC unroll 4")
+#define UNROLL _Pragma("GCC unroll 5")
 
 /* A unit of blocks of nibbles, or half of one. */
 struct nibbles {

@@ -7,11 +7,11 @@
 #define LG_DEVICE_CPU_I8_SHARED_H
 
 enum {
-    TOGETHER = 4,  // rows of x that meet weights in registers
+    TOGETHER = 5,  // rows of x that meet weights in registers
     DECODED = 512, // units of weights that are decoded for more rows than that
 };
 
-/* The products of what is here with x are those of dot_signed() less dot_signed_bias(): x is signed_x(). */
+/* The products of what is here with x are those of dot_signed() less dot_signed_bias(): x went through other_signs(). */
 INLINE void make_shared(enum lg_type type, struct lg_i8_row x, uint32_t k, struct ready *ready)
 {
     if (type != LG_TYPE_Q8_0) {
@@ -105,9 +105,11 @@ INLINE void multiply_shared_row(enum lg_type type, uint32_t n_cols, struct sourc
         for (uint32_t i = 0; i < n_x; i++)
             sums[i] = add_shared(type, rest, from, x + i, sums[i]);
     }
-    UNROLL for (uint32_t i = n_x; i < TOGETHER; i++)
+    UNROLL for (uint32_t i = n_x; i < 4; i++)
         sums[i] = sums[0]; // nobody's
     _mm_storeu_ps(y, sum_up_four(sums));
+    if (n_x > 4)
+        y[4] = sum_up(sums[4]);
 }
 
 /* A matrix, and the rows of x and y that meet it. */
@@ -155,7 +157,9 @@ INLINE void multiply_groups(enum lg_type type, const struct shared *s, uint32_t 
     bool fetch = from.is_decoded;
     for (uint32_t n_groups = lg_div_up(t_end - t, TOGETHER); n_groups > 0; n_groups--, fetch = false) {
         uint32_t n = lg_div_up(t_end - t, n_groups);
-        if (n == 4)
+        if (n == 5)
+            multiply_shared(type, s, begin, end, from, t, 5, fetch);
+        else if (n == 4)
             multiply_shared(type, s, begin, end, from, t, 4, fetch);
         else if (n == 3)
             multiply_shared(type, s, begin, end, from, t, 3, fetch);
