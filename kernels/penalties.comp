@@ -48,13 +48,13 @@ void add_biases(uint row, uint slot, uint n)
     finish_step();
 }
 
-void penalise(uint row, uint slot)
+void penalise(uint row, uint slot, uint n_guessed)
 {
     float repeat = samplers[slot].repeat_penalty;
     float frequency = samplers[slot].frequency_penalty, presence = samplers[slot].presence_penalty;
     if (repeat == 1 && frequency == 0 && presence == 0)
         return;
-    uint n_history = samplers[slot].n_history;
+    uint n_history = samplers[slot].n_history + n_guessed;
     uint n = min(min(samplers[slot].penalty_last_n, n_history), LG_HISTORY);
     for (uint i = gl_LocalInvocationIndex; i < n; i += WG)
         said[i] = history[slot * LG_HISTORY + (n_history - n + i) % LG_HISTORY];
@@ -84,11 +84,13 @@ void mask_out(uint row, uint slot)
 
 void main()
 {
-    uint o = gl_WorkGroupID.x, slot = rows[out_ids[o]].z, row = o * p.n_vocab;
+    uint o = gl_WorkGroupID.x, row = o * p.n_vocab;
+    uvec4 r = rows[out_ids[o]];
+    uint slot = r.z;
     uint n_bias = min(samplers[slot].n_bias, LG_MAX_BIAS);
     if (n_bias > 0)
         add_biases(row, slot, n_bias);
-    penalise(row, slot);
+    penalise(row, slot, max(r.w, 1) - 1);
     if (samplers[slot].masked != 0)
         mask_out(row, slot);
 }

@@ -210,6 +210,30 @@ static void test_probabilities(struct api *a)
     REQUIRE(memcmp(top[0], top[1], sizeof(top[0])) == 0);
 }
 
+/** Biases change nothing about speculation, which sessions with a mask do without. */
+static void test_speculation(struct api *a)
+{
+    const llmgpu_logit_bias loop = {a->ids[3], 4};
+    struct rule rule = {.a = a, .allowed = {7, 33}, .n_allowed = 2};
+    int32_t expected[2][N_ANSWER], got[N_ANSWER];
+    for (int speculates = 0; speculates < 2; speculates++) {
+        for (int masked = 0; masked < 2; masked++) {
+            llmgpu_session *s = api_session(a, N_CTX, DRAWN);
+            REQUIRE_INT(llmgpu_session_set_logit_bias(s, &loop, 1), ==, 0);
+            REQUIRE_INT(llmgpu_session_set_mask(s, masked ? ask : NULL, &rule), ==, 0);
+            if (speculates)
+                REQUIRE_INT(llmgpu_session_set_speculation(s, LLMGPU_SPECULATION_LOOKUP, 4, NULL), ==, 0);
+            for (int i = 0; i < 3; i++)
+                REQUIRE_INT(llmgpu_session_feed(s, a->ids, 8), ==, 0);
+            api_take(s, speculates ? got : expected[masked], N_ANSWER);
+            if (speculates)
+                require_same(got, expected[masked], N_ANSWER);
+            REQUIRE((api_stats(s).n_drafted > 0) == (speculates && !masked));
+            llmgpu_session_free(s);
+        }
+    }
+}
+
 /** With a thread in the background, while the conversation changes. */
 static void test_background(struct api *a)
 {
@@ -244,6 +268,7 @@ int main(int argc, char **argv)
     test_mask(&a, WILD);
     test_nothing_left(&a);
     test_probabilities(&a);
+    test_speculation(&a);
     test_background(&a);
     api_close(&a);
     return 0;

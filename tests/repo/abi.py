@@ -29,7 +29,7 @@ GROWING = {
     "llmgpu_model_params", "llmgpu_sampler_params", "llmgpu_session_params", "llmgpu_session_stats",
     "llmgpu_vulkan_device",
 }
-EXPERIMENTAL = ("llmgpu_lora", "llmgpu_profile") # beginnings of the names of types
+EXPERIMENTAL = ("llmgpu_lora", "llmgpu_model_cache", "llmgpu_profile") # beginnings of the names of types
 
 SUPPRESSIONS = f"""
 [suppress_function]
