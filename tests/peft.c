@@ -374,6 +374,8 @@ static void check_files(void)
     write_file(folder, "adapter_model.safetensors", saved.file, saved.size, weights);
     REQUIRE_INT(lg_lora_load(&env, use.model, folder, &lora), ==, LLMGPU_E_IO);
     REQUIRE(strstr(env.error, "adapter_config.json"));
+    write_file(folder, "adapter_config.json", "", 0, config);
+    REQUIRE_INT(lg_lora_load(&env, use.model, folder, &lora), ==, LLMGPU_E_FORMAT);
     write_file(folder, "adapter_config.json", saved.config, strlen(saved.config), config);
     write_file(folder, "named.gguf", saved.file, saved.size, other);
     const char *paths[] = {folder, weights, other};

@@ -95,7 +95,7 @@ static int read_config(struct lg_lora *lora, const char *text, size_t size, stru
         return lg_fail(lora->env, LLMGPU_E_FORMAT, "the adapter's configuration has %zu bytes, more than %d", size,
                        MAX_CONFIG);
     lg_arena_init(&arena, lora->env, CONFIG_MEMORY);
-    int rc = lg_json_parse(lora->env, &arena, text, size, &root);
+    int rc = lg_json_parse(lora->env, &arena, size ? text : "", size, &root); // an empty file is mapped to nothing
     if (rc == 0 && root.kind != LG_VALUE_DICT)
         rc = lg_fail(lora->env, LLMGPU_E_FORMAT, "the adapter's configuration is no object");
     if (rc == 0)
