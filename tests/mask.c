@@ -119,6 +119,8 @@ static void test_mask(struct api *a, uint64_t seed)
     llmgpu_session *s = api_session_with(a, &p, seed), *fork;
     rule.s = s;
     REQUIRE_INT(llmgpu_session_set_mask(s, ask, &rule), ==, 0);
+    REQUIRE_INT(llmgpu_session_warm_up(s), ==, 0); // asks nothing
+    REQUIRE_INT(rule.n_asked, ==, 0);
     REQUIRE_INT(llmgpu_session_feed(s, a->ids, a->n), ==, 0);
     api_take(s, got, N_ANSWER);
     for (int i = 0; i < N_ANSWER; i++)

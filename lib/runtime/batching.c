@@ -307,6 +307,8 @@ int lg_batching_prepare(struct lg_session *s, uint32_t first, uint32_t n, struct
     struct lg_pass *prefill;
     LG_TRY(check_device(s));
     LG_TRY(lg_share_need_room(s, first, n));
+    if (s->mask.ask)
+        LG_TRY(lg_engine_make_masks(s->engine)); // passes are recorded with it
     *lg_engine_lora(s->engine, s->slot) = s->lora;
     LG_TRY(build_pass(s->engine, s->slot, LG_RUN_PREFILL, false, 1, &prefill));
     return build_pass(s->engine, s->slot, LG_RUN_DECODE, s->params.n_candidates > 0, 1, decode);
