@@ -96,6 +96,8 @@ CREATE(llmgpu_session_fork, llmgpu_session, llmgpu_session_free, llmgpu_session_
 CALL(llmgpu_session_free, (llmgpu_session_free(NULL), 0))
 CALL(llmgpu_session_error, is_text(llmgpu_session_error(P(0, t->s))))
 CALL(llmgpu_session_set_sampler, llmgpu_session_set_sampler(P(0, t->s), P(1, &t->sampler_params)))
+CALL(llmgpu_session_set_logit_bias, llmgpu_session_set_logit_bias(P(0, t->s), P(1, &t->bias), 1))
+CALL(llmgpu_session_set_mask, llmgpu_session_set_mask(P(0, t->s), NULL, P(1, t)))
 CALL(llmgpu_session_feed, llmgpu_session_feed(P(0, t->s), P(1, t->f.ids), 3))
 CALL(llmgpu_session_feed_text, llmgpu_session_feed_text(P(0, t->s), P(1, "abc"), 3, 0))
 CALL(llmgpu_session_next, llmgpu_session_next(P(0, t->s), P(1, &t->token)))
@@ -225,6 +227,8 @@ static const struct row {
     ROW(llmgpu_session_free, "-"),
     ROW(llmgpu_session_error, "-"),
     ROW(llmgpu_session_set_sampler, "I-"),
+    ROW(llmgpu_session_set_logit_bias, "II"),
+    ROW(llmgpu_session_set_mask, "I-"),
     ROW(llmgpu_session_feed, "II"),
     ROW(llmgpu_session_feed_text, "II"),
     ROW(llmgpu_session_next, "II"),

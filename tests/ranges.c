@@ -531,6 +531,12 @@ static void test_other_numbers(struct things *t)
     const uint32_t tops[] = {0, 33, UINT32_MAX};
     for (int i = 0; i < 3; i++)
         REQUIRE_INT(llmgpu_session_score_top(t->s, t->f.ids, 2, NULL, tops[i], t->candidates), ==, LLMGPU_E_INVALID);
+    const llmgpu_logit_bias biases[] = {{-1, 1}, {(int32_t)t->f.n_vocab, 1}, {INT32_MIN, 1}, {INT32_MAX, 1}, {0, 1000.5f},
+                                        {0, -1001}, {0, NAN}, {0, INFINITY}};
+    for (int i = 0; i < 8; i++)
+        REQUIRE_INT(llmgpu_session_set_logit_bias(t->s, &biases[i], 1), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_session_set_logit_bias(t->s, biases, 257), ==, LLMGPU_E_LIMIT);
+    REQUIRE_INT(llmgpu_session_set_logit_bias(t->s, biases, SIZE_MAX), ==, LLMGPU_E_LIMIT);
     const float scales[] = {NAN, INFINITY, -INFINITY, 101, -101};
     for (int i = 0; i < 5; i++)
         REQUIRE_INT(llmgpu_session_set_lora(t->s, t->lora, scales[i]), ==, LLMGPU_E_INVALID);

@@ -36,6 +36,7 @@ struct things {
     int32_t token, tokens[256];
     float floats[ROOM];
     llmgpu_candidate candidates[64];
+    llmgpu_logit_bias bias;
     char text[ROOM];
     const char *piece;
     size_t n;
@@ -83,6 +84,8 @@ static inline void begin_call(struct things *t)
     REQUIRE_INT(llmgpu_session_clear_stops(t->s), ==, 0);
     REQUIRE_INT(llmgpu_session_set_remaining(t->s, UINT32_MAX), ==, 0);
     REQUIRE_INT(llmgpu_session_set_sampler(t->s, NULL), ==, 0);
+    REQUIRE_INT(llmgpu_session_set_logit_bias(t->s, NULL, 0), ==, 0);
+    REQUIRE_INT(llmgpu_session_set_mask(t->s, NULL, NULL), ==, 0);
     int rc = llmgpu_session_feed(t->s, t->f.ids, 5);
     if (rc == LLMGPU_E_CANCELLED)
         rc = llmgpu_session_feed(t->s, t->f.ids, 5);
