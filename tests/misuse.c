@@ -193,7 +193,7 @@ CALL(llmgpu_agents_cancel, cancel_request(t, null))
 CALL(llmgpu_agents_set_quota, llmgpu_agents_set_quota(P(0, t->agents), P(1, "a"), 0, 0, 0))
 CALL(llmgpu_agents_take,
      llmgpu_agents_take(P(0, t->agents), 0, P(1, &t->info.result), sizeof(t->info.result), P(2, t->text), ROOM))
-CALL(llmgpu_agents_wait, llmgpu_agents_wait(P(0, t->agents), UINT64_MAX))
+CALL(llmgpu_agents_wait, llmgpu_agents_wait(P(0, t->agents), 0, UINT64_MAX))
 CALL(llmgpu_agents_get_stats,
      llmgpu_agents_get_stats(P(0, t->agents), P(1, &t->info.agents_stats), sizeof(t->info.agents_stats)))
 

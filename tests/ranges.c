@@ -643,7 +643,7 @@ static void test_agents(struct things *t)
     REQUIRE_INT(llmgpu_agents_take(t->agents, UINT64_MAX, &t->info.result, sizeof(t->info.result), NULL, 0), ==,
                 LLMGPU_TAKE_NOTHING);
     REQUIRE_INT(llmgpu_context_step(t->f.ctx, UINT32_MAX), >, 0);
-    REQUIRE_INT(llmgpu_agents_wait(t->agents, UINT64_MAX - 1), ==, 0);
+    REQUIRE_INT(llmgpu_agents_wait(t->agents, 0, UINT64_MAX - 1), ==, 0);
 }
 
 static void test_chat(struct things *t)

@@ -9,7 +9,7 @@
  *     llmgpu_agents_add(agents, session, NULL);          // as many as answers are to be made at a time
  *     request.text = "...";
  *     llmgpu_agents_submit(agents, &request, &id);       // as often as is wanted
- *     while (llmgpu_agents_wait(agents, UINT64_MAX) == 0 &&
+ *     while (llmgpu_agents_wait(agents, 0, UINT64_MAX) == 0 &&
  *            llmgpu_agents_take(agents, 0, &result, sizeof(result), text, sizeof(text)) == LLMGPU_TAKEN)
  *         ...;
  *
@@ -298,14 +298,15 @@ LLMGPU_EXPERIMENTAL_API int llmgpu_agents_take(llmgpu_agents *agents, uint64_t i
                                                char *text, size_t capacity);
 
 /**
- * Works, or with a background thread sleeps, until llmgpu_agents_take() of what ended first will not answer
- * LLMGPU_TAKE_AGAIN. All sessions of the context are worked on.
+ * Works, or with a background thread sleeps, until llmgpu_agents_take() will not answer LLMGPU_TAKE_AGAIN. All sessions of
+ * the context are worked on.
  *
  * @param agents     whose results
+ * @param id         of a request; 0: what ends first
  * @param timeout_us microseconds; 0 only looks; UINT64_MAX: no limit
  * @return 0; LLMGPU_E_TIMEOUT; LLMGPU_E_BUSY from within a callback; LLMGPU_E_INVALID
  */
-LLMGPU_EXPERIMENTAL_API int llmgpu_agents_wait(llmgpu_agents *agents, uint64_t timeout_us);
+LLMGPU_EXPERIMENTAL_API int llmgpu_agents_wait(llmgpu_agents *agents, uint64_t id, uint64_t timeout_us);
 
 /* ---- counters ---------------------------------------------------------------------------------------------------- */
 

@@ -590,52 +590,53 @@ int llmgpu_agents_take(llmgpu_agents *a, uint64_t id, llmgpu_result *out, size_t
     return rc;
 }
 
-static bool has_come(llmgpu_agents *a)
+/** Whether there is something to tell of a request, or of any. Needs the lock. */
+static bool has_come(llmgpu_agents *a, uint64_t id)
 {
-    return a->requests.n_ended > 0 || !has_more(a, 0);
+    return lg_requests_result(&a->requests, id) || !has_more(a, id);
 }
 
 /** Sleeps until a result comes, or a moment. */
-static void sleep_until(llmgpu_agents *a, uint64_t until_ns)
+static void sleep_until(llmgpu_agents *a, uint64_t id, uint64_t until_ns)
 {
     pthread_mutex_lock(&a->lock);
-    if (!has_come(a))
+    if (!has_come(a, id))
         lg_cond_wait(&a->came, &a->lock, until_ns);
     pthread_mutex_unlock(&a->lock);
 }
 
-static bool look(llmgpu_agents *a)
+static bool look(llmgpu_agents *a, uint64_t id)
 {
     pthread_mutex_lock(&a->lock);
-    bool come = has_come(a);
+    bool come = has_come(a, id);
     pthread_mutex_unlock(&a->lock);
     return come;
 }
 
-static int wait(llmgpu_agents *a, uint64_t until_ns)
+static int wait_for(llmgpu_agents *a, uint64_t id, uint64_t until_ns)
 {
     struct lg_scheduler *sched = sched_of(a);
     for (;;) {
         uint64_t now = lg_now_ns(), next = now + LOOK_NS < until_ns ? now + LOOK_NS : until_ns;
-        if (look(a))
+        if (look(a, id))
             return 0;
         if (now >= until_ns)
             return LLMGPU_E_TIMEOUT;
         int rc = lg_scheduler_work(sched, &next);
         LG_TRY(rc);
         if (rc == 0)
-            sleep_until(a, next);
+            sleep_until(a, id, next);
     }
 }
 
-int llmgpu_agents_wait(llmgpu_agents *a, uint64_t timeout_us)
+int llmgpu_agents_wait(llmgpu_agents *a, uint64_t id, uint64_t timeout_us)
 {
     if (!a)
         return LLMGPU_E_INVALID;
     struct lg_env env;
     uint64_t now = lg_now_ns();
     lg_env_child(&env, &a->env);
-    int rc = wait(a, timeout_us < (UINT64_MAX - now) / 1000 ? now + timeout_us * 1000 : UINT64_MAX);
+    int rc = wait_for(a, id, timeout_us < (UINT64_MAX - now) / 1000 ? now + timeout_us * 1000 : UINT64_MAX);
     if (rc == LLMGPU_E_BUSY)
         lg_fail(&env, rc, "called from within a callback");
     else if (rc == LLMGPU_E_TIMEOUT)
