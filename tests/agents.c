@@ -377,7 +377,7 @@ static void test_times(struct api *a)
     r.max_run_ms = 0;
     r.max_tokens = 2;
     submit(agents, &r);
-    REQUIRE_INT(llmgpu_context_step(a->ctx, 1), >, 0);
+    REQUIRE_INT(llmgpu_context_step(a->ctx, 1), >=, 0); // where all is slow, its time is over before anything is done
     sleep_us(2000);
     result = take(agents, text);
     REQUIRE(result.outcome == LLMGPU_OUTCOME_TIMEOUT && result.agent == agent);
