@@ -25,12 +25,14 @@ shared uint said[LG_HISTORY];
 
 void main()
 {
-    uint o = gl_WorkGroupID.x, slot = rows[out_ids[o]].z;
+    uint o = gl_WorkGroupID.x;
+    uvec4 row = rows[out_ids[o]];
+    uint slot = row.z;
     float repeat = samplers[slot].repeat_penalty;
     float frequency = samplers[slot].frequency_penalty, presence = samplers[slot].presence_penalty;
     if (repeat == 1 && frequency == 0 && presence == 0)
         return;
-    uint n_history = samplers[slot].n_history;
+    uint n_history = samplers[slot].n_history + max(row.w, 1) - 1; // with what was guessed
     uint n = min(min(samplers[slot].penalty_last_n, n_history), LG_HISTORY);
     for (uint i = gl_LocalInvocationIndex; i < n; i += WG)
         said[i] = history[slot * LG_HISTORY + (n_history - n + i) % LG_HISTORY];

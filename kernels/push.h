@@ -20,7 +20,7 @@ struct lg_row {
     lg_uint token; /* id; what the embedding looks up */
     lg_uint pos;   /* position in the sequence, from 0 */
     lg_uint slot;  /* sequence: index of its page table, sampler and history */
-    lg_uint unused;
+    lg_uint draft; /* 0; of a row whose sample may be thrown away, 1 + how many guessed tokens of the sequence are before it */
 };
 
 /* Sizes of a pass that change from submit to submit; index of the `dims` buffer. */

@@ -11,6 +11,9 @@
 //     ring      uint32 [slots][LG_RING]
 //     tokens    uint32 [outs]
 //
+// A row with guessed tokens, or one that they follow, leaves sampler, history and ring as they are: whether it counts is for
+// the host to say.
+//
 // Grid {outs, 1, 1}: a workgroup handles one output row.
 //
 // Three filters choose the candidates: the top_k largest logits; of these the largest whose probability mass reaches
@@ -189,6 +192,9 @@ void main()
     barrier(); // all have read the state
     if (gl_LocalInvocationIndex != 0)
         return;
+    tokens[o] = token;
+    if (row.w != 0)
+        return;
 
     uint n_sampled = samplers[slot].n_sampled, n_history = samplers[slot].n_history;
     ring[slot * LG_RING + n_sampled % LG_RING] = token;
@@ -198,5 +204,4 @@ void main()
     samplers[slot].n_remaining--;
     if (is_end(slot, token) || samplers[slot].n_remaining == 0)
         samplers[slot].ended = 1;
-    tokens[o] = token;
 }

@@ -109,6 +109,9 @@ CALL(llmgpu_session_add_stop, llmgpu_session_add_stop(P(0, t->s), P(1, "abc"), 3
 CALL(llmgpu_session_add_stop_token, llmgpu_session_add_stop_token(P(0, t->s), 3))
 CALL(llmgpu_session_clear_stops, llmgpu_session_clear_stops(P(0, t->s)))
 CALL(llmgpu_session_cancel, (llmgpu_session_cancel(P(0, t->s)), 0))
+CALL(llmgpu_session_set_priority, llmgpu_session_set_priority(P(0, t->s), 1))
+CALL(llmgpu_session_set_speculation, llmgpu_session_set_speculation(P(0, t->s), LLMGPU_SPECULATION_LOOKUP, 4,
+                                                                     P(1, (llmgpu_session *)NULL)))
 CALL(llmgpu_session_set_deadline, llmgpu_session_set_deadline(P(0, t->s), 1000))
 CALL(llmgpu_session_fd, llmgpu_session_fd(P(0, t->s)))
 CALL(llmgpu_session_set_notify, llmgpu_session_set_notify(P(0, t->s), P(1, do_nothing), P(2, t)))
@@ -145,6 +148,18 @@ CREATE(llmgpu_lora_load, llmgpu_lora, llmgpu_lora_free,
        llmgpu_lora_load(P(0, &made), P(1, t->f.model), P(2, t->lora_path)))
 CALL(llmgpu_lora_free, (llmgpu_lora_free(NULL), 0))
 CALL(llmgpu_lora_get_info, llmgpu_lora_get_info(P(0, t->lora), P(1, &t->info.lora), sizeof(t->info.lora)))
+CALL(llmgpu_model_cache_params_init, llmgpu_model_cache_params_init(P(0, &t->cache_params), sizeof(t->cache_params)))
+CREATE(llmgpu_model_cache_create, llmgpu_model_cache, llmgpu_model_cache_free,
+       llmgpu_model_cache_create(P(0, &made), P(1, t->f.ctx), P(2, &t->cache_params)))
+CALL(llmgpu_model_cache_free, (llmgpu_model_cache_free(NULL), 0))
+CALL(llmgpu_model_cache_scan, llmgpu_model_cache_scan(P(0, t->cache), P(1, t->folder)))
+CALL(llmgpu_model_cache_get,
+     llmgpu_model_cache_get(P(0, t->cache), 0, P(1, &t->info.cache_entry), sizeof(t->info.cache_entry)))
+CREATE(llmgpu_model_cache_acquire, llmgpu_model, llmgpu_model_free,
+       llmgpu_model_cache_acquire(P(0, t->cache), P(1, "tiny"), P(2, &made)))
+CALL(llmgpu_model_cache_pin, llmgpu_model_cache_pin(P(0, t->cache), P(1, "tiny"), 1))
+CALL(llmgpu_model_cache_get_stats,
+     llmgpu_model_cache_get_stats(P(0, t->cache), P(1, &t->info.cache_stats), sizeof(t->info.cache_stats)))
 CREATE(llmgpu_profile_create, llmgpu_profile, llmgpu_profile_free,
        llmgpu_profile_create(P(0, &made), P(1, t->s), LLMGPU_PROFILE_DECODE, 1, 1))
 CALL(llmgpu_profile_free, (llmgpu_profile_free(NULL), 0))
@@ -265,6 +280,8 @@ static const struct row {
     ROW(llmgpu_session_add_stop_token, "I"),
     ROW(llmgpu_session_clear_stops, "I"),
     ROW(llmgpu_session_cancel, "-"),
+    ROW(llmgpu_session_set_priority, "I"),
+    ROW(llmgpu_session_set_speculation, "I-"),
     ROW(llmgpu_session_set_deadline, "I"),
     ROW(llmgpu_session_fd, "I"),
     ROW(llmgpu_session_set_notify, "I--"),
@@ -294,6 +311,14 @@ static const struct row {
     ROW(llmgpu_lora_load, "III"),
     ROW(llmgpu_lora_free, "-"),
     ROW(llmgpu_lora_get_info, "II"),
+    ROW(llmgpu_model_cache_params_init, "I"),
+    ROW(llmgpu_model_cache_create, "II-"),
+    ROW(llmgpu_model_cache_free, "-"),
+    ROW(llmgpu_model_cache_scan, "II"),
+    ROW(llmgpu_model_cache_get, "II"),
+    ROW(llmgpu_model_cache_acquire, "III"),
+    ROW(llmgpu_model_cache_pin, "II"),
+    ROW(llmgpu_model_cache_get_stats, "II"),
     ROW(llmgpu_session_set_lora, "I-"),
     ROW(llmgpu_agents_params_init, "I"),
     ROW(llmgpu_agents_create, "II-"),

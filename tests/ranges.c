@@ -547,6 +547,10 @@ static void test_other_numbers(struct things *t)
     for (int i = 0; i < 16; i++)
         REQUIRE_INT(llmgpu_session_add_stop(t->s, "stop", 4), ==, 0);
     REQUIRE_INT(llmgpu_session_add_stop(t->s, "stop", 4), ==, LLMGPU_E_LIMIT);
+    const int32_t priorities[] = {-9, 9, INT32_MIN, INT32_MAX};
+    for (int i = 0; i < 4; i++)
+        REQUIRE_INT(llmgpu_session_set_priority(t->s, priorities[i]), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_session_set_priority(t->s, -8), ==, 0);
     REQUIRE_INT(llmgpu_session_set_deadline(t->s, UINT32_MAX), ==, 0);
     REQUIRE_INT(llmgpu_session_wait(t->s, 0), ==, LLMGPU_E_TIMEOUT);
     REQUIRE_INT(llmgpu_session_wait(t->s, UINT64_MAX - 1), ==, 0);

@@ -5,6 +5,7 @@
 #ifndef LG_TESTS_THINGS_H
 #define LG_TESTS_THINGS_H
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api.h"
@@ -22,9 +23,10 @@ struct things {
     llmgpu_agents *agents;
     llmgpu_session *worker; // of their only agent
     llmgpu_profile *profile;
+    llmgpu_model_cache *cache; // knows a model "tiny"
     llmgpu_file *file;
     llmgpu_device_list *list;
-    char model_path[64], lora_path[64], state_path[64];
+    char model_path[64], lora_path[64], state_path[64], folder[64];
     char state[1 << 16];
     size_t state_size;
     llmgpu_context_params context_params;
@@ -35,6 +37,7 @@ struct things {
     llmgpu_agent_params agent_params;
     llmgpu_request request;
     uint64_t id;
+    llmgpu_model_cache_params cache_params;
     llmgpu_io io;
     int32_t token, tokens[256];
     float floats[ROOM];
@@ -50,6 +53,8 @@ struct things {
         llmgpu_lora_info lora;
         llmgpu_result result;
         llmgpu_agents_stats agents_stats;
+        llmgpu_model_cache_entry cache_entry;
+        llmgpu_model_cache_stats cache_stats;
         llmgpu_profile_info profile;
         llmgpu_profile_row profile_row;
         llmgpu_file_info file;
@@ -97,6 +102,28 @@ static inline void begin_call(struct things *t)
     REQUIRE_INT(llmgpu_chat_add(t->chat, "user", "Who are you?"), ==, 0);
 }
 
+/** A folder with a model of that name in it, and a cache that has looked there. */
+static inline void open_cache(struct things *t)
+{
+    char path[sizeof(t->folder) + 16];
+    snprintf(t->folder, sizeof(t->folder), "/tmp/llmgpu-misuse-%d", (int)getpid());
+    snprintf(path, sizeof(path), "%s/tiny.gguf", t->folder);
+    REQUIRE(mkdir(t->folder, 0700) == 0);
+    write_file(path, api_tiny()->file.data, api_tiny()->file.size);
+    llmgpu_model_cache_params_init(&t->cache_params, sizeof(t->cache_params));
+    REQUIRE_INT(llmgpu_model_cache_create(&t->cache, t->f.ctx, &t->cache_params), ==, 0);
+    REQUIRE_INT(llmgpu_model_cache_scan(t->cache, t->folder), ==, 1);
+}
+
+static inline void close_cache(struct things *t)
+{
+    char path[sizeof(t->folder) + 16];
+    snprintf(path, sizeof(path), "%s/tiny.gguf", t->folder);
+    llmgpu_model_cache_free(t->cache);
+    unlink(path);
+    rmdir(t->folder);
+}
+
 static inline void open_things(struct things *t, const char *device)
 {
     static struct model_build adapter;
@@ -132,6 +159,7 @@ static inline void open_things(struct things *t, const char *device)
     REQUIRE_INT(llmgpu_decoder_create(&t->decoder, t->f.model, 0), ==, 0);
     REQUIRE_INT(llmgpu_lora_load(&t->lora, t->f.model, t->lora_path), ==, 0);
     REQUIRE_INT(llmgpu_profile_create(&t->profile, t->other, LLMGPU_PROFILE_DECODE, 1, 1), ==, 0);
+    open_cache(t);
     REQUIRE_INT(llmgpu_file_open(&t->file, t->model_path, NULL, 0), ==, 0);
     REQUIRE_INT(llmgpu_device_list_create(&t->list), ==, 0);
     REQUIRE_INT(llmgpu_session_save(t->other, LLMGPU_STATE_COMPACT, NULL, t->state, sizeof(t->state), &t->state_size),
@@ -144,6 +172,7 @@ static inline void close_things(struct things *t)
     unlink(t->model_path);
     unlink(t->lora_path);
     unlink(t->state_path);
+    close_cache(t);
     llmgpu_device_list_free(t->list);
     llmgpu_file_close(t->file);
     llmgpu_agents_free(t->agents);

@@ -12,6 +12,7 @@ struct bench_values {
     const char *prompts, *decodes, *depths, *sequences; // lists of numbers; NULL: not given
     uint32_t repeats, n_batch, tokens_per_submit;
     uint32_t n_prompt, n_decode; // of each sequence
+    uint32_t n_shared;           // tokens that all prompts begin with, before those
     bool load, profile, json;
 };
 
@@ -52,6 +53,8 @@ struct bench_test {
 struct bench_sequences {
     uint32_t n, repeats;
     struct bench_times prompt_per_second, tokens_per_second; // of all together
+    struct bench_times first_token_ms, next_first_token_ms; // of the first sequence, and of those after it
+    uint64_t prompt_computed, prompt_shared; // tokens, of the last repetition
     double idle_share;  // of the time of decoding in which the device had nothing to do
     uint64_t device_bytes, peak_memory;
 };
@@ -65,6 +68,7 @@ struct bench {
     struct bench_test tests[BENCH_MAX_TESTS];
     size_t n_tests;
     struct bench_sequences sequences[BENCH_MAX_TESTS];
+    int warm;           // the device has run a crowd
     size_t n_sequences; // when there are any, there are no tests
     char left_out[512]; // what is longer than the model's context, by name
     double max_seconds; // a test is not begun again after so long; 0: no limit

@@ -87,13 +87,15 @@ static void print_profile(const struct bench *b, const struct bench_test *t, FIL
 
 static void print_sequences(const struct bench *b, FILE *out)
 {
-    fprintf(out, "%9s %14s %10s %10s %12s %14s %7s %12s %12s\n", "sequences", "total tok/s", "min", "max", "per stream",
-            "prompt tok/s", "idle", "device MiB", "process MiB");
+    fprintf(out, "%9s %14s %10s %10s %12s %14s %12s %12s %7s %12s %12s\n", "sequences", "total tok/s", "min", "max",
+            "per stream", "prompt tok/s", "1st token ms", "of others", "idle", "device MiB", "process MiB");
     for (const struct bench_sequences *s = b->sequences; s < b->sequences + b->n_sequences; s++) {
         const struct bench_times *total = &s->tokens_per_second;
-        fprintf(out, "%9u %14.1f %10.1f %10.1f %12.2f %14.1f %6.2f%% %12.1f %12.1f\n", s->n, total->median, total->min,
-                total->max, total->median / s->n, s->prompt_per_second.median, 100 * s->idle_share,
-                (double)s->device_bytes / 0x1p20, (double)s->peak_memory / 0x1p20);
+        char others[16];
+        number_or_dash(others, sizeof(others), "%.1f", s->next_first_token_ms.median);
+        fprintf(out, "%9u %14.1f %10.1f %10.1f %12.2f %14.1f %12.1f %12s %6.2f%% %12.1f %12.1f\n", s->n, total->median,
+                total->min, total->max, total->median / s->n, s->prompt_per_second.median, s->first_token_ms.median,
+                others, 100 * s->idle_share, (double)s->device_bytes / 0x1p20, (double)s->peak_memory / 0x1p20);
     }
 }
 
@@ -259,6 +261,11 @@ static void json_sequences(struct json *j, const struct bench *b, const struct b
     json_end(j, '}');
     put(j, "per_stream", s->tokens_per_second.median / s->n);
     put(j, "prompt_tokens_per_second", s->prompt_per_second.median);
+    put_uint(j, "shared_prompt_tokens", b->values.n_shared);
+    put_uint(j, "prompt_tokens_computed", s->prompt_computed);
+    put_uint(j, "prompt_tokens_shared", s->prompt_shared);
+    put(j, "first_token_ms", s->first_token_ms.median);
+    put_known(j, "next_first_token_ms", s->n > 1, s->next_first_token_ms.median);
     put(j, "idle_share", s->idle_share);
     put_uint(j, "device_bytes", s->device_bytes);
     put_uint(j, "peak_memory_bytes", s->peak_memory);

@@ -2,6 +2,7 @@
  *
  * llmgpu bench: many sequences at once.
  */
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -13,6 +14,7 @@ struct crowd {
     struct bench *b;
     llmgpu_session **sessions;
     uint32_t n, n_prompt, n_decode;
+    uint32_t round; // of repetitions
 };
 
 static int open_crowd(struct crowd *c)
@@ -32,25 +34,50 @@ static int open_crowd(struct crowd *c)
 
 static void close_crowd(struct crowd *c)
 {
-    for (uint32_t i = 0; c->sessions && i < c->n; i++)
+    for (uint32_t i = 0; i < c->n; i++) {
         llmgpu_session_free(c->sessions[i]);
-    free(c->sessions);
+        c->sessions[i] = NULL;
+    }
 }
 
-/* Gives each a prompt of its own, of the same ids in every run, and computes all but the last token. */
-static int fill_crowd(struct crowd *c)
+/* What a repetition found. */
+struct found {
+    double prompt, total; // tokens per second, of all sequences together
+    double first_ms, next_ms; // to the first token, of the first sequence and of the others
+    double idle;
+};
+
+/* A prompt of the same ids in every run of the program: what all have in common, then its own. Each repetition has others,
+ * or it would find what the one before it has computed. */
+static int feed(struct crowd *c, uint32_t i)
 {
-    uint32_t n_vocab = c->b->engine.info.n_vocab;
+    uint32_t n_vocab = c->b->engine.info.n_vocab, n_shared = c->b->values.n_shared;
+    bench_random_tokens(c->b->prompt, c->n_prompt, n_vocab);
+    c->b->prompt[0] = (int32_t)((c->round * 977 + 5) % n_vocab);
+    c->b->prompt[n_shared] = (int32_t)((c->round * 977 + i * 7 + 1) % n_vocab);
+    int rc = llmgpu_session_reset(c->sessions[i]);
+    return rc < 0 ? rc : llmgpu_session_feed(c->sessions[i], c->b->prompt, c->n_prompt);
+}
+
+/* Computes all prompts and a token behind each, one after another. */
+static int fill_crowd(struct crowd *c, struct found *found)
+{
+    double begin = cli_seconds(), others = 0;
     int rc = 0;
     for (uint32_t i = 0; rc >= 0 && i < c->n; i++) {
-        bench_random_tokens(c->b->prompt, c->n_prompt, n_vocab);
-        c->b->prompt[0] = (int32_t)((i * 7 + 1) % n_vocab);
-        rc = llmgpu_session_reset(c->sessions[i]);
+        int32_t token;
+        double before = cli_seconds();
+        rc = feed(c, i);
         if (rc >= 0)
-            rc = llmgpu_session_feed(c->sessions[i], c->b->prompt, c->n_prompt);
+            rc = cli_next(c->sessions[i], &token);
+        double ms = 1e3 * (cli_seconds() - before);
+        if (i == 0)
+            found->first_ms = ms;
+        else
+            others += ms;
     }
-    for (uint32_t i = 0; rc >= 0 && i < c->n; i++)
-        rc = llmgpu_session_prefill(c->sessions[i]);
+    found->next_ms = c->n > 1 ? others / (c->n - 1) : 0;
+    found->prompt = (double)c->n * c->n_prompt / (cli_seconds() - begin);
     return rc;
 }
 
@@ -68,53 +95,72 @@ static int decode_crowd(struct crowd *c, uint32_t n)
     return rc;
 }
 
-/* One repetition: speeds in tokens per second, of prompts and of all sequences together, and what the device idled. */
-static int run_crowd(struct crowd *c, double *prompt, double *total, double *idle)
+static int run_crowd(struct crowd *c, struct bench_sequences *s, struct found *found)
 {
-    llmgpu_context_stats before, after;
-    double begin = cli_seconds();
-    int rc = fill_crowd(c);
-    double filled = cli_seconds();
+    llmgpu_context_stats before, filled, after;
     llmgpu_context_get_stats(c->b->engine.ctx, &before, sizeof(before));
+    int rc = fill_crowd(c, found);
+    double begin = cli_seconds();
+    llmgpu_context_get_stats(c->b->engine.ctx, &filled, sizeof(filled));
     if (rc >= 0)
         rc = decode_crowd(c, c->n_decode);
     double end = cli_seconds();
     llmgpu_context_get_stats(c->b->engine.ctx, &after, sizeof(after));
-    *prompt = (double)c->n * (c->n_prompt - 1) / (filled - begin);
-    *total = (double)c->n * c->n_decode / (end - filled);
-    *idle = 1 - 1e-6 * (double)(after.busy_us - before.busy_us) / (end - filled);
+    found->total = (double)c->n * c->n_decode / (end - begin);
+    found->idle = 1 - 1e-6 * (double)(after.busy_us - filled.busy_us) / (end - begin);
+    s->prompt_computed = filled.prompt_tokens - before.prompt_tokens;
+    s->prompt_shared = filled.shared_tokens - before.shared_tokens;
     return rc < 0 ? cli_fail_library(rc, llmgpu_context_error(c->b->engine.ctx)) : CLI_OK;
+}
+
+/* The numbers of one kind in all repetitions. */
+static struct bench_times times_of(const struct found *found, uint32_t n, size_t offset, double *numbers)
+{
+    for (uint32_t i = 0; i < n; i++)
+        numbers[i] = *(const double *)((const char *)&found[i] + offset);
+    return bench_times_of(numbers, n);
+}
+
+/* Sessions anew for each repetition, so that prompts are computed. */
+static int repeat_crowd(struct crowd *c, struct bench_sequences *s, struct found *found)
+{
+    int rc = open_crowd(c);
+    c->round++;
+    if (rc == CLI_OK)
+        rc = run_crowd(c, s, found);
+    close_crowd(c);
+    return rc;
 }
 
 static int measure_crowd(struct crowd *c, struct bench_sequences *s)
 {
     uint32_t n = c->b->values.repeats;
-    double *numbers = calloc(n, 3 * sizeof(*numbers)), *prompt = numbers, *total = numbers + n, *idle = total + n;
-    int rc = numbers ? CLI_OK : cli_fail(LLMGPU_E_NOMEM, "no memory for %u repetitions", n);
-    // The first passes have kernels to compile and memory to touch.
-    int warm = rc == CLI_OK ? fill_crowd(c) : 0;
-    if (rc == CLI_OK && warm >= 0)
-        warm = decode_crowd(c, c->n_decode < 2 ? c->n_decode : 2);
-    if (warm < 0)
-        rc = cli_fail_library(warm, llmgpu_context_error(c->b->engine.ctx));
-    double begin = cli_seconds();
+    struct found *found = calloc(n, sizeof(*found)), unused;
+    double *numbers = calloc(n, sizeof(*numbers)), begin = cli_seconds();
+    int rc = found && numbers ? CLI_OK : cli_fail(LLMGPU_E_NOMEM, "no memory for %u repetitions", n);
+    if (rc == CLI_OK && c->b->warm == 0) // kernels to compile, memory to touch
+        rc = repeat_crowd(c, s, &unused);
+    c->b->warm = 1;
     for (; rc == CLI_OK && s->repeats < n; s->repeats++) {
         if (s->repeats > 0 && c->b->max_seconds > 0 && cli_seconds() - begin > c->b->max_seconds)
             break;
-        rc = run_crowd(c, &prompt[s->repeats], &total[s->repeats], &idle[s->repeats]);
+        rc = repeat_crowd(c, s, &found[s->repeats]);
     }
     if (rc == CLI_OK) {
-        s->prompt_per_second = bench_times_of(prompt, s->repeats);
-        s->tokens_per_second = bench_times_of(total, s->repeats);
-        s->idle_share = bench_times_of(idle, s->repeats).median;
+        s->prompt_per_second = times_of(found, s->repeats, offsetof(struct found, prompt), numbers);
+        s->tokens_per_second = times_of(found, s->repeats, offsetof(struct found, total), numbers);
+        s->first_token_ms = times_of(found, s->repeats, offsetof(struct found, first_ms), numbers);
+        s->next_first_token_ms = times_of(found, s->repeats, offsetof(struct found, next_ms), numbers);
+        s->idle_share = times_of(found, s->repeats, offsetof(struct found, idle), numbers).median;
     }
     free(numbers);
+    free(found);
     return rc;
 }
 
 int bench_sequences_run(struct bench *b)
 {
-    uint32_t n_prompt = b->values.n_prompt, n_decode = b->values.n_decode;
+    uint32_t n_prompt = b->values.n_shared + b->values.n_prompt, n_decode = b->values.n_decode;
     int rc = cli_engine_open(&b->engine, &b->values.engine);
     if (rc != CLI_OK)
         return rc;
@@ -126,13 +172,11 @@ int bench_sequences_run(struct bench *b)
         struct crowd c = {.b = b, .n = s->n, .n_prompt = n_prompt, .n_decode = n_decode};
         llmgpu_context_stats stats;
         c.sessions = calloc(c.n, sizeof(*c.sessions));
-        rc = c.sessions ? open_crowd(&c) : cli_fail(LLMGPU_E_NOMEM, "no memory for %u sessions", c.n);
-        if (rc == CLI_OK)
-            rc = measure_crowd(&c, s);
+        rc = c.sessions ? measure_crowd(&c, s) : cli_fail(LLMGPU_E_NOMEM, "no memory for %u sessions", c.n);
         llmgpu_context_get_stats(b->engine.ctx, &stats, sizeof(stats));
         s->device_bytes = stats.device_bytes;
         s->peak_memory = bench_peak_memory();
-        close_crowd(&c);
+        free(c.sessions);
     }
     if (rc == CLI_OK)
         rc = bench_measure_device(b);

@@ -338,6 +338,7 @@ typedef struct llmgpu_context_stats {
     uint32_t reserved;        /**< 0 */
     uint64_t busy_us;         /**< microseconds in which the device worked on sessions, from submitting to the end */
     uint64_t passes;          /**< passes begun for sessions; one computes rows of as many as have something to do */
+    uint64_t longest_wait;    /**< passes of others that a session with something to do has waited for, at the most */
     uint64_t prompt_tokens;   /**< tokens of prompts that were computed */
     uint64_t shared_tokens;   /**< tokens of prompts that were not, as another session had computed the same beginning */
     uint64_t pages_out;       /**< key/value pages moved to host memory */

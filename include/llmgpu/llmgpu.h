@@ -39,6 +39,7 @@
 #include "llmgpu/chat.h"
 #include "llmgpu/lora.h"
 #include "llmgpu/agent.h"
+#include "llmgpu/cache.h"
 #include "llmgpu/profile.h"
 
 #endif

@@ -71,6 +71,15 @@ typedef struct llmgpu_sampler_params {
  */
 LLMGPU_API int llmgpu_sampler_params_init(llmgpu_sampler_params *params, size_t size);
 
+/** What happens when a token is wanted and the context is full. */
+enum llmgpu_when_full {
+    LLMGPU_WHEN_FULL_ERROR = 0, /**< LLMGPU_E_CONTEXT_FULL */
+    LLMGPU_WHEN_FULL_STOP = 1,  /**< the answer is over, as with an end token */
+    LLMGPU_WHEN_FULL_RING = 2,  /**< the older half of the conversation is forgotten */
+    LLMGPU_WHEN_FULL_SLIDE = 3, /**< its first n_keep tokens stay (a system prompt, attention sinks), and of the others
+                                     the older half is forgotten */
+};
+
 /**
  * Parameters of llmgpu_session_create(). The limits are off when they are 0; what would pass one answers LLMGPU_E_LIMIT
  * with its name in the sentence, beside those of the context.
@@ -89,6 +98,12 @@ typedef struct llmgpu_session_params {
     uint32_t max_time_ms;       /**< milliseconds of work on the device until a reset */
     uint32_t reserved;          /**< 0 */
     uint64_t max_memory;        /**< bytes of device memory that its cache may take */
+    int32_t priority;           /**< -8 .. 8, default 0: who has more goes first; whoever waits gets a turn in the end */
+    int32_t when_full;          /**< an llmgpu_when_full; default LLMGPU_WHEN_FULL_ERROR. What stays of a conversation that
+                                     forgets is computed again, at the positions that it moves to; tokens that are fed make
+                                     room for themselves in the same way */
+    uint32_t n_keep;            /**< tokens that LLMGPU_WHEN_FULL_SLIDE keeps: 0 (default) .. n_ctx / 2 */
+    uint32_t reserved_2;        /**< 0 */
 } llmgpu_session_params;
 
 /**
@@ -305,6 +320,39 @@ LLMGPU_API int llmgpu_session_clear_stops(llmgpu_session *session);
 LLMGPU_API void llmgpu_session_cancel(llmgpu_session *session);
 
 /**
+ * Changes how urgent the session is beside the context's others, from its next pass on.
+ *
+ * @param session  whose
+ * @param priority as in llmgpu_session_params
+ * @return 0 or LLMGPU_E_INVALID
+ */
+LLMGPU_API int llmgpu_session_set_priority(llmgpu_session *session, int32_t priority);
+
+/** Where tokens are drafted (speculative decoding). */
+enum llmgpu_speculation {
+    LLMGPU_SPECULATION_NONE = 0,
+    LLMGPU_SPECULATION_LOOKUP = 1, /**< from what was said after the same words before (prompt lookup) */
+    LLMGPU_SPECULATION_DRAFT = 2,  /**< from a session of another, smaller model */
+};
+
+/**
+ * Has tokens drafted, and several of them checked in one pass. Tokens stay the same as without, to the last bit, whatever
+ * the sampler: a draft only counts when it is what would have been drawn (Leviathan et al. 2023, with the draws coupled). It
+ * pays where a pass of several rows costs little more than one of a single row. Sessions that are told candidates draft
+ * nothing. llmgpu_session_stats tells how many drafts counted.
+ *
+ * @param session whose tokens
+ * @param kind    an llmgpu_speculation
+ * @param n_draft tokens to draft at once, 1 .. 16
+ * @param draft   for LLMGPU_SPECULATION_DRAFT, otherwise NULL: a session of the same context whose model has the same
+ *                vocabulary. Its conversation becomes that of `session`, and nobody else may use it until it is freed, or
+ *                given up by another call of this function; freeing it ends the drafting. A draft is right the more often, the
+ *                more alike the samplers of the two are, their seeds among them.
+ * @return 0; LLMGPU_E_INVALID, also for a session that drafts for another one
+ */
+LLMGPU_API int llmgpu_session_set_speculation(llmgpu_session *session, int kind, uint32_t n_draft, llmgpu_session *draft);
+
+/**
  * Sets a time after which the session does no more work and its calls answer LLMGPU_E_TIMEOUT, until another is set.
  *
  * @param session what it holds for
@@ -508,6 +556,10 @@ typedef struct llmgpu_session_stats {
     uint64_t decode_ns;      /**< nanoseconds of work on what was generated */
     uint64_t prompt_submits; /**< submissions to the device for feeding */
     uint64_t decode_submits; /**< submissions to the device for generating */
+    uint32_t n_adopted;      /**< tokens fed whose keys and values another session had computed */
+    uint32_t n_forgotten;    /**< tokens forgotten as the context was full */
+    uint64_t n_drafted;      /**< tokens drafted */
+    uint64_t n_accepted;     /**< of these, how many were what was drawn: their part is the acceptance rate */
 } llmgpu_session_stats;
 
 /**

@@ -23,7 +23,7 @@ struct lg_agent {
     struct lg_sampler sampler;
     struct lg_request *request;     // that is being answered; needs the turn
     uint32_t n_before, n_messages;  // that it had before
-    uint32_t n_seen;                // tokens of the session that were charged
+    uint32_t n_given;               // tokens by the session, as far as they were charged
     struct lg_mail *mail;           // [max_mail], a ring
     uint32_t first_mail, n_mail;
 };

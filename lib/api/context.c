@@ -359,6 +359,7 @@ int llmgpu_context_get_stats(const llmgpu_context *ctx, llmgpu_context_stats *ou
         .lost = sched->dev->lost != 0,
         .busy_us = sched->busy_ns / 1000,
         .passes = sched->n_passes,
+        .longest_wait = sched->longest_wait,
         .prompt_tokens = sched->n_prefilled,
         .shared_tokens = sched->n_adopted,
         .pages_out = sched->n_moved_out,

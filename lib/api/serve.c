@@ -8,20 +8,22 @@
 #include "util/checked.h"
 #include "util/clock.h"
 
-static void count_tokens(const llmgpu_session *s, uint32_t *n_tokens, uint32_t *n_prompt)
+/** Tokens of a session, and those that were fed to it and given by it so far. */
+struct counts {
+    uint32_t n_tokens, n_fed, n_given;
+};
+
+static struct counts count(const llmgpu_session *s)
 {
     const struct lg_session *in = &s->session;
     pthread_mutex_lock(&in->sched->lock);
-    *n_tokens = in->n_visible;
-    *n_prompt = in->n_prompt;
+    struct counts counts = {
+        .n_tokens = in->n_visible,
+        .n_fed = in->n_prompt,
+        .n_given = in->n_generated - (in->n_tokens - in->n_visible),
+    };
     pthread_mutex_unlock(&in->sched->lock);
-}
-
-static uint32_t n_tokens_of(const llmgpu_session *s)
-{
-    uint32_t n_tokens, n_prompt;
-    count_tokens(s, &n_tokens, &n_prompt);
-    return n_tokens;
+    return counts;
 }
 
 /* ---- mail */
@@ -86,7 +88,7 @@ static int deliver(llmgpu_agents *a, struct lg_agent *agent, const struct lg_req
 /** Goes back to so many tokens and messages, as far as there are more. */
 static void go_back(struct lg_agent *agent, uint32_t n_tokens, uint32_t n_messages)
 {
-    uint32_t n = n_tokens_of(agent->session);
+    uint32_t n = count(agent->session).n_tokens;
     llmgpu_chat_truncate(agent->chat, lg_min_u32(n_messages, llmgpu_chat_count(agent->chat)));
     if (n_tokens == 0)
         llmgpu_session_reset(agent->session);
@@ -118,16 +120,17 @@ static void charge(llmgpu_agents *a, struct lg_request *r, uint32_t n_prompt, ui
 /** Has an agent begin a request; 0, or why it cannot. */
 static int begin(llmgpu_agents *a, struct lg_agent *agent, struct lg_request *r)
 {
-    uint32_t n_prompt, n_fed;
     agent->request = r;
     if (!agent->keep)
         go_back(agent, agent->n_base, agent->n_base_messages);
     lg_session_take_cancel(&agent->session->session); // what was cancelled before is not this
-    count_tokens(agent->session, &agent->n_before, &n_prompt);
+    struct counts before = count(agent->session);
+    agent->n_before = before.n_tokens;
     agent->n_messages = llmgpu_chat_count(agent->chat);
     int rc = feed(a, agent, r);
-    count_tokens(agent->session, &agent->n_seen, &n_fed);
-    charge(a, r, n_fed - n_prompt, 0);
+    struct counts fed = count(agent->session);
+    agent->n_given = fed.n_given;
+    charge(a, r, fed.n_fed - before.n_fed, 0);
     return rc;
 }
 
@@ -242,10 +245,10 @@ static int take(llmgpu_agents *a, struct lg_agent *agent)
     int rc;
     while ((rc = llmgpu_session_next_text(agent->session, &text, &len)) == LLMGPU_TOKEN)
         LG_TRY(append(a, r, text, len));
-    uint32_t n = n_tokens_of(agent->session);
-    if (n > agent->n_seen)
-        charge(a, r, 0, n - agent->n_seen);
-    agent->n_seen = n;
+    uint32_t n = count(agent->session).n_given;
+    if (n > agent->n_given)
+        charge(a, r, 0, n - agent->n_given);
+    agent->n_given = n;
     return rc;
 }
 

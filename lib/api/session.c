@@ -8,7 +8,7 @@
 #include "util/checked.h"
 #include "util/clock.h"
 
-enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 256, MAX_BATCH = 4096, MAX_TOKENS_PER_SUBMIT = 64 };
+enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 256, MAX_BATCH = 4096, MAX_TOKENS_PER_SUBMIT = 64, MAX_PRIORITY = 8 };
 
 #define PARAMS_LEAST LG_SIZE_TO(llmgpu_session_params, max_memory)
 #define SAMPLER_LEAST LG_SIZE_TO(llmgpu_sampler_params, seed)
@@ -87,6 +87,11 @@ int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const s
     LG_TRY(check(env, p.n_batch >= 1 && p.n_batch <= MAX_BATCH, "a batch", p.n_batch, "1 .. 4096"));
     LG_TRY(check(env, p.tokens_per_submit >= 1 && p.tokens_per_submit <= MAX_TOKENS_PER_SUBMIT,
                  "tokens per submit", p.tokens_per_submit, "1 .. 64"));
+    LG_TRY(check(env, p.priority >= -MAX_PRIORITY && p.priority <= MAX_PRIORITY, "a priority", p.priority, "-8 .. 8"));
+    LG_TRY(check(env, p.when_full >= LLMGPU_WHEN_FULL_ERROR && p.when_full <= LLMGPU_WHEN_FULL_SLIDE,
+                 "what happens when the context is full,", p.when_full, "0 .. 3"));
+    LG_TRY(check(env, p.n_keep <= n_ctx / 2, "a head to keep", p.n_keep, "0 .. half of the context"));
+    LG_TRY(lg_api_check_reserved(env, p.reserved_2));
     LG_TRY(check(env, p.n_candidates <= LG_MAX_CANDIDATES, "a number of candidates", p.n_candidates, "0 .. 32"));
     const llmgpu_context_params *all = &ctx->params;
     *to = (struct lg_session_params){
@@ -102,6 +107,9 @@ int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const s
                 .time_ms = narrower(p.max_time_ms, all->max_time_ms),
             },
         .max_memory = p.max_memory,
+        .priority = p.priority,
+        .when_full = (enum llmgpu_when_full)p.when_full,
+        .n_keep = p.n_keep,
     };
     return lg_api_sampler(env, NULL, &to->sampler);
 }
@@ -347,6 +355,28 @@ int llmgpu_session_set_remaining(llmgpu_session *s, uint32_t n)
     return lg_api_answer_limit(s, n, false);
 }
 
+int llmgpu_session_set_priority(llmgpu_session *s, int32_t priority)
+{
+    if (!s || priority < -MAX_PRIORITY || priority > MAX_PRIORITY)
+        return LLMGPU_E_INVALID;
+    return lg_session_set_priority(&s->session, priority);
+}
+
+int llmgpu_session_set_speculation(llmgpu_session *s, int kind, uint32_t n_draft, llmgpu_session *draft)
+{
+    if (!s || kind < LLMGPU_SPECULATION_NONE || kind > LLMGPU_SPECULATION_DRAFT || s == draft)
+        return LLMGPU_E_INVALID;
+    if ((draft != NULL) != (kind == LLMGPU_SPECULATION_DRAFT))
+        return lg_fail(&s->env, LLMGPU_E_INVALID, "a draft session is for drafting, which asks for one");
+    if (kind != LLMGPU_SPECULATION_NONE && (n_draft < 1 || n_draft > LG_MAX_DRAFT))
+        return lg_fail(&s->env, LLMGPU_E_INVALID, "a number of drafts that is not in 1 .. 16");
+    if (draft && (draft->model->ctx != s->model->ctx ||
+                  lg_vocab_size(draft->model->model->vocab) != lg_vocab_size(s->model->model->vocab)))
+        return lg_fail(&s->env, LLMGPU_E_INVALID, "the draft session is of another context or vocabulary");
+    return lg_session_set_speculation(&s->session, (enum llmgpu_speculation)kind, n_draft,
+                                      draft ? &draft->session : NULL);
+}
+
 int llmgpu_session_set_deadline(llmgpu_session *s, uint32_t ms)
 {
     return s ? lg_session_set_deadline(&s->session, ms) : LLMGPU_E_INVALID;
@@ -427,6 +457,10 @@ int llmgpu_session_get_stats(const llmgpu_session *s, llmgpu_session_stats *out,
         .decode_ns = in->decode_ns,
         .prompt_submits = in->prompt_submits,
         .decode_submits = in->decode_submits,
+        .n_adopted = in->n_adopted,
+        .n_forgotten = in->n_forgotten,
+        .n_drafted = in->n_drafted,
+        .n_accepted = in->n_accepted,
     };
     pthread_mutex_unlock(&in->sched->lock);
     if (idle)

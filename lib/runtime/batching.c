@@ -5,8 +5,14 @@
 
 #include "runtime/pass.h"
 #include "runtime/sharing.h"
+#include "runtime/speculate.h"
 #include "util/checked.h"
 #include "util/clock.h"
+
+enum {
+    TICKETS_PER_PRIORITY = 256, // some passes of all sessions
+    STEP_TOKENS = 64,           // of a pass of prompts while others wait for their next tokens
+};
 
 /* ---- what a session wants */
 
@@ -16,6 +22,7 @@ struct wish {
     enum lg_run_kind kind;
     bool replay;
     uint32_t first, n; // positions that it writes; of a decode pass n is how many tokens it may sample
+    uint32_t n_drafts; // rows that follow the first in a decode pass
 };
 
 /** What is worked under, for all sessions alike. */
@@ -25,8 +32,14 @@ struct terms {
     uint32_t ahead;
 };
 
+/** Rows of a pass. */
+static uint32_t rows_of(const struct wish *w)
+{
+    return w->kind == LG_RUN_PREFILL ? w->n : 1 + w->n_drafts;
+}
+
 /** Needs the lock. False when there is nothing that it wants. */
-static bool wish_of(struct lg_session *s, const struct terms *terms, struct wish *w)
+static bool own_wish(struct lg_session *s, const struct terms *terms, struct wish *w)
 {
     *w = (struct wish){.s = s, .kind = LG_RUN_PREFILL, .first = s->n_past};
     if (lg_session_wants_prefill(s)) {
@@ -35,15 +48,30 @@ static bool wish_of(struct lg_session *s, const struct terms *terms, struct wish
         return true;
     }
     w->kind = LG_RUN_DECODE;
+    if (!lg_session_wants_decode(s, terms->ahead))
+        return false;
     w->n = terms->budgeted ? 1 : lg_min_u32(s->params.tokens_per_submit, lg_session_decode_room(s));
-    return lg_session_wants_decode(s, terms->ahead);
+    w->n_drafts = lg_speculate(s, LG_MAX_DRAFT);
+    if (w->n_drafts)
+        w->n = 1 + w->n_drafts;
+    return true;
+}
+
+/** The same, or what another session has to do before. Needs the lock. */
+static bool wish_of(struct lg_session *s, const struct terms *terms, struct wish *w)
+{
+    if (s->drafts_for || lg_run_has(s->engine, s))
+        return false;
+    struct lg_session *drafter = lg_session_wants_decode(s, terms->ahead) ? lg_speculate_waits_for(s) : NULL;
+    struct terms drafting = {.budgeted = terms->budgeted, .all = true, .ahead = s->n_draft};
+    return drafter ? own_wish(drafter, &drafting, w) : own_wish(s, terms, w);
 }
 
 /** Whether a session that is not the first may come along. Needs the lock. */
-static bool may_join(const struct wish *w, const struct terms *terms)
+static bool may_join(const struct lg_session *s, const struct terms *terms)
 {
-    return terms->all || w->s->waits_for == LG_WAIT_NEXT || (w->s->waits_for == LG_WAIT_PREFILL &&
-                                                             lg_session_wants_prefill(w->s));
+    return terms->all || s->waits_for == LG_WAIT_NEXT ||
+           (s->waits_for == LG_WAIT_PREFILL && lg_session_wants_prefill(s));
 }
 
 /* ---- choosing */
@@ -54,11 +82,21 @@ struct plan {
     enum lg_run_kind kind;
     bool adapted; // its sessions have adapters
     bool top;     // one of them is told candidates
+    bool drafted; // one of them has drafts
     uint32_t repeat;
     uint32_t n_rows, max_rows;
     uint32_t n;
     struct wish wishes[LG_MAX_SLOTS];
 };
+
+/**
+ * Whose turn is before whose. A priority is worth so many tickets: whoever waits is before everybody in the end.
+ */
+static bool is_before(const struct lg_session *a, const struct lg_session *b)
+{
+    int64_t ahead = (int64_t)TICKETS_PER_PRIORITY * (a->params.priority - b->params.priority);
+    return (int64_t)(b->ticket - a->ticket) + ahead > 0;
+}
 
 /** Who has waited longest among all sessions that want something. Needs the lock. */
 static bool choose_first(struct lg_scheduler *sched, const struct terms *terms, struct wish *first)
@@ -66,7 +104,7 @@ static bool choose_first(struct lg_scheduler *sched, const struct terms *terms, 
     struct wish w;
     bool any = false;
     for (struct lg_session *s = sched->sessions; s; s = s->next) {
-        if ((any && s->served >= first->s->served) || !wish_of(s, terms, &w))
+        if ((any && !is_before(s, first->s)) || !wish_of(s, terms, &w))
             continue;
         *first = w;
         any = true;
@@ -80,7 +118,7 @@ static void prefer_further(struct lg_scheduler *sched, const struct terms *terms
     struct wish w;
     for (struct lg_session *s = sched->sessions; first->kind == LG_RUN_PREFILL && s; s = s->next) {
         if (s->engine == first->s->engine && s->n_past > first->first && lg_share_same_page(s, first->s) &&
-            wish_of(s, terms, &w) && w.kind == LG_RUN_PREFILL && may_join(&w, terms))
+            wish_of(s, terms, &w) && w.kind == LG_RUN_PREFILL && may_join(s, terms))
             *first = w;
     }
 }
@@ -89,7 +127,7 @@ static void prefer_further(struct lg_scheduler *sched, const struct terms *terms
 static void enqueue(struct plan *p, const struct wish *w)
 {
     uint32_t at = p->n++;
-    for (; at > 1 && p->wishes[at - 1].s->served > w->s->served; at--) // the first stays that
+    for (; at > 1 && is_before(w->s, p->wishes[at - 1].s); at--) // the first stays that
         p->wishes[at] = p->wishes[at - 1];
     p->wishes[at] = *w;
 }
@@ -100,14 +138,19 @@ static void fill_rows(struct plan *p)
     uint32_t n = 0;
     for (; n < p->n && p->n_rows < p->max_rows; n++) {
         struct wish *w = &p->wishes[n];
+        uint32_t room = p->max_rows - p->n_rows;
         if (p->kind == LG_RUN_PREFILL)
-            w->n = lg_min_u32(w->n, p->max_rows - p->n_rows);
-        else
-            p->repeat = lg_max_u32(p->repeat, w->replay ? 1 : w->n);
-        p->n_rows += p->kind == LG_RUN_PREFILL ? w->n : 1;
+            w->n = lg_min_u32(w->n, room);
+        w->n_drafts = lg_min_u32(w->n_drafts, (room - 1) / (p->n - n)); // the others have theirs too
+        if (p->kind == LG_RUN_DECODE && !w->replay && !w->n_drafts)
+            p->repeat = lg_max_u32(p->repeat, w->n);
+        p->drafted |= w->n_drafts > 0;
+        p->n_rows += rows_of(w);
         p->top |= p->kind == LG_RUN_DECODE && !w->replay && w->s->params.n_candidates;
     }
     p->n = n;
+    if (p->drafted) // what is drawn is looked at before there is more
+        p->repeat = 1;
 }
 
 /** Whether what it wants to compute first is in the plan already, for another session. */
@@ -119,13 +162,35 @@ static bool somebody_computes(const struct plan *p, const struct wish *w)
     return false;
 }
 
-static uint32_t rows_of(const struct lg_engine *e, enum lg_run_kind kind, const struct terms *terms)
+/** Whether a session waits for its next token. Needs the lock. */
+static bool somebody_decodes(const struct lg_scheduler *sched, const struct terms *terms)
+{
+    struct wish w;
+    for (struct lg_session *s = sched->sessions; s; s = s->next)
+        if (wish_of(s, terms, &w) && w.kind == LG_RUN_DECODE && may_join(s, terms))
+            return true;
+    return false;
+}
+
+/** Most rows of the pass. */
+static uint32_t limit_rows(const struct lg_scheduler *sched, const struct lg_engine *e, enum lg_run_kind kind,
+                           const struct terms *terms)
 {
     if (!e->dev) // it is lost, which each is told
         return 1;
-    return kind == LG_RUN_DECODE ? lg_engine_decode_rows(e, LG_MAX_SLOTS)
-           : terms->budgeted     ? lg_max_u32(1, e->step_rows)
-                                 : e->prefill_rows;
+    if (kind == LG_RUN_DECODE)
+        return lg_engine_decode_rows(e, LG_MAX_SLOTS);
+    if (terms->budgeted)
+        return lg_max_u32(1, e->step_rows);
+    return somebody_decodes(sched, terms) ? lg_min_u32(e->prefill_rows, STEP_TOKENS) : e->prefill_rows;
+}
+
+/** Whether a session can be in the same pass. */
+static bool fits(const struct plan *p, const struct wish *w)
+{
+    const struct lg_session *s = w->s;
+    return s != p->wishes[0].s && s->engine == p->engine && s->has_slot && (s->lora.seat > 0) == p->adapted &&
+           w->kind == p->kind;
 }
 
 /** Needs the lock. */
@@ -140,12 +205,11 @@ static bool make_plan(struct lg_scheduler *sched, struct lg_session *s, const st
     prefer_further(sched, terms, &first);
     struct lg_engine *e = first.s->engine;
     *p = (struct plan){.engine = e, .kind = first.kind, .adapted = first.s->lora.seat > 0, .repeat = 1};
-    p->max_rows = rows_of(e, p->kind, terms);
+    p->max_rows = limit_rows(sched, e, p->kind, terms);
     enqueue(p, &first);
     for (struct lg_session *other = sched->sessions; other; other = other->next) {
         struct wish w;
-        if (other != first.s && other->engine == e && other->has_slot && (other->lora.seat > 0) == p->adapted &&
-            wish_of(other, terms, &w) && w.kind == p->kind && may_join(&w, terms) && !somebody_computes(p, &w))
+        if (wish_of(other, terms, &w) && fits(p, &w) && may_join(other, terms) && !somebody_computes(p, &w))
             enqueue(p, &w);
     }
     fill_rows(p);
@@ -185,7 +249,7 @@ static void prepare_sessions(struct lg_scheduler *sched, struct plan *p)
     uint32_t n = 0;
     for (uint32_t i = 0; i < p->n; i++) {
         struct wish *w = &p->wishes[i];
-        int rc = prepare_session(w->s, w->first, w->replay ? 1 : w->n, i == 0);
+        int rc = prepare_session(w->s, w->first, w->replay ? 1 : lg_max_u32(w->n, rows_of(w)), i == 0);
         if (rc > 0 && i == 0)
             rc = lg_fail(sched->env, LLMGPU_E_NOMEM, "the pool of %u tokens is full", p->engine->n_pages * LG_PAGE_SIZE);
         if (rc < 0)
@@ -200,7 +264,7 @@ static void prepare_sessions(struct lg_scheduler *sched, struct plan *p)
 }
 
 /** Of sessions whose slots' records are written. */
-static int build_pass(struct lg_engine *e, uint32_t slot, enum lg_run_kind kind, bool top, uint32_t n_sessions,
+static int build_pass(struct lg_engine *e, uint32_t slot, enum lg_run_kind kind, bool top, uint32_t n_rows,
                       struct lg_pass **out)
 {
     struct lg_passes *passes = lg_engine_passes(e, slot);
@@ -208,11 +272,11 @@ static int build_pass(struct lg_engine *e, uint32_t slot, enum lg_run_kind kind,
     *out = kind == LG_RUN_PREFILL ? &passes->prefill : top ? &passes->decode_top : &passes->decode;
     if (kind == LG_RUN_PREFILL)
         return lg_pass_build(e, *out, adapters, LG_PREFILL, LG_TAIL_NONE, e->prefill_rows);
-    if ((*out)->chain.program && (*out)->max_rows >= n_sessions)
+    if ((*out)->chain.program && (*out)->max_rows >= n_rows)
         return 0;
     // For all that there are, so that it need not be made again when the others come along.
-    uint32_t n_slots = n_sessions > 1 ? (uint32_t)__builtin_popcountll(e->slots) : 1;
-    uint32_t rows = lg_engine_decode_rows(e, lg_max_u32(n_sessions, n_slots));
+    uint32_t n_slots = n_rows > 1 ? (uint32_t)__builtin_popcountll(e->slots) : 1;
+    uint32_t rows = lg_engine_decode_rows(e, lg_max_u32(n_rows, n_slots));
     return lg_pass_build(e, *out, adapters, LG_DECODE, top ? LG_TAIL_SAMPLE_TOP : LG_TAIL_SAMPLE, rows);
 }
 
@@ -224,9 +288,10 @@ static struct lg_pass *prepare(struct lg_scheduler *sched, struct plan *p)
     if (p->n == 0)
         return NULL;
     uint32_t slot = p->wishes[0].s->slot;
-    int rc = build_pass(p->engine, slot, p->kind, p->top, p->n, &pass);
-    if (rc == LLMGPU_E_NOMEM && p->n > 1) { // one by one, then
+    int rc = build_pass(p->engine, slot, p->kind, p->top, p->n_rows, &pass);
+    if (rc == LLMGPU_E_NOMEM && p->n_rows > 1) { // one by one, then
         p->n = 1;
+        p->wishes[0].n_drafts = 0;
         rc = build_pass(p->engine, slot, p->kind, p->top, 1, &pass);
     }
     for (uint32_t i = 0; rc < 0 && i < p->n; i++)
@@ -251,18 +316,24 @@ static bool add_member(const struct terms *terms, const struct wish *planned, st
 {
     struct wish now;
     struct lg_session *s = planned->s;
-    if (!wish_of(s, terms, &now) || now.kind != planned->kind || now.replay != planned->replay ||
+    struct terms own = *terms;
+    if (s->drafts_for)
+        own.ahead = UINT32_MAX;
+    if (!own_wish(s, &own, &now) || now.kind != planned->kind || now.replay != planned->replay ||
         now.first != planned->first)
         return false;
     uint32_t n = lg_min_u32(planned->n, now.n);
     bool decode = now.kind == LG_RUN_DECODE;
+    s->n_drafts = lg_min_u32(planned->n_drafts, now.n_drafts);
+    memcpy(s->tokens + s->n_tokens, s->drafts, s->n_drafts * sizeof(*s->drafts)); // behind the end, where there is room
     *m = (struct lg_member){
         .owner = s,
         .slot = s->slot,
         .tokens = s->tokens + now.first,
-        .n = decode ? 1 : n,
+        .n = decode ? 1 + s->n_drafts : n,
         .pos = now.first,
         .replay = now.replay,
+        .drafted = decode && s->n_drafts > 0,
         .top = decode && !now.replay && s->params.n_candidates > 0,
         .epoch = s->epoch,
         .inputs = s->inputs,
@@ -293,7 +364,11 @@ static int begin(struct lg_scheduler *sched, struct lg_session *s, const struct 
     for (uint32_t i = 0; i < p.n; i++) {
         if (!add_member(terms, &p.wishes[i], &members[n]))
             continue;
-        p.wishes[i].s->served = sched->n_passes;
+        struct lg_session *served = p.wishes[i].s;
+        uint64_t waited = sched->n_passes - 1 - served->asked;
+        sched->longest_wait = waited > sched->longest_wait ? waited : sched->longest_wait;
+        served->ticket = ++sched->n_tickets;
+        served->asked = sched->n_passes;
         n++;
     }
     if (n > 0)
@@ -339,7 +414,9 @@ static void end_piece(struct lg_scheduler *sched, struct lg_engine *e, const str
     *(sampled ? &s->decode_ns : &s->prompt_ns) += ns * m->n / e->run.rows;
     *(sampled ? &s->decode_submits : &s->prompt_submits) += submits;
     if (rc == LG_RUN_FINISHED && still_wanted(&e->run, m)) {
-        if (sampled)
+        if (m->drafted)
+            lg_speculate_take(s, (const uint32_t *)e->batch.targets->map + m->row);
+        else if (sampled)
             lg_session_take_samples(s, m->row);
         else
             s->n_past += m->n;
@@ -388,7 +465,7 @@ static struct lg_engine *running(const struct lg_scheduler *sched)
 int lg_work(struct lg_scheduler *sched, struct lg_session *s, const struct lg_room *room, uint32_t ahead)
 {
     struct terms terms = {.budgeted = room->budgeted, .all = !s, .ahead = ahead};
-    struct lg_engine *e = s ? s->engine : running(sched);
+    struct lg_engine *e = running(sched);
     sched->env->error[0] = '\0';
     if (e)
         drop_unwanted(sched, e);

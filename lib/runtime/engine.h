@@ -58,10 +58,11 @@ struct lg_member {
     struct lg_session *owner; // NULL: nobody's, as when a pass is measured
     uint32_t slot;
     const int32_t *tokens;  // when it is added
-    uint32_t n, pos;        // tokens at positions pos and on
+    uint32_t n, pos;        // tokens at positions pos and on; in a decode pass those behind the first are drafts
     bool replay;            // a decode pass computed the token before: for the caches alone, nothing is sampled
     bool top;               // candidates are wanted
     uint32_t row;           // of the batch, the first
+    bool drafted;           // nothing is sampled for good before the host has looked
     uint32_t epoch, inputs; // of the owner when it began
 };
 

@@ -27,19 +27,21 @@ void lg_batch_dims(struct lg_engine *e, uint32_t rows, uint32_t out, uint32_t sa
 }
 
 /** Rows [row, row + n) of the batch. */
-static void write_rows(struct lg_engine *e, uint32_t row, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos)
+static void write_rows(struct lg_engine *e, uint32_t row, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos,
+                       bool drafted)
 {
     struct lg_row *rows = e->batch.rows->map;
     uint32_t *out_ids = e->batch.out_ids->map;
     for (uint32_t i = 0; i < n; i++) {
-        rows[row + i] = (struct lg_row){.token = (uint32_t)tokens[i], .pos = pos + i, .slot = slot};
+        rows[row + i] = (struct lg_row){
+            .token = (uint32_t)tokens[i], .pos = pos + i, .slot = slot, .draft = drafted ? 1 + i : 0};
         out_ids[row + i] = row + i;
     }
 }
 
 void lg_batch_write(struct lg_engine *e, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos)
 {
-    write_rows(e, 0, slot, tokens, n, pos);
+    write_rows(e, 0, slot, tokens, n, pos, false);
 }
 
 /** Passes count from the first row on: what is told candidates comes first, then what is only sampled. */
@@ -65,7 +67,7 @@ void lg_run_begin(struct lg_engine *e, struct lg_pass *pass, enum lg_run_kind ki
                 continue;
             r->members[i] = members[i];
             r->members[i].row = r->rows;
-            write_rows(e, r->rows, members[i].slot, members[i].tokens, members[i].n, members[i].pos);
+            write_rows(e, r->rows, members[i].slot, members[i].tokens, members[i].n, members[i].pos, members[i].drafted);
             r->rows += members[i].n;
             counts[place] += members[i].n;
         }

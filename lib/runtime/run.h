@@ -10,7 +10,7 @@
 
 /**
  * Prepares a pass over the rows of all members, in place of one that runs. It must be built for as many rows; in a decode
- * pass each member has one, and a sampler that is set up unless it is replayed.
+ * pass each member has one, unless it has drafts, and a sampler that is set up unless it is replayed.
  *
  * @param repeat how often it is submitted at once, each sample being its sequence's next token; of a pass that samples
  */

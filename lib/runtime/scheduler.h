@@ -36,7 +36,9 @@ struct lg_scheduler {
     struct lg_device *dev;       // changed with both
     struct lg_session *sessions; // a list
     uint32_t n_sessions;
+    uint64_t n_tickets;          // drawn so far
     uint64_t n_passes;           // begun so far
+    uint64_t longest_wait;       // of a session with something to do, in passes of others
     uint64_t busy_ns;            // that they took
     uint64_t n_prefilled, n_adopted;     // tokens of prompts that were computed, and that others had computed
     uint64_t n_moved_out, n_moved_in;    // pages, to the host and back

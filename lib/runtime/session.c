@@ -67,6 +67,8 @@ static void join(struct lg_session *s)
 {
     struct lg_scheduler *sched = s->sched;
     pthread_mutex_lock(&sched->lock);
+    s->ticket = ++sched->n_tickets;
+    s->asked = sched->n_passes;
     s->next = sched->sessions;
     s->link = &sched->sessions;
     if (s->next)
@@ -131,6 +133,7 @@ int lg_session_fork(struct lg_session *s, struct lg_env *env, struct lg_session 
     s->closed = original->closed && original->n_tokens == original->n_visible;
     s->remaining = original->remaining;
     s->n_prompt = original->n_prompt;
+    s->n_forgotten = original->n_forgotten;
     s->n_generated = original->n_generated - (original->n_tokens - original->n_visible);
     s->lora = original->lora;
     s->n_stop_tokens = original->n_stop_tokens;
@@ -153,6 +156,11 @@ static void leave(struct lg_session *s)
 {
     struct lg_scheduler *sched = s->sched;
     pthread_mutex_lock(&sched->lock);
+    for (struct lg_session *other = sched->sessions; other; other = other->next)
+        if (other->drafter == s)
+            other->drafter = NULL;
+    if (s->drafter)
+        s->drafter->drafts_for = false;
     *s->link = s->next;
     if (s->next)
         s->next->link = s->link;
@@ -309,7 +317,8 @@ int lg_session_feed(struct lg_session *s, const int32_t *tokens, size_t n)
     int rc = take_cancel(s);
     if (rc == 0 && past_deadline(s))
         rc = tell(s, LLMGPU_E_TIMEOUT);
-    if (rc == 0 && n > 0 && (s->n_visible > s->params.n_ctx || n > s->params.n_ctx - s->n_visible))
+    if (rc == 0 && n > 0 && (s->n_visible > s->params.n_ctx || n > s->params.n_ctx - s->n_visible) &&
+        !lg_session_make_room(s, n))
         rc = lg_note(s->env, LLMGPU_E_CONTEXT_FULL, "%zu tokens do not fit: %u of the context's %u are taken", n,
                      s->n_visible, s->params.n_ctx);
     if (rc == 0 && limits->prompt_tokens && n > limits->prompt_tokens - s->n_prompt)
@@ -318,6 +327,10 @@ int lg_session_feed(struct lg_session *s, const int32_t *tokens, size_t n)
     if (rc < 0 || n == 0)
         return unlock(s, rc);
     drop_unread(s);
+    if (!lg_session_wants_prefill(s)) {
+        s->ticket = ++s->sched->n_tickets;
+        s->asked = s->sched->n_passes;
+    }
     memcpy(s->tokens + s->n_tokens, tokens, n * sizeof(*tokens));
     s->n_tokens += (uint32_t)n;
     s->n_visible = s->n_tokens;
@@ -355,6 +368,8 @@ static int give(struct lg_session *s, int32_t *token)
     int rc = lg_session_look(s);
     if (rc != LLMGPU_TOKEN)
         return tell(s, rc);
+    if (s->n_visible + 1 == s->n_tokens)
+        s->asked = s->sched->n_passes; // for the next one
     *token = s->tokens[s->n_visible++];
     s->given = s->sampled;
     if (s->remaining != UINT32_MAX)
@@ -383,7 +398,7 @@ void lg_session_reset(struct lg_session *s)
     s->given.known = false;
     s->remaining = UINT32_MAX;
     s->failure = 0;
-    s->n_prompt = s->n_generated = 0;
+    s->n_prompt = s->n_generated = s->n_forgotten = 0;
     s->prompt_ns = s->decode_ns = s->prompt_submits = s->decode_submits = 0;
     unlock(s, 0);
 }
@@ -509,6 +524,8 @@ void lg_session_set_lora(struct lg_session *s, uint32_t seat, float scale)
 int lg_session_set_remaining(struct lg_session *s, uint32_t n)
 {
     lock(s);
+    if (s->remaining == 0)
+        s->asked = s->sched->n_passes;
     s->remaining = n;
     return unlock(s, 0);
 }
@@ -533,6 +550,41 @@ void lg_session_clear_stop_tokens(struct lg_session *s)
     drop_unread(s);
     set_end_tokens(s);
     unlock(s, 0);
+}
+
+int lg_session_set_priority(struct lg_session *s, int priority)
+{
+    lock(s);
+    s->params.priority = priority;
+    return unlock(s, 0);
+}
+
+int lg_session_set_speculation(struct lg_session *s, enum llmgpu_speculation kind, uint32_t n, struct lg_session *drafter)
+{
+    lock(s);
+    int rc = 0;
+    if (drafter && (drafter->drafts_for || drafter->drafter) && drafter != s->drafter)
+        rc = lg_note(s->env, LLMGPU_E_INVALID, "the drafter drafts for another session, or has one itself");
+    if (rc == 0) {
+        if (s->drafter)
+            s->drafter->drafts_for = false;
+        if (drafter)
+            drafter->drafts_for = true;
+        s->drafter = drafter;
+        s->speculation = kind;
+        s->n_draft = n;
+    }
+    return unlock(s, rc);
+}
+
+bool lg_session_follow(struct lg_session *s, const int32_t *tokens, uint32_t n, uint32_t n_common)
+{
+    if (n > s->params.n_ctx || atomic_load(&s->cancelled) || s->failure)
+        return false;
+    cut(s, n_common);
+    memcpy(s->tokens + n_common, tokens + n_common, (n - n_common) * sizeof(*tokens));
+    s->n_tokens = s->n_visible = n;
+    return true;
 }
 
 int lg_session_set_deadline(struct lg_session *s, uint32_t ms)
@@ -618,10 +670,13 @@ void lg_session_set_up_sampler(struct lg_session *s, uint32_t n)
     struct lg_sampler *sampler = lg_engine_sampler(s->engine, s->slot);
     uint32_t *history = lg_engine_history(s->engine, s->slot);
     *sampler = s->params.sampler;
+    sampler->seed_hi += s->n_forgotten; // positions come again, what is drawn there must not
     sampler->n_history = s->n_tokens;
     sampler->n_remaining = n;
     for (uint32_t i = s->n_tokens > LG_HISTORY ? s->n_tokens - LG_HISTORY : 0; i < s->n_tokens; i++)
         history[i % LG_HISTORY] = (uint32_t)s->tokens[i];
+    for (uint32_t i = 0; i < s->n_drafts; i++)
+        history[(s->n_tokens + i) % LG_HISTORY] = (uint32_t)s->drafts[i];
 }
 
 static bool ends_answer(const struct lg_session *s, int32_t token)
@@ -641,18 +696,23 @@ static void read_choice(struct lg_session *s, uint32_t row)
     memcpy(s->sampled.top, told, s->params.n_candidates * sizeof(*told));
 }
 
+void lg_session_append(struct lg_session *s, int32_t token)
+{
+    s->tokens[s->n_tokens++] = token;
+    s->decoded[s->n_past++] = 1;
+    s->n_generated++;
+    s->closed = ends_answer(s, token);
+}
+
 void lg_session_take_samples(struct lg_session *s, uint32_t row)
 {
     const uint32_t *ring = lg_engine_ring(s->engine, s->slot);
     uint32_t n = lg_engine_sampler(s->engine, s->slot)->n_sampled;
-    for (uint32_t i = 0; i < n && !s->closed; i++) {
-        s->tokens[s->n_tokens++] = (int32_t)ring[i];
-        s->decoded[s->n_past++] = 1;
-        s->n_generated++;
-        s->closed = ends_answer(s, (int32_t)ring[i]);
-    }
+    for (uint32_t i = 0; i < n && !s->closed; i++)
+        lg_session_append(s, (int32_t)ring[i]);
     if (s->params.n_candidates && n)
         read_choice(s, row);
+    lg_session_look_for_room(s);
 }
 
 /* ---- texts */

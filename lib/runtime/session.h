@@ -38,6 +38,9 @@ struct lg_session_params {
     struct lg_sampler sampler; // the parameters; counters and end tokens are filled in here
     struct lg_limits limits;
     uint64_t max_memory; // bytes of its caches
+    int priority;
+    enum llmgpu_when_full when_full;
+    uint32_t n_keep; // tokens of the head, for LLMGPU_WHEN_FULL_SLIDE
 };
 
 /** A token that was sampled, and what else could have been. */
@@ -45,6 +48,8 @@ struct lg_choice {
     bool known;
     struct lg_candidate chosen, top[LG_MAX_CANDIDATES];
 };
+
+enum { LG_MAX_DRAFT = 16 }; // tokens drafted at once
 
 /** Stop tokens beside the vocabulary's end tokens. */
 enum { LG_MAX_STOP_TOKENS = 16 };
@@ -60,7 +65,8 @@ struct lg_session {
     bool has_slot;
     bool planned;    // rows of it are in the pass that is being made ready
     float **moved;   // [pages of n_ctx] keys and values of pages that were moved to the host; NULL: none
-    uint64_t served; // the scheduler's count of passes when it was last in one
+    uint64_t ticket; // of the scheduler, drawn when it was last in a pass or was given something to do: the lowest goes first
+    uint64_t asked;  // passes that had begun when it was last in one or was given something to do
     int waits_for;   // an lg_wait: a caller sleeps until it has come
     struct lg_slot_lora lora; // its adapter; changed with both the turn and the lock
 
@@ -85,9 +91,18 @@ struct lg_session {
     void (*notify)(void *user);
     void *notify_user;
 
+    enum llmgpu_speculation speculation;
+    uint32_t n_draft;           // tokens to draft at once
+    struct lg_session *drafter; // of another model; NULL: none
+    bool drafts_for;            // it is somebody's drafter, who says when it works
+    int32_t drafts[LG_MAX_DRAFT];
+    uint32_t n_drafts; // in the pass that runs
+    uint64_t n_drafted, n_accepted;
+
     struct lg_choice sampled, given; // of the last token that is not given yet, and the last one that is
 
     uint32_t n_prompt, n_generated; // fed, sampled
+    uint32_t n_forgotten; // tokens that went as the context was full
     uint32_t n_adopted; // fed tokens whose keys and values another session had computed
     uint32_t n_shared; // tokens on pages of others too, when it was last asked
     uint64_t prompt_ns, decode_ns, prompt_submits, decode_submits;
@@ -116,6 +131,8 @@ void lg_session_set_lora(struct lg_session *s, uint32_t seat, float scale);
 int lg_session_set_remaining(struct lg_session *s, uint32_t n);
 int lg_session_add_stop_token(struct lg_session *s, int32_t token);
 void lg_session_clear_stop_tokens(struct lg_session *s);
+int lg_session_set_priority(struct lg_session *s, int priority);
+int lg_session_set_speculation(struct lg_session *s, enum llmgpu_speculation kind, uint32_t n, struct lg_session *drafter);
 int lg_session_set_deadline(struct lg_session *s, uint32_t ms);
 int lg_session_set_notify(struct lg_session *s, void (*notify)(void *user), void *user);
 int lg_session_fd(struct lg_session *s);
@@ -177,8 +194,19 @@ uint32_t lg_session_decode_room(const struct lg_session *s);
 void lg_session_set_up_sampler(struct lg_session *s, uint32_t n);
 /** Appends what a pass has sampled, of which its row was `row`. */
 void lg_session_take_samples(struct lg_session *s, uint32_t row);
+/** Appends a token that was sampled. */
+void lg_session_append(struct lg_session *s, int32_t token);
+/** Makes a drafter's conversation these tokens, of which it has the first n_common. False when it cannot. */
+bool lg_session_follow(struct lg_session *s, const int32_t *tokens, uint32_t n, uint32_t n_common);
 /** Keeps a failure until it is told. */
 void lg_session_set_failure(struct lg_session *s, int code, const char *text);
+/**
+ * Has the session forget what it must for n more tokens to fit, when it is one that does (window.c). False when they do
+ * not.
+ */
+bool lg_session_make_room(struct lg_session *s, size_t n);
+/** Does what the session is to do when its context is full, if it is. */
+void lg_session_look_for_room(struct lg_session *s);
 /** Brings `ready` and the descriptor up to date. True when the session just became ready. */
 bool lg_session_update_ready(struct lg_session *s);
 

@@ -164,7 +164,7 @@ void lg_share_forget(struct lg_session *s)
 
 /* ---- room */
 
-/** Who gives up pages for a session: among those that nobody waits for who was served longest ago. */
+/** Who gives up pages for a session: among those that nobody waits for who was worked for longest ago. */
 static struct lg_session *find_giver(const struct lg_session *s, bool force)
 {
     struct lg_session *found = NULL;
@@ -174,7 +174,7 @@ static struct lg_session *find_giver(const struct lg_session *s, bool force)
         if (other == s || other->engine != s->engine || other->planned || lg_run_has(s->engine, other) ||
             !(idle || force) || count_alone(other) == 0)
             continue;
-        if (!found || idle > found_idle || (idle == found_idle && other->served < found->served)) {
+        if (!found || idle > found_idle || (idle == found_idle && other->ticket < found->ticket)) {
             found = other;
             found_idle = idle;
         }

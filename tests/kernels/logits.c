@@ -186,7 +186,8 @@ static void penalties_case(struct check *c, uint32_t n_vocab, bool off)
 {
     enum { N_OUT = 2, N_ROWS = 4, N_SLOTS = 5 };
     struct lg_sample_push push = {.n_vocab = n_vocab};
-    struct lg_row rows[N_ROWS] = {{.slot = 4}, {.slot = 0}, {.slot = 1}, {.slot = 3}};
+    struct lg_row rows[N_ROWS] = {
+        {.slot = 4}, {.slot = 0, .draft = check_int(c, 0, 9)}, {.slot = 1}, {.slot = 3, .draft = check_int(c, 0, 9)}};
     uint32_t out_ids[N_OUT] = {1, 3};
     struct lg_sampler samplers[N_SLOTS];
     memset(samplers, 0, sizeof(samplers));

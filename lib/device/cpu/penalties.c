@@ -8,12 +8,14 @@ static float penalise(float logit, const struct lg_sampler *s, uint32_t count)
     return logit - ((float)count * s->frequency_penalty + s->presence_penalty);
 }
 
-static void penalise_row(const struct lg_sampler *s, const uint32_t *history, float *logits, uint32_t n_vocab)
+static void penalise_row(const struct lg_sampler *s, const uint32_t *history, uint32_t n_guessed, float *logits,
+                         uint32_t n_vocab)
 {
     if (s->repeat_penalty == 1 && s->frequency_penalty == 0 && s->presence_penalty == 0)
         return;
-    uint32_t n = lg_min_u32(lg_min_u32(s->penalty_last_n, s->n_history), LG_HISTORY);
-    uint32_t begin = s->n_history - n;
+    uint32_t n_history = s->n_history + n_guessed;
+    uint32_t n = lg_min_u32(lg_min_u32(s->penalty_last_n, n_history), LG_HISTORY);
+    uint32_t begin = n_history - n;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t token = history[(begin + i) % LG_HISTORY], before = 0, count = 0;
         for (uint32_t j = 0; j < n; j++) {
@@ -34,8 +36,10 @@ void lg_cpu_penalties(const struct lg_cpu_args *args, uint32_t first, uint32_t l
     const struct lg_sampler *samplers = args->view[2];
     const uint32_t *history = args->view[3];
     for (uint32_t o = first; o < last; o++) {
-        uint32_t slot = rows[out_ids[o]].slot;
+        const struct lg_row *row = &rows[out_ids[o]];
+        uint32_t slot = row->slot;
         float *logits = (float *)args->view[4] + (size_t)o * push->n_vocab;
-        penalise_row(&samplers[slot], history + (size_t)slot * LG_HISTORY, logits, push->n_vocab);
+        penalise_row(&samplers[slot], history + (size_t)slot * LG_HISTORY, row->draft ? row->draft - 1 : 0,
+                     logits, push->n_vocab);
     }
 }

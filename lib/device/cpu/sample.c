@@ -129,8 +129,9 @@ static void sample_row(const struct lg_cpu_draw_passes *passes, const struct lg_
 
     bool greedy = s->temperature <= 0;
     uint32_t token = greedy ? best.index : draw(passes, s, row->pos, logits, push->n_vocab, best);
-    accept(s, history, ring, token);
     ((uint32_t *)args->view[7])[o] = token;
+    if (!row->draft)
+        accept(s, history, ring, token);
 }
 
 void lg_cpu_sample_with(const struct lg_cpu_draw_passes *passes, const struct lg_cpu_args *args,
