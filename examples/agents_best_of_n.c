@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Several answers to one question, of which the best is taken: the prompt is computed once, forks of that session draw an
- * answer each at the same time, and the one whose tokens are the most probable on average is the best.
+ * Several answers to one question, of which the best is taken: the prompt is computed once, forks of that
+ * session draw an answer each at the same time, and the one whose tokens are the most probable on average is
+ * the best.
  *
  *     agents_best_of_n [MODEL [DEVICE]]
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Two agents who argue, and a judge. What one says comes to the other by mail, in front of the next request; each remembers
- * what was said. The judge reads all of it, and is for whose words are the more likely ones to them.
+ * Two agents who argue, and a judge. What one says comes to the other by mail, in front of the next request;
+ * each remembers what was said. The judge reads all of it, and is for whose words are the more likely ones to
+ * them.
  *
  *     agents_debate [MODEL [DEVICE]]
  */
@@ -18,7 +19,8 @@ static const char *const personas[N_SPEAKERS] = {
     "Your name is Brenna. You are the blacksmith of Oakford. You are grumpy.",
     "Your name is Tom. You are the innkeeper of Oakford. You are cheerful.",
 };
-static const char *const questions[N_ROUNDS] = {"Is the forest safe?", "What do you say to that?", "So who is right?"};
+static const char *const questions[N_ROUNDS] = {"Is the forest safe?", "What do you say to that?",
+                                                "So who is right?"};
 
 static int add(llmgpu_agents *agents, llmgpu_model *model, int who)
 {
@@ -66,11 +68,15 @@ static int judge(llmgpu_session *session, const llmgpu_model *model, const char 
     int32_t tokens[MAX_SCORED];
     float log_probs[MAX_SCORED];
     size_t n_before, n;
-    int len = snprintf(prompt, sizeof(prompt),
-                       "<|im_start|>system\nYour name is Edda. You are a hunter of Oakford. You are calm.<|im_end|>\n"
-                       "<|im_start|>user\n%s<|im_end|>\n<|im_start|>assistant\n", questions[0]);
-    int rc = llmgpu_tokenize(model, prompt, (size_t)len, LLMGPU_TOKENIZE_PARSE_SPECIAL, tokens, MAX_SCORED, &n_before);
-    rc = rc ? rc : llmgpu_tokenize(model, text, strlen(text), 0, tokens + n_before, MAX_SCORED - n_before, &n);
+    int len = snprintf(
+        prompt, sizeof(prompt),
+        "<|im_start|>system\nYour name is Edda. You are a hunter of Oakford. You are calm.<|im_end|>\n"
+        "<|im_start|>user\n%s<|im_end|>\n<|im_start|>assistant\n",
+        questions[0]);
+    int rc = llmgpu_tokenize(model, prompt, (size_t)len, LLMGPU_TOKENIZE_PARSE_SPECIAL, tokens, MAX_SCORED,
+                             &n_before);
+    rc =
+        rc ? rc : llmgpu_tokenize(model, text, strlen(text), 0, tokens + n_before, MAX_SCORED - n_before, &n);
     rc = rc ? rc : llmgpu_session_score(session, tokens, n_before + n, log_probs, NULL);
     *mean = 0;
     for (size_t i = 0; i < n && rc == 0; i++)
@@ -100,7 +106,8 @@ static int debate(llmgpu_agents *agents, llmgpu_model *model, llmgpu_session *se
     rc = rc < 0 ? rc : llmgpu_agents_get_stats(agents, &stats, sizeof(stats));
     if (rc < 0)
         return rc;
-    printf("-- %llu messages were delivered, %u wait\n", (unsigned long long)stats.mail_delivered, stats.n_mail);
+    printf("-- %llu messages were delivered, %u wait\n", (unsigned long long)stats.mail_delivered,
+           stats.n_mail);
     printf("the judge: %s %.3f, %s %.3f: %s\n", names[0], points[0], names[1], points[1],
            names[points[TOM] > points[BRENNA] ? TOM : BRENNA]);
     return 0;

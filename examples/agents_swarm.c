@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * A coordinator with workers. Each part of a shopping list goes to a worker; all of them work at the same time. What they
- * write in brackets are actions, which functions of this program carry out: their results come back to the worker by mail,
- * and what the worker makes of it comes to the coordinator by mail, who joins the parts.
+ * A coordinator with workers. Each part of a shopping list goes to a worker; all of them work at the same
+ * time. What they write in brackets are actions, which functions of this program carry out: their results
+ * come back to the worker by mail, and what the worker makes of it comes to the coordinator by mail, who
+ * joins the parts.
  *
  *     agents_swarm [MODEL [DEVICE]]
  *
- * Models as small as the bundled one do not use tools by themselves, so the answer is begun for it: "[price", say. The rest
- * of the action, up to a stop text, is the model's.
+ * Models as small as the bundled one do not use tools by themselves, so the answer is begun for it: "[price",
+ * say. The rest of the action, up to a stop text, is the model's.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -62,7 +63,8 @@ static int add(llmgpu_agents *agents, llmgpu_model *model, int is_worker)
     llmgpu_agent_params_init(&params, sizeof(params));
     params.keep = 1;
     params.own_only = 1;
-    params.persona = is_worker ? NULL : "Your name is Tom. You are the innkeeper of Oakford. You are cheerful.";
+    params.persona =
+        is_worker ? NULL : "Your name is Tom. You are the innkeeper of Oakford. You are cheerful.";
     int rc = llmgpu_session_create(&session, model, NULL);
     if (rc == 0 && is_worker)
         rc = llmgpu_session_add_stop(session, "]", 1);
@@ -73,7 +75,8 @@ static int add(llmgpu_agents *agents, llmgpu_model *model, int is_worker)
     return rc < 0 ? rc : 0;
 }
 
-static int submit(llmgpu_agents *agents, int agent, const char *role, const char *text, int mail_to, uint64_t *id)
+static int submit(llmgpu_agents *agents, int agent, const char *role, const char *text, int mail_to,
+                  uint64_t *id)
 {
     llmgpu_request request;
     llmgpu_sampler_params sampler;
@@ -107,7 +110,8 @@ static int hand_out(llmgpu_agents *agents, int agent)
     char text[MAX_TEXT];
     snprintf(text, sizeof(text),
              "<|im_start|>system\nYour name is %s of Oakford.<|im_end|>\n<|im_start|>user\n%s<|im_end|>\n"
-             "<|im_start|>assistant\n[%s ", w->persona, w->part, w->tool);
+             "<|im_start|>assistant\n[%s ",
+             w->persona, w->part, w->tool);
     return submit(agents, agent, NULL, text, -1, &w->id);
 }
 
@@ -131,8 +135,11 @@ static int give_back(llmgpu_agents *agents, int agent, const char *written)
     carry_out(w, written);
     snprintf(mail, sizeof(mail), "] %s.", w->result);
     int rc = llmgpu_agents_mail(agents, agent, "tool", mail, strlen(mail));
-    return rc ? rc : submit(agents, agent, NULL, "<|im_end|>\n<|im_start|>user\nWhat do you say to that?<|im_end|>\n"
-                                                 "<|im_start|>assistant\n", COORDINATOR, &w->id);
+    return rc ? rc
+              : submit(agents, agent, NULL,
+                       "<|im_end|>\n<|im_start|>user\nWhat do you say to that?<|im_end|>\n"
+                       "<|im_start|>assistant\n",
+                       COORDINATOR, &w->id);
 }
 
 static int work(llmgpu_agents *agents)
@@ -167,15 +174,16 @@ static int run(llmgpu_agents *agents, llmgpu_model *model)
         rc = add(agents, model, i != COORDINATOR);
     rc = rc ? rc : work(agents);
     for (int i = 0; i < N_WORKERS && rc == 0; i++)
-        printf("%s: %s\n    [%s] %s\n    %s\n", workers[i].persona, workers[i].part, workers[i].action, workers[i].result,
-               workers[i].report);
+        printf("%s: %s\n    [%s] %s\n    %s\n", workers[i].persona, workers[i].part, workers[i].action,
+               workers[i].result, workers[i].report);
     rc = rc ? rc : submit(agents, COORDINATOR, "user", "What do you say to that?", -1, NULL);
     rc = rc ? rc : take(agents, &result, text);
     rc = rc ? rc : llmgpu_agents_get_stats(agents, &stats, sizeof(stats));
     if (rc < 0)
         return rc;
     printf("the coordinator, of %u tokens of reports: %s\n", result.n_prompt, text);
-    printf("%llu requests, %llu messages\n", (unsigned long long)stats.submitted, (unsigned long long)stats.mail_delivered);
+    printf("%llu requests, %llu messages\n", (unsigned long long)stats.submitted,
+           (unsigned long long)stats.mail_delivered);
     return 0;
 }
 

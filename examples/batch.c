@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Many prompts answered at once: the same ones by one agent after another, and by as many as there are prompts, which share
- * every pass over the weights. Prints the answers, and how fast they came. batch [MODEL [DEVICE]]
+ * Many prompts answered at once: the same ones by one agent after another, and by as many as there are
+ * prompts, which share every pass over the weights. Prints the answers, and how fast they came. batch [MODEL
+ * [DEVICE]]
  */
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +17,8 @@ static const char *const names[N_NAMES] = {
     "Brenna. You are the blacksmith", "Tom. You are the innkeeper", "Edda. You are a hunter",
     "Finn. You are a guard",          "Mara. You are the healer",   "Rolf. You are a farmer",
 };
-static const char *const questions[N_QUESTIONS] = {"Who are you?", "What do you sell?", "Is the forest safe?", "Goodbye."};
+static const char *const questions[N_QUESTIONS] = {"Who are you?", "What do you sell?", "Is the forest safe?",
+                                                   "Goodbye."};
 
 /* What came of each prompt. */
 struct answers {
@@ -38,7 +40,8 @@ static int submit(llmgpu_agents *agents, int i, uint64_t *id)
     llmgpu_request request;
     snprintf(text, sizeof(text),
              "<|im_start|>system\nYour name is %s of Oakford.<|im_end|>\n<|im_start|>user\n%s<|im_end|>\n"
-             "<|im_start|>assistant\n", names[i % N_NAMES], questions[i / N_NAMES]);
+             "<|im_start|>assistant\n",
+             names[i % N_NAMES], questions[i / N_NAMES]);
     llmgpu_request_init(&request, sizeof(request));
     request.text = text;
     request.len = strlen(text);
@@ -60,7 +63,8 @@ static int answer(llmgpu_agents *agents, struct answers *out)
         llmgpu_result result;
         int rc = llmgpu_agents_wait(agents, ids[i], UINT64_MAX);
         if (rc == 0)
-            rc = llmgpu_agents_take(agents, ids[i], &result, sizeof(result), out->texts[i], sizeof(out->texts[i]));
+            rc = llmgpu_agents_take(agents, ids[i], &result, sizeof(result), out->texts[i],
+                                    sizeof(out->texts[i]));
         if (rc < 0 || result.status < 0)
             return rc < 0 ? rc : result.status;
         out->n_tokens += result.n_generated;
@@ -99,8 +103,10 @@ static int run(llmgpu_agents *agents, llmgpu_model *model)
     for (int i = 0; i < N_PROMPTS; i++)
         printf("%s: %s\n    %s\n", names[i % N_NAMES], questions[i / N_NAMES], together.texts[i]);
     printf("one by one:  %u tokens, %.0f tok/s\n", lone.n_tokens, lone.n_tokens / lone.seconds);
-    printf("%d at once: %u tokens, %.0f tok/s\n", N_PROMPTS, together.n_tokens, together.n_tokens / together.seconds);
-    printf("the answers are %s\n", memcmp(lone.texts, together.texts, sizeof(lone.texts)) == 0 ? "the same" : "different");
+    printf("%d at once: %u tokens, %.0f tok/s\n", N_PROMPTS, together.n_tokens,
+           together.n_tokens / together.seconds);
+    printf("the answers are %s\n",
+           memcmp(lone.texts, together.texts, sizeof(lone.texts)) == 0 ? "the same" : "different");
     return 0;
 }
 

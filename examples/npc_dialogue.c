@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Characters of a tavern in a game's loop at 60 Hz: each frame gives the library two milliseconds. What they know of the
- * place is the same for all, and computed once; who they are, and what was said to them before, is each one's own. A line
- * begins with one of a few words, which is what the character does: the most probable of them is put in the place of
- * whatever else the model would begin with.
+ * Characters of a tavern in a game's loop at 60 Hz: each frame gives the library two milliseconds. What they
+ * know of the place is the same for all, and computed once; who they are, and what was said to them before,
+ * is each one's own. A line begins with one of a few words, which is what the character does: the most
+ * probable of them is put in the place of whatever else the model would begin with.
  *
  *     npc_dialogue [MODEL [DEVICE [BUDGET_US]]]
  */
@@ -14,9 +14,18 @@
 
 #include <llmgpu/llmgpu.h>
 
-enum { N_NPCS = 3, N_TURNS = 3, N_ACTIONS = 4, FRAME_US = 16667, MAX_FRAMES = 6000, MAX_TOKENS = 32, MAX_LINE = 512 };
+enum {
+    N_NPCS = 3,
+    N_TURNS = 3,
+    N_ACTIONS = 4,
+    FRAME_US = 16667,
+    MAX_FRAMES = 6000,
+    MAX_TOKENS = 32,
+    MAX_LINE = 512
+};
 
-static const char place[] = "It is evening in the tavern of Oakford. A fire burns, it rains outside, and a stranger comes in. ";
+static const char place[] =
+    "It is evening in the tavern of Oakford. A fire burns, it rains outside, and a stranger comes in. ";
 static const char *const personas[N_NPCS] = {
     "Your name is Brenna. You are the blacksmith of Oakford. You are grumpy.",
     "Your name is Tom. You are the innkeeper of Oakford. You are cheerful.",
@@ -32,7 +41,7 @@ static const struct action {
 struct npc {
     llmgpu_session *session;
     llmgpu_chat *chat;
-    int turn; /* N_TURNS: it has said everything */
+    int turn;   /* N_TURNS: it has said everything */
     int acting; /* the word that it begins with is not known yet */
     int action;
     unsigned n_begin; /* tokens of the session before its line */
@@ -92,8 +101,8 @@ static int act(struct game *g, struct npc *npc)
 static int finish(struct game *g, struct npc *npc)
 {
     int i = (int)(npc - g->npcs);
-    printf("%5u  You to %s: %s\n       %s %s: \"%s\"\n", g->n_frames, names[i], questions[npc->turn], names[i],
-           actions[npc->action].what, npc->line);
+    printf("%5u  You to %s: %s\n       %s %s: \"%s\"\n", g->n_frames, names[i], questions[npc->turn],
+           names[i], actions[npc->action].what, npc->line);
     int rc = llmgpu_chat_add(npc->chat, "assistant", npc->line);
     npc->turn++;
     return rc || npc->turn == N_TURNS ? rc : say(npc);
@@ -152,10 +161,11 @@ static int play(struct game *g)
     if (rc < 0)
         return rc;
     qsort(g->steps_us, g->n_frames, sizeof(*g->steps_us), ascending);
-    printf("%u frames, a step took %.0f us in half of them and %.0f us at the 99th per cent, of %u us given\n", g->n_frames,
-           g->steps_us[g->n_frames / 2], g->steps_us[(g->n_frames - 1) * 99 / 100], g->budget_us);
-    printf("%llu tokens of prompts were computed, %llu were the same as another's\n", (unsigned long long)stats.prompt_tokens,
-           (unsigned long long)stats.shared_tokens);
+    printf(
+        "%u frames, a step took %.0f us in half of them and %.0f us at the 99th per cent, of %u us given\n",
+        g->n_frames, g->steps_us[g->n_frames / 2], g->steps_us[(g->n_frames - 1) * 99 / 100], g->budget_us);
+    printf("%llu tokens of prompts were computed, %llu were the same as another's\n",
+           (unsigned long long)stats.prompt_tokens, (unsigned long long)stats.shared_tokens);
     return 0;
 }
 
@@ -199,11 +209,12 @@ int main(int argc, char **argv)
     static struct game g;
     char error[256] = "";
     g.budget_us = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 2000;
-    int rc = open_all(&g, argc > 1 ? argv[1] : "examples/models/tavern-3.7m-q8_0.gguf", argc > 2 ? argv[2] : "auto", error,
-                      sizeof(error));
+    int rc = open_all(&g, argc > 1 ? argv[1] : "examples/models/tavern-3.7m-q8_0.gguf",
+                      argc > 2 ? argv[2] : "auto", error, sizeof(error));
     rc = rc ? rc : play(&g);
     if (rc < 0)
-        fprintf(stderr, "npc_dialogue: %s (%s)\n", g.ctx ? llmgpu_context_error(g.ctx) : error, llmgpu_status_name(rc));
+        fprintf(stderr, "npc_dialogue: %s (%s)\n", g.ctx ? llmgpu_context_error(g.ctx) : error,
+                llmgpu_status_name(rc));
     for (int i = 0; i < N_NPCS; i++) {
         llmgpu_chat_free(g.npcs[i].chat);
         llmgpu_session_free(g.npcs[i].session);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Agents, on the device that the first argument names: in which order requests are served, what bounds them, how they end,
- * what agents remember, and that fifty at once answer what each answers alone.
+ * Agents, on the device that the first argument names: in which order requests are served, what bounds them,
+ * how they end, what agents remember, and that fifty at once answer what each answers alone.
  */
 #include "api.h"
 #include "heap.h"
@@ -69,7 +69,8 @@ static void test_owners(void)
     REQUIRE_INT(heap.live, ==, 0);
 }
 
-/** Requests of growing age and any priority: the order is that of the policy, and nobody waits longer than it says. */
+/** Requests of growing age and any priority: the order is that of the policy, and nobody waits longer than it
+ * says. */
 static void test_ageing(void)
 {
     enum { N = 200, AGEING_S = 10 };
@@ -259,7 +260,8 @@ static void test_fifty(const char *device)
     REQUIRE_INT(s.generated_tokens, ==, 2 * N_FIFTY * N_ANSWER);
     REQUIRE_INT(s.prompt_tokens, ==, 2 * N_FIFTY * a.n);
     REQUIRE(s.whole.n == 2 * N_FIFTY && s.whole.p50_us <= s.whole.p95_us && s.whole.p99_us <= s.whole.max_us);
-    REQUIRE_INT(llmgpu_agents_take(agents, 0, &(llmgpu_result){0}, sizeof(llmgpu_result), NULL, 0), ==, LLMGPU_TAKE_NOTHING);
+    REQUIRE_INT(llmgpu_agents_take(agents, 0, &(llmgpu_result){0}, sizeof(llmgpu_result), NULL, 0), ==,
+                LLMGPU_TAKE_NOTHING);
     llmgpu_agents_free(agents);
     api_close(&a);
 }
@@ -290,12 +292,15 @@ static void test_order(struct api *a)
     llmgpu_request r = make_request(a, 1);
     ids[0] = submit(agents, &r);
     ids[1] = submit(agents, &r);
-    REQUIRE_INT(llmgpu_agents_take(agents, ids[1], &result, sizeof(result), text, TEXT), ==, LLMGPU_TAKE_AGAIN);
+    REQUIRE_INT(llmgpu_agents_take(agents, ids[1], &result, sizeof(result), text, TEXT), ==,
+                LLMGPU_TAKE_AGAIN);
     REQUIRE_INT(llmgpu_agents_wait(agents, ids[1], UINT64_MAX), ==, 0);
     REQUIRE_INT(llmgpu_agents_take(agents, ids[1], &result, sizeof(result), text, 1), ==, LLMGPU_E_RANGE);
-    REQUIRE_INT(llmgpu_agents_take(agents, ids[1], &result, sizeof(result), text, result.len), ==, LLMGPU_TAKEN);
+    REQUIRE_INT(llmgpu_agents_take(agents, ids[1], &result, sizeof(result), text, result.len), ==,
+                LLMGPU_TAKEN);
     REQUIRE_INT(result.id, ==, ids[1]);
-    REQUIRE_INT(llmgpu_agents_take(agents, ids[1], &result, sizeof(result), text, TEXT), ==, LLMGPU_TAKE_NOTHING);
+    REQUIRE_INT(llmgpu_agents_take(agents, ids[1], &result, sizeof(result), text, TEXT), ==,
+                LLMGPU_TAKE_NOTHING);
     REQUIRE_INT(take(agents, text).id, ==, ids[0]);
     REQUIRE_INT(llmgpu_agents_remove(agents, first), ==, 0);
     llmgpu_agents_free(agents);
@@ -377,7 +382,8 @@ static void test_times(struct api *a)
     r.max_run_ms = 0;
     r.max_tokens = 2;
     submit(agents, &r);
-    REQUIRE_INT(llmgpu_context_step(a->ctx, 1), >=, 0); // where all is slow, its time is over before anything is done
+    REQUIRE_INT(llmgpu_context_step(a->ctx, 1), >=,
+                0); // where all is slow, its time is over before anything is done
     sleep_us(2000);
     result = take(agents, text);
     REQUIRE(result.outcome == LLMGPU_OUTCOME_TIMEOUT && result.agent == agent);
@@ -410,7 +416,8 @@ static void test_cancel(struct api *a)
     REQUIRE_INT(llmgpu_context_step(a->ctx, 1), >, 0);
     REQUIRE_INT(llmgpu_agents_cancel(agents, queued), ==, 0);
     llmgpu_result result;
-    REQUIRE_INT(llmgpu_agents_take(agents, queued, &result, sizeof(result), text, TEXT), ==, LLMGPU_TAKEN); // at once
+    REQUIRE_INT(llmgpu_agents_take(agents, queued, &result, sizeof(result), text, TEXT), ==,
+                LLMGPU_TAKEN); // at once
     REQUIRE(result.outcome == LLMGPU_OUTCOME_CANCELLED && result.agent == -1);
     REQUIRE_INT(llmgpu_agents_cancel(agents, active), ==, 0);
     result = take(agents, text);
@@ -680,9 +687,11 @@ static void test_audit(struct api *a)
         REQUIRE_INT(audits.n, ==, 0);
         llmgpu_result result = take(agents, text);
         REQUIRE(audits.n == 1 && audits.n_notified == 1 && audits.last.id == id && audits.last.agent == 0);
-        REQUIRE(audits.last.n_generated == N_ANSWER && audits.last.n_prompt == result.n_prompt && result.n_prompt > 0);
+        REQUIRE(audits.last.n_generated == N_ANSWER && audits.last.n_prompt == result.n_prompt &&
+                result.n_prompt > 0);
         REQUIRE_INT(audits.last.outcome, ==, LLMGPU_OUTCOME_LENGTH);
-        REQUIRE(audits.last.asked_unix_ms >= (before - 2) * 1000 && audits.last.asked_unix_ms < (time(NULL) + 2) * 1000);
+        REQUIRE(audits.last.asked_unix_ms >= (before - 2) * 1000 &&
+                audits.last.asked_unix_ms < (time(NULL) + 2) * 1000);
         REQUIRE_STR(audits.owner, "Tom");
         REQUIRE_STR(audits.prompt, texts ? "a b c" : "none");
         REQUIRE_STR(audits.answer, texts ? text : "none");
@@ -730,7 +739,8 @@ static void test_free(const char *device)
     }
 }
 
-/** Every allocation of making agents, asking and answering fails once: it is told, and the next request is answered. */
+/** Every allocation of making agents, asking and answering fails once: it is told, and the next request is
+ * answered. */
 static void test_memory_fails(const char *device)
 {
     struct test_heap heap = {0};

@@ -18,7 +18,8 @@ enum { MAX_PRIORITY = 16, MAX_TEXT = 1 << 24 };
 #define LOOK_NS UINT64_C(20000000)
 
 _Static_assert(LG_MAX_OUTCOMES >= (int)LLMGPU_N_OUTCOMES, "each is counted");
-_Static_assert(sizeof(((llmgpu_agents_stats *)0)->outcomes) == LG_MAX_OUTCOMES * sizeof(uint64_t), "they are copied");
+_Static_assert(sizeof(((llmgpu_agents_stats *)0)->outcomes) == LG_MAX_OUTCOMES * sizeof(uint64_t),
+               "they are copied");
 _Static_assert(LG_OWNER_NAME == sizeof(((llmgpu_result *)0)->owner), "names are copied");
 
 #define PARAMS_LEAST LG_SIZE_TO(llmgpu_agents_params, notify_user)
@@ -36,7 +37,8 @@ static const llmgpu_agents_params defaults = {
 
 static const llmgpu_agent_params agent_defaults = {.size = sizeof(llmgpu_agent_params)};
 
-static const llmgpu_request request_defaults = {.size = sizeof(llmgpu_request), .agent = LG_ANYBODY, .mail_to = LG_ANYBODY};
+static const llmgpu_request request_defaults = {
+    .size = sizeof(llmgpu_request), .agent = LG_ANYBODY, .mail_to = LG_ANYBODY};
 
 int llmgpu_agents_params_init(llmgpu_agents_params *params, size_t size)
 {
@@ -71,7 +73,9 @@ static struct lg_scheduler *sched_of(const llmgpu_agents *a)
 
 static int take_turn(struct lg_env *env, struct lg_scheduler *sched)
 {
-    return lg_turn_take(&sched->turn, UINT64_MAX) < 0 ? lg_fail(env, LLMGPU_E_BUSY, "called from within a callback") : 0;
+    return lg_turn_take(&sched->turn, UINT64_MAX) < 0
+               ? lg_fail(env, LLMGPU_E_BUSY, "called from within a callback")
+               : 0;
 }
 
 static void wake(const llmgpu_agents *a)
@@ -117,7 +121,8 @@ static int init_locks(llmgpu_agents *a)
 }
 
 /** A handle that nobody tends yet. */
-static int make(struct lg_env *env, llmgpu_model *model, const llmgpu_agents_params *from, llmgpu_agents **out)
+static int make(struct lg_env *env, llmgpu_model *model, const llmgpu_agents_params *from,
+                llmgpu_agents **out)
 {
     llmgpu_agents_params p = defaults;
     if (from)
@@ -256,7 +261,7 @@ static int make_agent(struct lg_env *env, llmgpu_agents *a, llmgpu_session *s, c
 /** The number of a free place that the agent has now. Needs the turn. */
 static int put_agent(struct lg_env *env, llmgpu_agents *a, const struct lg_agent *agent)
 {
-    int found = lg_fail(env, LLMGPU_E_LIMIT, "there are %d agents already", LG_MAX_SLOTS);
+    int found = -1;
     pthread_mutex_lock(&a->lock);
     for (int i = LG_MAX_SLOTS; i-- > 0;)
         found = a->list[i].session ? found : i;
@@ -265,7 +270,7 @@ static int put_agent(struct lg_env *env, llmgpu_agents *a, const struct lg_agent
         a->n_agents++;
     }
     pthread_mutex_unlock(&a->lock);
-    return found;
+    return found >= 0 ? found : lg_fail(env, LLMGPU_E_LIMIT, "there are %d agents already", LG_MAX_SLOTS);
 }
 
 static int add(struct lg_env *env, llmgpu_agents *a, llmgpu_session *s, const llmgpu_agent_params *from)
@@ -278,8 +283,9 @@ static int add(struct lg_env *env, llmgpu_agents *a, llmgpu_session *s, const ll
     if (s->model != a->model)
         return lg_fail(env, LLMGPU_E_INVALID, "the session is of another model");
     LG_TRY(take_turn(env, sched_of(a)));
-    int rc = atomic_exchange(&s->is_agent, 1) ? lg_fail(env, LLMGPU_E_INVALID, "the session is an agent's already")
-                                              : make_agent(env, a, s, &p, &agent);
+    int rc = atomic_exchange(&s->is_agent, 1)
+                 ? lg_fail(env, LLMGPU_E_INVALID, "the session is an agent's already")
+                 : make_agent(env, a, s, &p, &agent);
     if (rc == 0) {
         rc = put_agent(env, a, &agent);
         if (rc < 0) {
@@ -346,7 +352,8 @@ int llmgpu_agents_remove(llmgpu_agents *a, int32_t index)
 
 static int tell_mail(struct lg_env *env, const llmgpu_agents *a, int32_t agent, int rc)
 {
-    return rc == LLMGPU_E_LIMIT     ? lg_fail(env, rc, "limit max_mail: %u messages wait for agent %d", a->params.max_mail, agent)
+    return rc == LLMGPU_E_LIMIT
+               ? lg_fail(env, rc, "limit max_mail: %u messages wait for agent %d", a->params.max_mail, agent)
            : rc == LLMGPU_E_INVALID ? lg_fail(env, rc, "there is no agent %d", agent)
            : rc < 0                 ? lg_fail(env, rc, "no memory for a message")
                                     : 0;
@@ -355,8 +362,8 @@ static int tell_mail(struct lg_env *env, const llmgpu_agents *a, int32_t agent, 
 static int check_text(struct lg_env *env, const llmgpu_agents *a, size_t len)
 {
     return len <= a->params.max_text ? 0
-                                     : lg_fail(env, LLMGPU_E_LIMIT, "limit max_text: %zu are more than %u", len,
-                                               a->params.max_text);
+                                     : lg_fail(env, LLMGPU_E_LIMIT, "limit max_text: %zu are more than %u",
+                                               len, a->params.max_text);
 }
 
 int llmgpu_agents_mail(llmgpu_agents *a, int32_t agent, const char *role, const char *text, size_t len)
@@ -386,18 +393,22 @@ static int check_request(struct lg_env *env, const llmgpu_agents *a, const llmgp
     if (p->owner && strnlen(p->owner, LG_OWNER_NAME) == LG_OWNER_NAME)
         return lg_fail(env, LLMGPU_E_INVALID, "an owner's name has at most %d bytes", LG_OWNER_NAME - 1);
     if (p->tokens ? p->role || p->flags : p->role ? p->flags || !p->text : !p->text && p->len)
-        return lg_fail(env, LLMGPU_E_INVALID, "a request is a message, a text or tokens, and flags are a text's");
+        return lg_fail(env, LLMGPU_E_INVALID,
+                       "a request is a message, a text or tokens, and flags are a text's");
     return check_text(env, a, p->tokens ? p->n_tokens : p->len);
 }
 
-static int copy_tokens(struct lg_env *env, const llmgpu_agents *a, const llmgpu_request *p, struct lg_request *r)
+static int copy_tokens(struct lg_env *env, const llmgpu_agents *a, const llmgpu_request *p,
+                       struct lg_request *r)
 {
     uint32_t n_vocab = a->model->model->hp.n_vocab;
     if (!p->tokens)
-        return lg_api_encode(a->model, env, p->text ? p->text : "", p->len, p->flags, &r->tokens, &r->n_tokens);
+        return lg_api_encode(a->model, env, p->text ? p->text : "", p->len, p->flags, &r->tokens,
+                             &r->n_tokens);
     for (size_t i = 0; i < p->n_tokens; i++)
         if (p->tokens[i] < 0 || (uint32_t)p->tokens[i] >= n_vocab)
-            return lg_fail(env, LLMGPU_E_INVALID, "token %zu is %d, not in 0 .. %u", i, p->tokens[i], n_vocab - 1);
+            return lg_fail(env, LLMGPU_E_INVALID, "token %zu is %d, not in 0 .. %u", i, p->tokens[i],
+                           n_vocab - 1);
     r->tokens = lg_alloc_array(env, p->n_tokens, sizeof(*r->tokens));
     if (!r->tokens)
         return lg_fail_nomem(env, "a request's tokens", p->n_tokens * sizeof(*r->tokens));
@@ -406,7 +417,8 @@ static int copy_tokens(struct lg_env *env, const llmgpu_agents *a, const llmgpu_
     return 0;
 }
 
-static int copy_texts(struct lg_env *env, const llmgpu_agents *a, const llmgpu_request *p, struct lg_request *r)
+static int copy_texts(struct lg_env *env, const llmgpu_agents *a, const llmgpu_request *p,
+                      struct lg_request *r)
 {
     if (p->role) {
         r->role = lg_strndup(env, p->role, strlen(p->role));
@@ -421,7 +433,8 @@ static int copy_texts(struct lg_env *env, const llmgpu_agents *a, const llmgpu_r
 }
 
 /** All of a request that does not need the queue. */
-static int make_request(struct lg_env *env, const llmgpu_agents *a, const llmgpu_request *p, struct lg_request *r)
+static int make_request(struct lg_env *env, const llmgpu_agents *a, const llmgpu_request *p,
+                        struct lg_request *r)
 {
     struct timespec ts;
     LG_TRY(check_request(env, a, p));
@@ -441,19 +454,23 @@ static int make_request(struct lg_env *env, const llmgpu_agents *a, const llmgpu
 }
 
 /** Needs the lock. The sentences are not logged: that would call the host. */
-static int enqueue(struct lg_env *env, llmgpu_agents *a, const llmgpu_request *p, const struct lg_request *r, uint64_t *id)
+static int enqueue(struct lg_env *env, llmgpu_agents *a, const llmgpu_request *p, const struct lg_request *r,
+                   uint64_t *id)
 {
     uint64_t now = lg_now_ns();
-    if ((p->agent != LG_ANYBODY && !is_agent(a, p->agent)) || (p->mail_to != LG_ANYBODY && !is_agent(a, p->mail_to)))
+    if ((p->agent != LG_ANYBODY && !is_agent(a, p->agent)) ||
+        (p->mail_to != LG_ANYBODY && !is_agent(a, p->mail_to)))
         return lg_note(env, LLMGPU_E_INVALID, "there is no agent %d, or no agent %d", p->agent, p->mail_to);
     struct lg_request *place = lg_requests_place(&a->requests);
     if (!place)
         return lg_note(env, LLMGPU_E_LIMIT, "limit max_requests: there are %u", a->params.max_requests);
     struct lg_owner *owner = lg_owners_get(&a->requests.owners, p->owner ? p->owner : "", now);
     if (!owner)
-        return lg_note(env, LLMGPU_E_LIMIT, "limit max_owners: %u have something to do", a->params.max_owners);
+        return lg_note(env, LLMGPU_E_LIMIT, "limit max_owners: %u have something to do",
+                       a->params.max_owners);
     if (owner->quota.max_queued && owner->n_queued >= owner->quota.max_queued)
-        return lg_note(env, LLMGPU_E_LIMIT, "limit max_queued: %u requests of \"%s\" wait", owner->n_queued, owner->name);
+        return lg_note(env, LLMGPU_E_LIMIT, "limit max_queued: %u requests of \"%s\" wait", owner->n_queued,
+                       owner->name);
     *place = *r;
     place->expires_ns = p->max_wait_ms ? now + p->max_wait_ms * UINT64_C(1000000) : UINT64_MAX;
     lg_requests_add(&a->requests, place, owner, p->priority, now);
@@ -507,11 +524,12 @@ int llmgpu_agents_cancel(llmgpu_agents *a, uint64_t id)
     if (queued)
         lg_agents_end(a, NULL, r, LLMGPU_OUTCOME_CANCELLED, 0);
     wake(a);
-    return report(a, &env, r ? 0 : lg_fail(&env, LLMGPU_E_INVALID, "there is no request %llu", (unsigned long long)id));
+    return report(
+        a, &env, r ? 0 : lg_fail(&env, LLMGPU_E_INVALID, "there is no request %llu", (unsigned long long)id));
 }
 
-int llmgpu_agents_set_quota(llmgpu_agents *a, const char *owner, uint32_t tokens_per_minute, uint32_t max_active,
-                            uint32_t max_queued)
+int llmgpu_agents_set_quota(llmgpu_agents *a, const char *owner, uint32_t tokens_per_minute,
+                            uint32_t max_active, uint32_t max_queued)
 {
     if (!a)
         return LLMGPU_E_INVALID;
@@ -521,7 +539,9 @@ int llmgpu_agents_set_quota(llmgpu_agents *a, const char *owner, uint32_t tokens
     uint64_t now = lg_now_ns();
     lg_env_child(&env, &a->env);
     if (owner && strnlen(owner, LG_OWNER_NAME) == LG_OWNER_NAME)
-        return report(a, &env, lg_fail(&env, LLMGPU_E_INVALID, "an owner's name has at most %d bytes", LG_OWNER_NAME - 1));
+        return report(
+            a, &env,
+            lg_fail(&env, LLMGPU_E_INVALID, "an owner's name has at most %d bytes", LG_OWNER_NAME - 1));
     pthread_mutex_lock(&a->lock);
     if (owner)
         who = lg_owners_get(&a->requests.owners, owner, now);
@@ -529,8 +549,10 @@ int llmgpu_agents_set_quota(llmgpu_agents *a, const char *owner, uint32_t tokens
         lg_owners_set_quota(&a->requests.owners, who, &quota, now);
     pthread_mutex_unlock(&a->lock);
     wake(a);
-    return report(a, &env, who || !owner ? 0 : lg_fail(&env, LLMGPU_E_LIMIT, "limit max_owners: there are %u",
-                                                       a->params.max_owners));
+    return report(a, &env,
+                  who || !owner ? 0
+                                : lg_fail(&env, LLMGPU_E_LIMIT, "limit max_owners: there are %u",
+                                          a->params.max_owners));
 }
 
 /* ---- results */
@@ -577,7 +599,8 @@ static int take(llmgpu_agents *a, uint64_t id, llmgpu_result *out, char *text, s
     return LLMGPU_TAKEN;
 }
 
-int llmgpu_agents_take(llmgpu_agents *a, uint64_t id, llmgpu_result *out, size_t size, char *text, size_t capacity)
+int llmgpu_agents_take(llmgpu_agents *a, uint64_t id, llmgpu_result *out, size_t size, char *text,
+                       size_t capacity)
 {
     llmgpu_result result = {0};
     if (!a || (!text && capacity))

@@ -38,7 +38,9 @@ void lg_agents_free_mail(llmgpu_agents *a, struct lg_mail *mail)
 int lg_agents_put_mail(llmgpu_agents *a, int32_t index, const char *role, const char *text, size_t len)
 {
     struct lg_agent *agent = index >= 0 && index < LG_MAX_SLOTS ? &a->list[index] : NULL;
-    int rc = !agent || !agent->session ? LLMGPU_E_INVALID : agent->n_mail == a->params.max_mail ? LLMGPU_E_LIMIT : 0;
+    int rc = !agent || !agent->session             ? LLMGPU_E_INVALID
+             : agent->n_mail == a->params.max_mail ? LLMGPU_E_LIMIT
+                                                   : 0;
     struct lg_mail mail = {.len = len};
     if (rc == 0)
         mail.text = lg_strndup(&a->env, text, len);

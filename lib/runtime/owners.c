@@ -72,7 +72,8 @@ static void change(struct lg_owner *o, const struct lg_quota *quota, uint64_t no
     fill(o, now);
 }
 
-void lg_owners_set_quota(struct lg_owners *owners, struct lg_owner *owner, const struct lg_quota *quota, uint64_t now)
+void lg_owners_set_quota(struct lg_owners *owners, struct lg_owner *owner, const struct lg_quota *quota,
+                         uint64_t now)
 {
     if (owner) {
         owner->has_own = true;

@@ -42,7 +42,8 @@ struct lg_request *lg_requests_place(struct lg_requests *q)
     return NULL;
 }
 
-void lg_requests_add(struct lg_requests *q, struct lg_request *r, struct lg_owner *owner, int32_t priority, uint64_t now)
+void lg_requests_add(struct lg_requests *q, struct lg_request *r, struct lg_owner *owner, int32_t priority,
+                     uint64_t now)
 {
     r->id = ++q->n_asked;
     r->key = KEY_ZERO + now - (uint64_t)(int64_t)priority * q->ageing_ns;
@@ -78,12 +79,14 @@ static bool goes_before(const struct lg_request *a, const struct lg_request *b)
     return !b || a->key < b->key || (a->key == b->key && a->id < b->id);
 }
 
-struct lg_request *lg_requests_begin(struct lg_requests *q, int32_t agent, bool shared, uint64_t now, uint64_t *next)
+struct lg_request *lg_requests_begin(struct lg_requests *q, int32_t agent, bool shared, uint64_t now,
+                                     uint64_t *next)
 {
     struct lg_request *best = NULL;
     for (uint32_t i = 0; q->n_queued && i < q->max; i++) {
         struct lg_request *r = &q->list[i];
-        if (r->state != LG_REQUEST_QUEUED || !(r->agent == agent || (shared && r->agent == LG_ANYBODY)) || !goes_before(r, best))
+        if (r->state != LG_REQUEST_QUEUED || !(r->agent == agent || (shared && r->agent == LG_ANYBODY)) ||
+            !goes_before(r, best))
             continue;
         uint64_t at = lg_owner_free_at(r->owner, now);
         if (at <= now)
@@ -156,7 +159,8 @@ struct lg_request *lg_requests_result(struct lg_requests *q, uint64_t id)
     struct lg_request *oldest = NULL;
     for (uint32_t i = 0; q->n_ended && i < q->max; i++) {
         struct lg_request *r = &q->list[i];
-        if (r->state == LG_REQUEST_ENDED && (id == 0 || r->id == id) && (!oldest || r->ended_no < oldest->ended_no))
+        if (r->state == LG_REQUEST_ENDED && (id == 0 || r->id == id) &&
+            (!oldest || r->ended_no < oldest->ended_no))
             oldest = r;
     }
     return oldest;
