@@ -4,6 +4,7 @@
  * how they end, what agents remember, and that fifty at once answer what each answers alone.
  */
 #include "api.h"
+#include "api/handles.h"
 #include "heap.h"
 #include "runtime/requests.h"
 
@@ -514,13 +515,25 @@ static void test_memory(struct api *a)
     llmgpu_agent_params p;
     REQUIRE_INT(llmgpu_agent_params_init(&p, sizeof(p)), ==, 0);
     int agent = llmgpu_agents_add(agents, persona, &p);
+    llmgpu_request other = r;
+    llmgpu_sampler_params sampler;
+    REQUIRE_INT(llmgpu_sampler_params_init(&sampler, sizeof(sampler)), ==, 0);
+    sampler.seed = 99;
+    other.sampler = &sampler;
+    other.max_run_ms = 60000;
     for (int i = 0; i < 3; i++) { // forgets all but what it began with
+        submit(agents, &other);
+        take(agents, text);
         submit(agents, &r);
         llmgpu_result result = take(agents, text);
         REQUIRE_INT(result.n_prompt, ==, a->n);
         REQUIRE_STR(text, expected[0]);
     }
+    submit(agents, &other);
+    take(agents, text);
     REQUIRE_INT(llmgpu_agents_remove(agents, agent), ==, 0);
+    REQUIRE(persona->session.deadline_ns == UINT64_MAX); // nothing of a request stays
+    REQUIRE_INT(persona->session.params.sampler.seed_lo, ==, DRAWN);
     REQUIRE_INT(llmgpu_session_rewind(persona, 20), ==, 0);
     p.keep = 1;
     REQUIRE_INT(llmgpu_agents_add(agents, persona, &p), ==, agent);
@@ -585,6 +598,100 @@ static void test_mail(struct api *a)
     submit(agents, &r);
     result = take(agents, text);
     REQUIRE(result.outcome == LLMGPU_OUTCOME_LENGTH && result.mail_status == LLMGPU_E_LIMIT);
+    llmgpu_agents_free(agents);
+}
+
+/* ---- many requests, and all that can happen to them */
+
+static void test_soak(struct api *a)
+{
+    enum { N = 400, N_KINDS = 6, N_AGENTS = 8, MOST = 40 };
+    static char alone[N_KINDS][TEXT];
+    static int kinds[N + 1];
+    static bool taken[N + 1];
+    struct test_rng rng = {11};
+    llmgpu_request requests[N_KINDS];
+    llmgpu_agents_params p = make_params();
+    char text[TEXT], owner[2] = "a";
+    p.max_requests = MOST;
+    llmgpu_agents *agents = make(a, &p);
+    REQUIRE_INT(llmgpu_agents_set_quota(agents, "b", 0, 2, 5), ==, 0);
+    for (int i = 0; i < N_KINDS; i++) {
+        llmgpu_session *s = api_session(a, 256, DRAWN);
+        requests[i] = make_request(a, i);
+        requests[i].max_tokens = 4 + 3 * (uint32_t)i;
+        answer_alone(a, s, &requests[i], alone[i]);
+        llmgpu_session_free(s);
+    }
+    for (int i = 0; i < N_AGENTS; i++)
+        add(a, agents, DRAWN, false);
+    int n_taken = 0, n_refused = 0;
+    uint64_t n = 0, id;
+    while (n < N || n_taken < N) {
+        for (uint32_t k = test_randu(&rng, 0, 6); k-- > 0 && n < N;) {
+            int kind = (int)test_randu(&rng, 0, N_KINDS - 1);
+            llmgpu_request r = requests[kind];
+            owner[0] = (char)('a' + test_randu(&rng, 0, 2));
+            r.owner = owner;
+            r.priority = (int32_t)test_randu(&rng, 0, 32) - 16;
+            r.agent = (int32_t)test_randu(&rng, 0, 3 * N_AGENTS);
+            r.agent = r.agent < N_AGENTS ? r.agent : -1;
+            int rc = llmgpu_agents_submit(agents, &r, &id);
+            REQUIRE(rc == 0 || rc == LLMGPU_E_LIMIT);
+            n_refused += rc < 0;
+            if (rc == 0) {
+                REQUIRE_INT(id, ==, ++n);
+                kinds[id] = kind;
+            }
+        }
+        if (n > MOST && test_randu(&rng, 0, 4) == 0) { // some have ended
+            int rc = llmgpu_agents_cancel(agents, n - test_randu(&rng, 0, MOST - 1));
+            REQUIRE(rc == 0 || rc == LLMGPU_E_INVALID);
+        }
+        for (int k = 0; k < 40; k++) // slices
+            REQUIRE_INT(llmgpu_context_step(a->ctx, 1), >=, 0);
+        llmgpu_result r;
+        while (llmgpu_agents_take(agents, 0, &r, sizeof(r), text, TEXT) == LLMGPU_TAKEN) {
+            REQUIRE(r.id <= n && !taken[r.id]);
+            taken[r.id] = true;
+            n_taken++;
+            show_nul(text, r.len);
+            REQUIRE(r.outcome == LLMGPU_OUTCOME_LENGTH || r.outcome == LLMGPU_OUTCOME_CANCELLED);
+            if (r.outcome == LLMGPU_OUTCOME_LENGTH)
+                REQUIRE_STR(text, alone[kinds[r.id]]);
+        }
+        llmgpu_agents_stats s = stats_of(agents);
+        REQUIRE_INT(s.n_queued + s.n_active + s.n_results + n_taken, ==, n);
+        REQUIRE_INT(s.n_queued + s.n_active + s.n_results, <=, MOST);
+    }
+    llmgpu_agents_stats s = stats_of(agents);
+    printf("%d requests, %llu cancelled, %d refused\n", N,
+           (unsigned long long)s.outcomes[LLMGPU_OUTCOME_CANCELLED], n_refused);
+    REQUIRE_INT(s.outcomes[LLMGPU_OUTCOME_LENGTH] + s.outcomes[LLMGPU_OUTCOME_CANCELLED], ==, N);
+    REQUIRE(s.outcomes[LLMGPU_OUTCOME_CANCELLED] > 0 && n_refused > 0 && s.refused == (uint64_t)n_refused);
+    llmgpu_agents_free(agents);
+}
+
+/* ---- a device that is opened anew */
+
+static void test_recover(struct api *a)
+{
+    char text[TEXT], expected[TEXT];
+    llmgpu_agents *agents = make(a, NULL);
+    llmgpu_session *s = api_session(a, 256, DRAWN);
+    llmgpu_request r = make_request(a, 7);
+    answer_alone(a, s, &r, expected);
+    llmgpu_session_free(s);
+    add(a, agents, DRAWN, false);
+    submit(agents, &r);
+    submit(agents, &r);
+    for (int i = 0; i < 2; i++) { // in the middle of each
+        REQUIRE_INT(llmgpu_context_step(a->ctx, 1), >, 0);
+        REQUIRE_INT(stats_of(agents).n_active, ==, 1);
+        REQUIRE_INT(llmgpu_context_recover(a->ctx, NULL), ==, 0);
+        REQUIRE_INT(take(agents, text).outcome, ==, LLMGPU_OUTCOME_LENGTH);
+        REQUIRE_STR(text, expected);
+    }
     llmgpu_agents_free(agents);
 }
 
@@ -808,6 +915,8 @@ int main(int argc, char **argv)
     test_memory(&a);
     test_mail(&a);
     test_audit(&a);
+    test_soak(&a);
+    test_recover(&a);
     api_close(&a);
     test_conversation(device);
     test_free(device);

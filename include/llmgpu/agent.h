@@ -169,7 +169,8 @@ LLMGPU_EXPERIMENTAL_API int llmgpu_agents_add(llmgpu_agents *agents, llmgpu_sess
                                               const llmgpu_agent_params *params);
 
 /**
- * Takes an agent away; its mail is forgotten, and what it answers or is addressed to it is cancelled.
+ * Takes an agent away; its mail is forgotten, and what it answers or is addressed to it is cancelled. Its session samples
+ * as it did before, and is the caller's again.
  *
  * @param agents whose
  * @param agent  its number

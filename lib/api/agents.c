@@ -158,8 +158,10 @@ static struct lg_agent take_out(llmgpu_agents *a, struct lg_agent *agent)
     return old;
 }
 
+/** The session is the caller's again, as it came. */
 static void free_agent(struct lg_agent *old)
 {
+    lg_session_set_sampler(&old->session->session, &old->sampler);
     atomic_store(&old->session->is_agent, 0);
     llmgpu_chat_free(old->chat);
     lg_api_session_unref(old->session);
