@@ -95,13 +95,14 @@ static void test_ageing(void)
     REQUIRE(!lg_requests_place(&q));
     int64_t last = INT64_MIN;
     for (int i = 0; i < N; i++) {
-        struct lg_request *r = lg_requests_begin(&q, 0, true, N * SECOND, &next);
+        struct lg_request *r = lg_requests_begin(&q, 6, 12, N * SECOND, &next);
+        REQUIRE_INT(r->agent, ==, 2); // the only one that is idle and serves anybody
         int64_t due = (int64_t)r->id - 1 - (int64_t)AGEING_S * priorities[r->id];
         REQUIRE_INT(due, >=, last);
         last = due;
         lg_requests_end(&q, r, 0, 0, N * SECOND);
     }
-    REQUIRE(!lg_requests_begin(&q, 0, true, N * SECOND, &next));
+    REQUIRE(!lg_requests_begin(&q, 6, 12, N * SECOND, &next));
     REQUIRE_INT(q.n_ended, ==, N);
     lg_requests_finish(&q);
     REQUIRE_INT(heap.live, ==, 0);

@@ -254,26 +254,40 @@ static int take(llmgpu_agents *a, struct lg_agent *agent)
     return rc;
 }
 
-/** True when a request has ended, and another one may begin. */
-static bool serve(llmgpu_agents *a, struct lg_agent *agent, uint64_t *next)
+/** Ends what an agent was to answer, or answers. */
+static void end(llmgpu_agents *a, struct lg_agent *agent, int rc)
 {
-    int rc = 0;
-    if (!agent->request) {
-        pthread_mutex_lock(&a->lock);
-        struct lg_request *r =
-            lg_requests_begin(&a->requests, (int32_t)(agent - a->list), agent->shared, lg_now_ns(), next);
-        pthread_mutex_unlock(&a->lock);
-        if (!r)
-            return false;
-        rc = begin(a, agent, r);
-    }
-    if (rc == 0)
-        rc = atomic_load(&agent->request->cancelled) ? LLMGPU_E_CANCELLED : take(a, agent);
-    if (rc == LLMGPU_AGAIN)
-        return false;
     int outcome = outcome_of(agent, rc);
     lg_agents_end(a, agent, agent->request, outcome, outcome == LLMGPU_OUTCOME_FAILED ? rc : 0);
+}
+
+/** Has an idle agent begin the next request; false when there is none for anybody. */
+static bool begin_next(llmgpu_agents *a, uint64_t *next)
+{
+    uint64_t idle = 0, shared = 0;
+    for (uint32_t i = 0; i < LG_MAX_SLOTS; i++) {
+        const struct lg_agent *agent = &a->list[i];
+        idle |= (uint64_t)(agent->session && !agent->request) << i;
+        shared |= (uint64_t)agent->shared << i;
+    }
+    pthread_mutex_lock(&a->lock);
+    struct lg_request *r = lg_requests_begin(&a->requests, idle, shared, lg_now_ns(), next);
+    pthread_mutex_unlock(&a->lock);
+    if (!r)
+        return false;
+    int rc = begin(a, &a->list[r->agent], r);
+    if (rc < 0)
+        end(a, &a->list[r->agent], rc);
     return true;
+}
+
+/** True when an agent's request has ended. */
+static bool go_on(llmgpu_agents *a, struct lg_agent *agent)
+{
+    int rc = atomic_load(&agent->request->cancelled) ? LLMGPU_E_CANCELLED : take(a, agent);
+    if (rc != LLMGPU_AGAIN)
+        end(a, agent, rc);
+    return rc != LLMGPU_AGAIN;
 }
 
 static struct lg_request *expired(llmgpu_agents *a, uint64_t *next)
@@ -291,8 +305,12 @@ uint64_t lg_agents_tend(struct lg_tender *tender)
     uint64_t next = UINT64_MAX;
     while ((r = expired(a, &next)))
         lg_agents_end(a, NULL, r, LLMGPU_OUTCOME_EXPIRED, 0);
-    for (uint32_t i = 0; i < LG_MAX_SLOTS; i++)
-        while (a->list[i].session && serve(a, &a->list[i], &next)) {
+    for (bool ended = true; ended;) {
+        ended = false;
+        while (begin_next(a, &next)) {
         }
+        for (uint32_t i = 0; i < LG_MAX_SLOTS; i++)
+            ended |= a->list[i].request && go_on(a, &a->list[i]);
+    }
     return next;
 }

@@ -79,14 +79,19 @@ static bool goes_before(const struct lg_request *a, const struct lg_request *b)
     return !b || a->key < b->key || (a->key == b->key && a->id < b->id);
 }
 
-struct lg_request *lg_requests_begin(struct lg_requests *q, int32_t agent, bool shared, uint64_t now,
+/** Which of the idle agents would serve it. */
+static uint64_t servers_of(const struct lg_request *r, uint64_t idle, uint64_t shared)
+{
+    return r->agent == LG_ANYBODY ? idle & shared : idle & UINT64_C(1) << r->agent;
+}
+
+struct lg_request *lg_requests_begin(struct lg_requests *q, uint64_t idle, uint64_t shared, uint64_t now,
                                      uint64_t *next)
 {
     struct lg_request *best = NULL;
-    for (uint32_t i = 0; q->n_queued && i < q->max; i++) {
+    for (uint32_t i = 0; q->n_queued && idle && i < q->max; i++) {
         struct lg_request *r = &q->list[i];
-        if (r->state != LG_REQUEST_QUEUED || !(r->agent == agent || (shared && r->agent == LG_ANYBODY)) ||
-            !goes_before(r, best))
+        if (r->state != LG_REQUEST_QUEUED || !servers_of(r, idle, shared) || !goes_before(r, best))
             continue;
         uint64_t at = lg_owner_free_at(r->owner, now);
         if (at <= now)
@@ -96,7 +101,7 @@ struct lg_request *lg_requests_begin(struct lg_requests *q, int32_t agent, bool 
     }
     if (best) {
         lg_requests_withdraw(q, best);
-        best->agent = agent;
+        best->agent = __builtin_ctzll(servers_of(best, idle, shared));
         best->begun_ns = now;
     }
     return best;

@@ -70,12 +70,14 @@ void lg_requests_add(struct lg_requests *q, struct lg_request *r, struct lg_owne
 struct lg_request *lg_requests_find(struct lg_requests *q, uint64_t id);
 
 /**
- * Has an agent begin what is its turn among those for it, and with `shared` those for anybody, whose owners' quotas allow it.
+ * Begins the request whose turn it is among those that an idle agent serves and their owners' quotas allow.
  *
- * @param next lowered to the moment when a quota may allow another one
- * @return NULL when there is none
+ * @param idle   bit i: agent i has nothing to do
+ * @param shared bit i: it serves what is for anybody
+ * @param next   lowered to the moment when a quota may allow another one
+ * @return NULL when there is none; otherwise its `agent` is who serves it
  */
-struct lg_request *lg_requests_begin(struct lg_requests *q, int32_t agent, bool shared, uint64_t now, uint64_t *next);
+struct lg_request *lg_requests_begin(struct lg_requests *q, uint64_t idle, uint64_t shared, uint64_t now, uint64_t *next);
 /** Takes one out of the queue to end it: one whose time is over. `next`: lowered to the moment when another one's is. NULL. */
 struct lg_request *lg_requests_expire(struct lg_requests *q, uint64_t now, uint64_t *next);
 /** The same for one that is queued. */
