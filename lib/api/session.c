@@ -51,8 +51,7 @@ static int check(struct lg_env *env, bool ok, const char *what, double value, co
     return ok ? 0 : lg_fail(env, LLMGPU_E_INVALID, "%s of %g is not in %s", what, value, range);
 }
 
-/** The sampler of public parameters, checked. */
-static int make_sampler(struct lg_env *env, const llmgpu_sampler_params *from, struct lg_sampler *to)
+int lg_api_sampler(struct lg_env *env, const llmgpu_sampler_params *from, struct lg_sampler *to)
 {
     llmgpu_sampler_params p = greedy;
     if (from)
@@ -120,7 +119,7 @@ int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const s
         .when_full = (enum llmgpu_when_full)p.when_full,
         .n_keep = p.n_keep,
     };
-    return make_sampler(env, NULL, &to->sampler);
+    return lg_api_sampler(env, NULL, &to->sampler);
 }
 
 /* ---- creating, freeing */
@@ -353,7 +352,7 @@ int llmgpu_session_set_sampler(llmgpu_session *s, const llmgpu_sampler_params *p
         return LLMGPU_E_INVALID;
     clear(s);
     struct lg_sampler sampler;
-    LG_TRY(make_sampler(&s->env, params, &sampler));
+    LG_TRY(lg_api_sampler(&s->env, params, &sampler));
     return lg_session_set_sampler(&s->session, &sampler);
 }
 

@@ -29,7 +29,8 @@ GROWING = {
     "llmgpu_model_params", "llmgpu_sampler_params", "llmgpu_session_params", "llmgpu_session_stats",
     "llmgpu_vulkan_device",
 }
-EXPERIMENTAL = ("llmgpu_lora", "llmgpu_model_cache", "llmgpu_profile") # beginnings of the names of types
+EXPERIMENTAL = ("llmgpu_lora", "llmgpu_model_cache", "llmgpu_profile", "llmgpu_agent", "llmgpu_request", "llmgpu_result",
+                "llmgpu_audit", "llmgpu_latency") # beginnings of the names of types
 
 SUPPRESSIONS = f"""
 [suppress_function]
