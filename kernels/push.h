@@ -45,6 +45,7 @@ struct lg_grid_rule {
 
 #define LG_HISTORY 256  /* tokens of history kept for each slot, a ring: position p is at p % LG_HISTORY */
 #define LG_MAX_END 16   /* end tokens of a sampler */
+#define LG_MAX_BIAS 256 /* tokens of a slot whose logits are changed by a sum of their own */
 #define LG_RING 1024    /* sampled tokens kept for each slot until the host has read them: number i is at i % LG_RING */
 
 /* Sampling parameters and state of one slot. */
@@ -63,9 +64,19 @@ struct lg_sampler {
     lg_uint n_remaining; /* tokens that may still be sampled before the slot goes to sleep */
     lg_uint ended;       /* 1 once an end token was sampled or n_remaining came to 0 */
     lg_uint n_end;
-    lg_uint unused;
+    lg_uint n_bias; /* 0 .. LG_MAX_BIAS */
+    lg_uint masked; /* 1: the slot's mask says which tokens may be drawn; 0: all may */
     lg_uint end[LG_MAX_END];
 };
+
+/* What is added to the logit of a token. */
+struct lg_bias {
+    lg_uint token;
+    float bias; /* -infinity: it is never drawn */
+};
+
+/* Words of a slot's mask: bit i % 32 of word i / 32 is 1 where token i may be drawn. */
+#define LG_MASK_WORDS(n_vocab) (((n_vocab) + 31u) / 32u)
 
 /* The adapter of one slot. */
 struct lg_slot_lora {

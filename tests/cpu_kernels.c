@@ -249,12 +249,14 @@ static void test_read_sum(void)
     REQUIRE_INT(got, ==, expected);
 }
 
-/* History 5 5 6 of slot 1, the window of three beginning behind the ring's end. */
+/* History 5 5 6 of slot 1, the window of three beginning behind the ring's end; biases of slot 0 and its mask. */
 static void test_penalties(void)
 {
     enum { VOCAB = 8 };
     static uint32_t history[2 * LG_HISTORY];
-    struct lg_sampler samplers[2] = {{.repeat_penalty = 1}, {0}};
+    static struct lg_bias biases[2 * LG_MAX_BIAS] = {{2, 0.5f}, {4, -INFINITY}, {VOCAB, 1}, {1, 9}};
+    uint32_t masks[2] = {0xfffffff7, 0};
+    struct lg_sampler samplers[2] = {{.repeat_penalty = 1, .n_bias = 3, .masked = 1}, {0}};
     samplers[1] = (struct lg_sampler){.repeat_penalty = 2,
                                       .frequency_penalty = 0.5f,
                                       .presence_penalty = 0.25f,
@@ -269,11 +271,14 @@ static void test_penalties(void)
     float logits[2][VOCAB] = {{1, 1, 1, 1, 1, 4, -4, 1}, {1, 2, 3, 4, 5, 6, 7, 8}}, old[2][VOCAB];
     memcpy(old, logits, sizeof(old));
     struct lg_sample_push push = {.n_vocab = VOCAB};
-    run(LG_K_PENALTIES, (struct lg_cpu_args){.view = {rows, out_ids, samplers, history, logits},
+    run(LG_K_PENALTIES, (struct lg_cpu_args){.view = {rows, out_ids, samplers, history, biases, masks, logits},
                                              .push = &push,
                                              .grid = {2, 1, 1}});
     old[0][5] = 4 / 2.0f - (2 * 0.5f + 0.25f);
     old[0][6] = -4 * 2.0f - (0.5f + 0.25f);
+    old[1][2] = 3 + 0.5f;
+    old[1][3] = -INFINITY; // by the mask
+    old[1][4] = -INFINITY;
     REQUIRE(memcmp(old, logits, sizeof(old)) == 0);
 }
 

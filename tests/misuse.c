@@ -96,6 +96,8 @@ CREATE(llmgpu_session_fork, llmgpu_session, llmgpu_session_free, llmgpu_session_
 CALL(llmgpu_session_free, (llmgpu_session_free(NULL), 0))
 CALL(llmgpu_session_error, is_text(llmgpu_session_error(P(0, t->s))))
 CALL(llmgpu_session_set_sampler, llmgpu_session_set_sampler(P(0, t->s), P(1, &t->sampler_params)))
+CALL(llmgpu_session_set_logit_bias, llmgpu_session_set_logit_bias(P(0, t->s), P(1, &t->bias), 1))
+CALL(llmgpu_session_set_mask, llmgpu_session_set_mask(P(0, t->s), NULL, P(1, t)))
 CALL(llmgpu_session_feed, llmgpu_session_feed(P(0, t->s), P(1, t->f.ids), 3))
 CALL(llmgpu_session_feed_text, llmgpu_session_feed_text(P(0, t->s), P(1, "abc"), 3, 0))
 CALL(llmgpu_session_next, llmgpu_session_next(P(0, t->s), P(1, &t->token)))
@@ -170,6 +172,48 @@ CALL(llmgpu_profile_get_row,
 CALL(llmgpu_context_measure_dispatch, llmgpu_context_measure_dispatch(P(0, t->f.ctx), P(1, &t->number)))
 CALL(llmgpu_session_set_lora, llmgpu_session_set_lora(P(0, t->s), P(1, t->lora), 1))
 
+/** Another agent, which goes again. */
+static int add_agent(struct things *t, int null)
+{
+    int agent = llmgpu_agents_add(P(0, t->agents), P(1, t->s), P(2, &t->agent_params));
+    if (agent >= 0)
+        REQUIRE_INT(llmgpu_agents_remove(t->agents, agent), ==, 0);
+    return agent;
+}
+
+static int remove_agent(struct things *t, int null)
+{
+    int agent = llmgpu_agents_add(t->agents, t->s, NULL), rc = llmgpu_agents_remove(P(0, t->agents), agent);
+    if (rc < 0)
+        REQUIRE_INT(llmgpu_agents_remove(t->agents, agent), ==, 0);
+    return rc;
+}
+
+static int cancel_request(struct things *t, int null)
+{
+    REQUIRE_INT(llmgpu_agents_submit(t->agents, &t->request, &t->id), ==, 0);
+    return llmgpu_agents_cancel(P(0, t->agents), t->id);
+}
+
+CALL(llmgpu_agents_params_init, llmgpu_agents_params_init(P(0, &t->agents_params), sizeof(t->agents_params)))
+CREATE(llmgpu_agents_create, llmgpu_agents, llmgpu_agents_free,
+       llmgpu_agents_create(P(0, &made), P(1, t->f.model), P(2, &t->agents_params)))
+CALL(llmgpu_agents_free, (llmgpu_agents_free(NULL), 0))
+CALL(llmgpu_agents_error, is_text(llmgpu_agents_error(P(0, t->agents))))
+CALL(llmgpu_agent_params_init, llmgpu_agent_params_init(P(0, &t->agent_params), sizeof(t->agent_params)))
+CALL(llmgpu_agents_add, add_agent(t, null))
+CALL(llmgpu_agents_remove, remove_agent(t, null))
+CALL(llmgpu_agents_mail, llmgpu_agents_mail(P(0, t->agents), 0, P(1, "user"), P(2, "a"), 1))
+CALL(llmgpu_request_init, (null < 0 ? 0 : llmgpu_request_init(P(0, &t->request), sizeof(t->request))))
+CALL(llmgpu_agents_submit, llmgpu_agents_submit(P(0, t->agents), P(1, &t->request), P(2, &t->id)))
+CALL(llmgpu_agents_cancel, cancel_request(t, null))
+CALL(llmgpu_agents_set_quota, llmgpu_agents_set_quota(P(0, t->agents), P(1, "a"), 0, 0, 0))
+CALL(llmgpu_agents_take,
+     llmgpu_agents_take(P(0, t->agents), 0, P(1, &t->info.result), sizeof(t->info.result), P(2, t->text), ROOM))
+CALL(llmgpu_agents_wait, llmgpu_agents_wait(P(0, t->agents), 0, UINT64_MAX))
+CALL(llmgpu_agents_get_stats,
+     llmgpu_agents_get_stats(P(0, t->agents), P(1, &t->info.agents_stats), sizeof(t->info.agents_stats)))
+
 /**
  * All public functions. A letter for each pointer, what the call answers when it is NULL: I LLMGPU_E_INVALID, - as
  * with one.
@@ -225,6 +269,8 @@ static const struct row {
     ROW(llmgpu_session_free, "-"),
     ROW(llmgpu_session_error, "-"),
     ROW(llmgpu_session_set_sampler, "I-"),
+    ROW(llmgpu_session_set_logit_bias, "II"),
+    ROW(llmgpu_session_set_mask, "I-"),
     ROW(llmgpu_session_feed, "II"),
     ROW(llmgpu_session_feed_text, "II"),
     ROW(llmgpu_session_next, "II"),
@@ -278,6 +324,21 @@ static const struct row {
     ROW(llmgpu_model_cache_pin, "II"),
     ROW(llmgpu_model_cache_get_stats, "II"),
     ROW(llmgpu_session_set_lora, "I-"),
+    ROW(llmgpu_agents_params_init, "I"),
+    ROW(llmgpu_agents_create, "II-"),
+    ROW(llmgpu_agents_free, "-"),
+    ROW(llmgpu_agents_error, "-"),
+    ROW(llmgpu_agent_params_init, "I"),
+    ROW(llmgpu_agents_add, "II-"),
+    ROW(llmgpu_agents_remove, "I"),
+    ROW(llmgpu_agents_mail, "I-I"),
+    ROW(llmgpu_request_init, "I"),
+    ROW(llmgpu_agents_submit, "II-"),
+    ROW(llmgpu_agents_cancel, "I"),
+    ROW(llmgpu_agents_set_quota, "I-"),
+    ROW(llmgpu_agents_take, "III"),
+    ROW(llmgpu_agents_wait, "I"),
+    ROW(llmgpu_agents_get_stats, "II"),
     ROW(llmgpu_profile_create, "II"),
     ROW(llmgpu_profile_free, "-"),
     ROW(llmgpu_profile_get_info, "II"),

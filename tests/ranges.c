@@ -92,6 +92,34 @@ static int fill_lora_info(struct things *t, void *out, size_t size)
     return llmgpu_lora_get_info(t->lora, out, size);
 }
 
+static int fill_agents_params(struct things *t, void *out, size_t size)
+{
+    (void)t;
+    return llmgpu_agents_params_init(out, size);
+}
+
+static int fill_agent_params(struct things *t, void *out, size_t size)
+{
+    (void)t;
+    return llmgpu_agent_params_init(out, size);
+}
+
+static int fill_request(struct things *t, void *out, size_t size)
+{
+    (void)t;
+    return llmgpu_request_init(out, size);
+}
+
+static int fill_result(struct things *t, void *out, size_t size)
+{
+    return llmgpu_agents_take(t->agents, 0, out, size, NULL, 0);
+}
+
+static int fill_agents_stats(struct things *t, void *out, size_t size)
+{
+    return llmgpu_agents_get_stats(t->agents, out, size);
+}
+
 static int fill_profile_info(struct things *t, void *out, size_t size)
 {
     return llmgpu_profile_get_info(t->profile, out, size);
@@ -122,6 +150,11 @@ static const struct filled {
     {fill_model_info, sizeof(llmgpu_model_info), false},
     {fill_session_stats, sizeof(llmgpu_session_stats), false},
     {fill_lora_info, sizeof(llmgpu_lora_info), false},
+    {fill_agents_params, sizeof(llmgpu_agents_params), true},
+    {fill_agent_params, sizeof(llmgpu_agent_params), true},
+    {fill_request, sizeof(llmgpu_request), true},
+    {fill_result, sizeof(llmgpu_result), false},
+    {fill_agents_stats, sizeof(llmgpu_agents_stats), false},
     {fill_profile_info, sizeof(llmgpu_profile_info), false},
     {fill_profile_row, sizeof(llmgpu_profile_row), false},
 };
@@ -531,6 +564,12 @@ static void test_other_numbers(struct things *t)
     const uint32_t tops[] = {0, 33, UINT32_MAX};
     for (int i = 0; i < 3; i++)
         REQUIRE_INT(llmgpu_session_score_top(t->s, t->f.ids, 2, NULL, tops[i], t->candidates), ==, LLMGPU_E_INVALID);
+    const llmgpu_logit_bias biases[] = {{-1, 1}, {(int32_t)t->f.n_vocab, 1}, {INT32_MIN, 1}, {INT32_MAX, 1}, {0, 1000.5f},
+                                        {0, -1001}, {0, NAN}, {0, INFINITY}};
+    for (int i = 0; i < 8; i++)
+        REQUIRE_INT(llmgpu_session_set_logit_bias(t->s, &biases[i], 1), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_session_set_logit_bias(t->s, biases, 257), ==, LLMGPU_E_LIMIT);
+    REQUIRE_INT(llmgpu_session_set_logit_bias(t->s, biases, SIZE_MAX), ==, LLMGPU_E_LIMIT);
     const float scales[] = {NAN, INFINITY, -INFINITY, 101, -101};
     for (int i = 0; i < 5; i++)
         REQUIRE_INT(llmgpu_session_set_lora(t->s, t->lora, scales[i]), ==, LLMGPU_E_INVALID);
@@ -546,6 +585,75 @@ static void test_other_numbers(struct things *t)
         REQUIRE_INT(is_text(llmgpu_status_name(status)), ==, 0);
     REQUIRE_INT(is_text(llmgpu_status_name(INT32_MIN)), ==, 0);
     REQUIRE_INT(is_text(llmgpu_status_name(INT32_MAX)), ==, 0);
+}
+
+/** Each of these is refused. */
+static void check_agents(struct things *t, size_t at, uint32_t value, int code)
+{
+    llmgpu_agents *made;
+    llmgpu_agents_params p;
+    REQUIRE_INT(llmgpu_agents_params_init(&p, sizeof(p)), ==, 0);
+    memcpy((char *)&p + at, &value, sizeof(value));
+    REQUIRE_INT(llmgpu_agents_create(&made, t->f.model, &p), ==, code);
+    REQUIRE(!made && llmgpu_model_error(t->f.model)[0]);
+}
+
+static void test_agents(struct things *t)
+{
+    const int32_t nobody[] = {-1, 1, 63, 64, INT32_MAX, INT32_MIN};
+    const int32_t tokens[] = {-1, (int32_t)t->f.n_vocab, INT32_MAX};
+    char name[80];
+    begin_call(t);
+    check_agents(t, offsetof(llmgpu_agents_params, max_requests), 0, LLMGPU_E_INVALID);
+    check_agents(t, offsetof(llmgpu_agents_params, max_requests), 65537, LLMGPU_E_INVALID);
+    check_agents(t, offsetof(llmgpu_agents_params, max_owners), 0, LLMGPU_E_INVALID);
+    check_agents(t, offsetof(llmgpu_agents_params, max_owners), UINT32_MAX, LLMGPU_E_INVALID);
+    check_agents(t, offsetof(llmgpu_agents_params, max_mail), 0, LLMGPU_E_INVALID);
+    check_agents(t, offsetof(llmgpu_agents_params, max_mail), 4097, LLMGPU_E_INVALID);
+    check_agents(t, offsetof(llmgpu_agents_params, max_text), 0, LLMGPU_E_INVALID);
+    check_agents(t, offsetof(llmgpu_agents_params, max_text), (1 << 24) + 1, LLMGPU_E_INVALID);
+    check_agents(t, offsetof(llmgpu_agents_params, ageing_ms), (1 << 24) + 1, LLMGPU_E_INVALID);
+    check_agents(t, offsetof(llmgpu_agents_params, reserved), 1, LLMGPU_E_UNSUPPORTED);
+    for (size_t i = 0; i < sizeof(nobody) / sizeof(nobody[0]); i++) {
+        REQUIRE_INT(llmgpu_agents_remove(t->agents, nobody[i]), ==, LLMGPU_E_INVALID);
+        REQUIRE_INT(llmgpu_agents_mail(t->agents, nobody[i], NULL, "a", 1), ==, LLMGPU_E_INVALID);
+        llmgpu_request r = t->request;
+        r.mail_to = nobody[i];
+        REQUIRE_INT(llmgpu_agents_submit(t->agents, &r, NULL), ==, nobody[i] == -1 ? 0 : LLMGPU_E_INVALID);
+        r = t->request;
+        r.agent = nobody[i];
+        REQUIRE_INT(llmgpu_agents_submit(t->agents, &r, NULL), ==, nobody[i] == -1 ? 0 : LLMGPU_E_INVALID);
+        r = t->request;
+        r.tokens = tokens + i % 3;
+        r.n_tokens = 1;
+        REQUIRE_INT(llmgpu_agents_submit(t->agents, &r, NULL), ==, LLMGPU_E_INVALID);
+        r = t->request;
+        r.priority = i % 2 ? 17 : -17;
+        REQUIRE_INT(llmgpu_agents_submit(t->agents, &r, NULL), ==, LLMGPU_E_INVALID);
+    }
+    REQUIRE_INT(llmgpu_agents_mail(t->agents, 0, NULL, "a", SIZE_MAX), ==, LLMGPU_E_LIMIT);
+    llmgpu_request r = t->request;
+    r.len = SIZE_MAX;
+    REQUIRE_INT(llmgpu_agents_submit(t->agents, &r, NULL), ==, LLMGPU_E_LIMIT);
+    r = t->request;
+    r.flags = 1u << 31;
+    REQUIRE_INT(llmgpu_agents_submit(t->agents, &r, NULL), ==, LLMGPU_E_INVALID);
+    memset(name, 'a', sizeof(name));
+    name[64] = '\0';
+    r = t->request;
+    r.owner = name;
+    REQUIRE_INT(llmgpu_agents_submit(t->agents, &r, NULL), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_agents_set_quota(t->agents, name, 1, 1, 1), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_agents_set_quota(t->agents, name + 1, UINT32_MAX, UINT32_MAX, UINT32_MAX), ==, 0);
+    r.owner = name + 1;
+    r.max_wait_ms = r.max_run_ms = r.max_tokens = UINT32_MAX;
+    REQUIRE_INT(llmgpu_agents_submit(t->agents, &r, NULL), ==, 0);
+    REQUIRE_INT(llmgpu_agents_cancel(t->agents, UINT64_MAX), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_agents_cancel(t->agents, 0), ==, LLMGPU_E_INVALID);
+    REQUIRE_INT(llmgpu_agents_take(t->agents, UINT64_MAX, &t->info.result, sizeof(t->info.result), NULL, 0), ==,
+                LLMGPU_TAKE_NOTHING);
+    REQUIRE_INT(llmgpu_context_step(t->f.ctx, UINT32_MAX), >, 0);
+    REQUIRE_INT(llmgpu_agents_wait(t->agents, 0, UINT64_MAX - 1), ==, 0);
 }
 
 static void test_chat(struct things *t)
@@ -585,6 +693,7 @@ int main(int argc, char **argv)
     test_context_numbers(&t);
     test_token_numbers(&t);
     test_other_numbers(&t);
+    test_agents(&t);
     test_chat(&t);
     close_things(&t);
     return 0;

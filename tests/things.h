@@ -20,6 +20,8 @@ struct things {
     llmgpu_chat *chat;
     llmgpu_decoder *decoder;
     llmgpu_lora *lora;
+    llmgpu_agents *agents;
+    llmgpu_session *worker; // of their only agent
     llmgpu_profile *profile;
     llmgpu_model_cache *cache; // knows a model "tiny"
     llmgpu_file *file;
@@ -31,11 +33,16 @@ struct things {
     llmgpu_model_params model_params;
     llmgpu_session_params session_params;
     llmgpu_sampler_params sampler_params;
+    llmgpu_agents_params agents_params;
+    llmgpu_agent_params agent_params;
+    llmgpu_request request;
+    uint64_t id;
     llmgpu_model_cache_params cache_params;
     llmgpu_io io;
     int32_t token, tokens[256];
     float floats[ROOM];
     llmgpu_candidate candidates[64];
+    llmgpu_logit_bias bias;
     char text[ROOM];
     const char *piece;
     size_t n;
@@ -45,6 +52,8 @@ struct things {
         llmgpu_context_stats context_stats;
         llmgpu_model_info model;
         llmgpu_lora_info lora;
+        llmgpu_result result;
+        llmgpu_agents_stats agents_stats;
         llmgpu_model_cache_entry cache_entry;
         llmgpu_model_cache_stats cache_stats;
         llmgpu_profile_info profile;
@@ -83,11 +92,15 @@ static inline void begin_call(struct things *t)
     REQUIRE_INT(llmgpu_session_clear_stops(t->s), ==, 0);
     REQUIRE_INT(llmgpu_session_set_remaining(t->s, UINT32_MAX), ==, 0);
     REQUIRE_INT(llmgpu_session_set_sampler(t->s, NULL), ==, 0);
+    REQUIRE_INT(llmgpu_session_set_logit_bias(t->s, NULL, 0), ==, 0);
+    REQUIRE_INT(llmgpu_session_set_mask(t->s, NULL, NULL), ==, 0);
     int rc = llmgpu_session_feed(t->s, t->f.ids, 5);
     if (rc == LLMGPU_E_CANCELLED)
         rc = llmgpu_session_feed(t->s, t->f.ids, 5);
     REQUIRE_INT(rc, ==, 0);
     api_take(t->s, &t->token, 1);
+    while (llmgpu_agents_take(t->agents, 0, &t->info.result, sizeof(t->info.result), t->text, ROOM) == LLMGPU_TAKEN) {
+    }
     REQUIRE_INT(llmgpu_chat_truncate(t->chat, 0), ==, 0);
     REQUIRE_INT(llmgpu_chat_add(t->chat, "user", "Who are you?"), ==, 0);
 }
@@ -134,6 +147,15 @@ static inline void open_things(struct things *t, const char *device)
     t->session_params.n_candidates = 4;
     llmgpu_sampler_params_init(&t->sampler_params, sizeof(t->sampler_params));
     t->io = (llmgpu_io){.size = sizeof(t->io), .file_size = api_tiny()->file.size, .read = read_tiny};
+    llmgpu_agents_params_init(&t->agents_params, sizeof(t->agents_params));
+    llmgpu_agent_params_init(&t->agent_params, sizeof(t->agent_params));
+    llmgpu_request_init(&t->request, sizeof(t->request));
+    t->request.text = "a";
+    t->request.len = 1;
+    t->request.max_tokens = 2;
+    REQUIRE_INT(llmgpu_agents_create(&t->agents, t->f.model, &t->agents_params), ==, 0);
+    t->worker = api_session(&t->f, 64, GREEDY);
+    REQUIRE_INT(llmgpu_agents_add(t->agents, t->worker, &t->agent_params), ==, 0);
     t->s = api_session_with(&t->f, &t->session_params, GREEDY);
     t->other = api_asked(&t->f, 64, GREEDY);
     REQUIRE_INT(llmgpu_chat_create(&t->chat, t->f.model, NULL, 0), ==, 0);
@@ -156,6 +178,8 @@ static inline void close_things(struct things *t)
     close_cache(t);
     llmgpu_device_list_free(t->list);
     llmgpu_file_close(t->file);
+    llmgpu_agents_free(t->agents);
+    llmgpu_session_free(t->worker);
     llmgpu_session_free(t->s);
     llmgpu_session_free(t->other);
     llmgpu_profile_free(t->profile);

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#define LLMGPU_EXPERIMENTAL
 #include "llmgpu/llmgpu.h"
 #include "model_build.h"
 
@@ -17,12 +18,17 @@ enum { N_CONTEXTS = 2, N_THREADS = 3, N_ROUNDS = 4, N_PROMPT = 24, N_ANSWER = 16
 static struct model_build file;
 static int32_t prompt[N_PROMPT];
 static int32_t expected[N_SEEDS][N_ANSWER];
+static struct text {
+    char at[1024];
+    size_t len;
+} texts[N_SEEDS]; // the same as text
 
 /** A context, and what the threads that work on it share. */
 struct shared {
     const char *device;
     llmgpu_context *ctx;
     llmgpu_model *model;
+    llmgpu_agents *agents;
     atomic_uint n_logged;
 };
 
@@ -104,6 +110,15 @@ static void require_answer(llmgpu_session *s, int seed)
     REQUIRE(memcmp(found, expected[seed], sizeof(found)) == 0);
 }
 
+static int add_text(void *user, const char *text, size_t len)
+{
+    struct text *t = user;
+    REQUIRE(t->len + len <= sizeof(t->at));
+    memcpy(t->at + t->len, text, len);
+    t->len += len;
+    return 0;
+}
+
 static void expect(const char *device)
 {
     struct model_shape shape = model_tiny("llama");
@@ -118,6 +133,9 @@ static void expect(const char *device)
     for (int seed = 0; seed < N_SEEDS; seed++) {
         llmgpu_session *s = open_session(c.model, seed);
         REQUIRE_INT(answer(s, expected[seed]), ==, 0);
+        REQUIRE_INT(llmgpu_session_reset(s), ==, 0);
+        REQUIRE_INT(llmgpu_session_feed(s, prompt, N_PROMPT), ==, 0);
+        REQUIRE_INT(llmgpu_session_generate(s, N_ANSWER, add_text, &texts[seed]), ==, 0);
         llmgpu_session_free(s);
     }
     REQUIRE(memcmp(expected[0], expected[1], sizeof(expected[0])) != 0);
@@ -284,6 +302,82 @@ static void *recover(void *user)
     return NULL;
 }
 
+/** What became of a request, which is waited for; whether it was answered. */
+static bool require_result(llmgpu_agents *agents, uint64_t id, int seed)
+{
+    char text[1024];
+    llmgpu_result r;
+    int rc;
+    while ((rc = llmgpu_agents_take(agents, id, &r, sizeof(r), text, sizeof(text))) == LLMGPU_TAKE_AGAIN)
+        REQUIRE_INT(llmgpu_agents_wait(agents, id, UINT64_MAX), ==, 0);
+    REQUIRE(rc == LLMGPU_TAKEN && r.id == id);
+    if (r.outcome == LLMGPU_OUTCOME_CANCELLED) // or the agent went away with it
+        return false;
+    REQUIRE_INT(r.outcome, ==, LLMGPU_OUTCOME_LENGTH);
+    REQUIRE(r.len == texts[seed].len && memcmp(text, texts[seed].at, r.len) == 0);
+    return true;
+}
+
+/** Requests of everybody to the same agents, which come and go themselves; some are cancelled. */
+static void *ask(void *user)
+{
+    struct shared *c = user;
+    llmgpu_sampler_params sampler;
+    llmgpu_agents_stats stats;
+    REQUIRE_INT(llmgpu_sampler_params_init(&sampler, sizeof(sampler)), ==, 0);
+    sampler.temperature = 1;
+    int n_answered = 0;
+    for (int round = 0; round < N_ROUNDS; round++) {
+        uint64_t ids[N_SEEDS];
+        llmgpu_session *s = open_session(c->model, 0);
+        int agent = llmgpu_agents_add(c->agents, s, NULL);
+        REQUIRE_INT(agent, >=, 0);
+        llmgpu_session_free(s);
+        for (int seed = 0; seed < N_SEEDS; seed++) {
+            llmgpu_request r;
+            REQUIRE_INT(llmgpu_request_init(&r, sizeof(r)), ==, 0);
+            sampler.seed = (uint64_t)seed;
+            r.tokens = prompt;
+            r.n_tokens = N_PROMPT;
+            r.max_tokens = N_ANSWER;
+            r.sampler = &sampler;
+            r.priority = seed;
+            REQUIRE_INT(llmgpu_agents_submit(c->agents, &r, &ids[seed]), ==, 0);
+        }
+        REQUIRE_INT(llmgpu_agents_cancel(c->agents, ids[1]), ==, 0);
+        REQUIRE_INT(llmgpu_agents_get_stats(c->agents, &stats, sizeof(stats)), ==, 0);
+        for (int seed = 0; seed < N_SEEDS; seed++)
+            n_answered += require_result(c->agents, ids[seed], seed);
+        REQUIRE_INT(llmgpu_agents_remove(c->agents, agent), ==, 0); // others' requests may be its own just now
+    }
+    REQUIRE_INT(n_answered, >=, N_ROUNDS);
+    return NULL;
+}
+
+/** Agents that threads work on, and then the library's own. */
+static void test_agents(const char *device)
+{
+    struct shared c[N_CONTEXTS] = {0};
+    for (int i = 0; i < N_CONTEXTS; i++) {
+        open_context(&c[i], device, 0);
+        c[i].model = load(c[i].ctx);
+    }
+    for (int background = 0; background < 2; background++) {
+        for (int i = 0; i < N_CONTEXTS; i++) {
+            REQUIRE_INT(llmgpu_agents_create(&c[i].agents, c[i].model, NULL), ==, 0);
+            if (background)
+                REQUIRE_INT(llmgpu_context_start(c[i].ctx), ==, 0);
+        }
+        run(c, ask);
+        for (int i = 0; i < N_CONTEXTS; i++)
+            llmgpu_agents_free(c[i].agents);
+    }
+    for (int i = 0; i < N_CONTEXTS; i++) {
+        llmgpu_model_free(c[i].model);
+        llmgpu_context_free(c[i].ctx);
+    }
+}
+
 static void test_together(const char *device)
 {
     struct shared c[N_CONTEXTS] = {0};
@@ -359,5 +453,6 @@ int main(int argc, char **argv)
     expect(device);
     test_apart(device);
     test_together(device);
+    test_agents(device);
     return 0;
 }

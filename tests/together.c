@@ -9,7 +9,7 @@
 #include "llmgpu/llmgpu.h"
 #include "lora_build.h"
 
-enum { N_SESSIONS = 30, N_CTX = 64, MAX_PROMPT = 36, MAX_ANSWER = 24, N_TOP = 3, N_ADAPTERS = 3 };
+enum { N_SESSIONS = 30, N_CTX = 64, MAX_PROMPT = 36, MAX_ANSWER = 24, N_TOP = 3, N_ADAPTERS = 3, MAX_BIASES = 40 };
 
 static struct model_build build, adapter_build;
 static struct test_rng rng = {11};
@@ -27,6 +27,9 @@ struct talk {
     llmgpu_session_params params;
     llmgpu_sampler_params sampler;
     llmgpu_lora *lora;
+    uint32_t n_biases;
+    llmgpu_logit_bias biases[MAX_BIASES];
+    bool masked;
     int32_t answer[MAX_ANSWER];
     llmgpu_candidate top[MAX_ANSWER][N_TOP];
 };
@@ -99,8 +102,21 @@ static void make_talk(struct talk *t, bool adapters)
     t->sampler.top_k = test_randu(&rng, 0, 1) * 20;
     t->sampler.repeat_penalty = test_randu(&rng, 0, 1) ? 1.3f : 1;
     t->sampler.seed = test_rand(&rng);
+    t->n_biases = test_randu(&rng, 0, 1) * test_randu(&rng, 1, MAX_BIASES);
+    for (uint32_t i = 0; i < t->n_biases; i++)
+        t->biases[i] = (llmgpu_logit_bias){(int32_t)i * 5, i % 4 ? test_randf(&rng, -3, 3) : -INFINITY};
+    t->masked = test_randu(&rng, 0, 2) == 0;
     if (adapters && test_randu(&rng, 0, 1))
         t->lora = f.adapters[test_randu(&rng, 0, N_ADAPTERS - 1)];
+}
+
+/** Most tokens, others each time. */
+static int mask_some(void *user, const int32_t *tokens, size_t n_tokens, uint32_t *mask, size_t n_words)
+{
+    (void)user;
+    for (size_t i = 0; i < n_words; i++)
+        mask[i] = (uint32_t)(tokens[n_tokens - 1] + 3) * 2654435761u * (uint32_t)(i + n_tokens) | 1;
+    return 0;
 }
 
 static llmgpu_session *begin(const struct talk *t)
@@ -108,6 +124,9 @@ static llmgpu_session *begin(const struct talk *t)
     llmgpu_session *s;
     REQUIRE_INT(llmgpu_session_create(&s, f.model, &t->params), ==, 0);
     REQUIRE_INT(llmgpu_session_set_sampler(s, &t->sampler), ==, 0);
+    REQUIRE_INT(llmgpu_session_set_logit_bias(s, t->biases, t->n_biases), ==, 0);
+    if (t->masked)
+        REQUIRE_INT(llmgpu_session_set_mask(s, mask_some, NULL), ==, 0);
     if (t->lora)
         REQUIRE_INT(llmgpu_session_set_lora(s, t->lora, 0.5f), ==, 0);
     REQUIRE_INT(llmgpu_session_set_remaining(s, t->n_answer), ==, 0);

@@ -70,6 +70,7 @@ static int begin_test(struct bench *b, const struct bench_test *t)
     if (t->decodes)
         return fill(b, t->depth);
     b->n_held = 0;
+    b->prompt[0] = (b->prompt[0] + 1) % (int32_t)b->engine.info.n_vocab; // or it would be known from the time before
     return llmgpu_session_reset(b->session);
 }
 

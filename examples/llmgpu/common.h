@@ -66,7 +66,7 @@ struct cli_engine_options {
     {CLI_FLAG, 0, "json", NULL, offsetof(type, json), 0, 0, "print the result as JSON, and nothing else"}
 #define CLI_LORA_OPTION(type)                                                                                \
     {CLI_TEXT, 0, "lora", "FILE[=SCALE]", offsetof(type, lora), 0, 0,                                        \
-     "add an adapter (LoRA), a GGUF file, to the model; SCALE is a factor on what was trained (-100 .. 100, " \
+     "add an adapter (LoRA), a GGUF file or what PEFT saves; SCALE is a factor on what was trained (-100 .. 100, " \
      "default 1)"}
 #define CLI_ENGINE_OPTIONS(type)                                                                             \
     {CLI_HEADING, .help = "Device"},                                                                         \

@@ -3,6 +3,7 @@
  * llmgpu run: continues a prompt.
  */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +16,7 @@ struct run_values {
     struct cli_engine_options engine;
     llmgpu_session_params session;
     llmgpu_sampler_params sampler;
-    const char *prompt, *file, *ids, *lora;
+    const char *prompt, *file, *ids, *lora, *biases;
     int32_t n_predict;
     bool ignore_end, json;
 };
@@ -41,6 +42,8 @@ static const struct cli_option options[] = {
     CLI_LORA_OPTION(struct run_values),
     CLI_JSON_OPTION(struct run_values),
     CLI_SAMPLER_OPTIONS(struct run_values),
+    {CLI_TEXT, 0, "logit-bias", "ID=X,...", offsetof(struct run_values, biases), 0, 0,
+     "add to logits of tokens, -1000 .. 1000, before all of these; -inf: such a token is never taken"},
     CLI_ENGINE_OPTIONS(struct run_values),
     {0},
 };
@@ -85,6 +88,40 @@ static int read_prompt(struct run *run, const struct run_values *v, const struct
     return cli_read_text(standard ? "-" : v->file, &run->prompt_text);
 }
 
+/* The next "ID=X" of a list, which it goes on behind. */
+static bool parse_bias(char **list, llmgpu_logit_bias *bias)
+{
+    double id, value = -INFINITY;
+    char *word = *list, *end = word + strcspn(word, ","), *mark = strchr(word, '=');
+    *list = *end ? end + 1 : end;
+    if (!mark || mark > end)
+        return false;
+    *mark = *end = '\0';
+    if (!cli_parse_number(word, &id) || id < 0 || id > INT32_MAX || id != floor(id) ||
+        (strcmp(mark + 1, "-inf") != 0 && !cli_parse_number(mark + 1, &value)))
+        return false;
+    *bias = (llmgpu_logit_bias){(int32_t)id, (float)value};
+    return true;
+}
+
+static int set_biases(struct run *run, const char *text)
+{
+    enum { MAX_BIASES = 257 }; // one more than a session takes
+    llmgpu_logit_bias biases[MAX_BIASES];
+    size_t n = 0;
+    bool good = true;
+    char *copy = strdup(text), *list = copy;
+    if (!copy)
+        return cli_fail(LLMGPU_E_NOMEM, "no memory for a list of biases");
+    while (good && *list && n < MAX_BIASES)
+        good = parse_bias(&list, &biases[n++]);
+    free(copy);
+    if (!good)
+        return cli_usage("run", "--logit-bias takes ID=X,..., not '%s'", text);
+    int status = llmgpu_session_set_logit_bias(run->session, biases, n);
+    return status < 0 ? cli_fail_library(status, llmgpu_session_error(run->session)) : CLI_OK;
+}
+
 static int load(struct run *run, const struct run_values *v)
 {
     double start = cli_seconds();
@@ -101,6 +138,8 @@ static int load(struct run *run, const struct run_values *v)
     int status = llmgpu_session_set_sampler(run->session, &v->sampler);
     if (status < 0)
         return cli_fail_library(status, llmgpu_session_error(run->session));
+    if (v->biases && (rc = set_biases(run, v->biases)) != CLI_OK)
+        return rc;
     status = llmgpu_decoder_create(&run->decoder, run->engine.model, LLMGPU_DETOKENIZE_CONTINUE);
     if (status < 0)
         return cli_fail_library(status, llmgpu_context_error(run->engine.ctx));

@@ -521,7 +521,25 @@ public:
      */
     void set_sampler(const sampler_params &sampler) { check(llmgpu_session_set_sampler(get(), &sampler)); }
 
+    /**
+     * Makes tokens more or less probable, in place of the biases that were set before.
+     *
+     * @param biases each token once
+     */
+    void set_logit_bias(const std::vector<llmgpu_logit_bias> &biases)
+    {
+        check(llmgpu_session_set_logit_bias(get(), biases.data(), biases.size()));
+    }
+
 #ifdef LLMGPU_EXPERIMENTAL
+    /**
+     * Has a function asked before each token which ones may be drawn.
+     *
+     * @param mask called on the thread that does the work; must not throw or call the library; NULL: none
+     * @param user passed to it
+     */
+    void set_mask(llmgpu_mask_fn mask, void *user) { check(llmgpu_session_set_mask(get(), mask, user)); }
+
     /**
      * Gives the session an adapter, in place of the one it had.
      *

@@ -24,7 +24,7 @@ typedef struct llmgpu_lora llmgpu_lora;
 
 /** Facts about an adapter. */
 typedef struct llmgpu_lora_info {
-    char name[128];        /**< `general.name`; "" when there is none */
+    char name[128];        /**< `general.name`; "" when there is none, as in what PEFT saves */
     uint32_t rank;         /**< the largest of its matrices */
     float alpha;           /**< of the file; 0: none, then alpha / rank is 1 */
     uint32_t n_targets;    /**< matrices of the model that it adds to */
@@ -33,12 +33,15 @@ typedef struct llmgpu_lora_info {
 } llmgpu_lora_info;
 
 /**
- * Loads an adapter from a GGUF file (`general.type` adapter, `adapter.type` lora). The file must stay as it is until the
- * adapter is freed: its numbers are read again when others come to the device, or after llmgpu_context_recover().
+ * Loads an adapter: a GGUF file (`general.type` adapter, `adapter.type` lora), or what PEFT saves: the file
+ * adapter_model.safetensors, under any name, with adapter_config.json beside it, or the folder of both. Which of them it is
+ * shows in what is in it. Of PEFT's adapters those of kind LORA are supported whose pairs are all that differs from the base,
+ * with one lora_alpha. The files must stay as they are until the adapter is freed: numbers are read again when others come to
+ * the device, or after llmgpu_context_recover().
  *
  * @param out   to be freed with llmgpu_lora_free(); NULL on failure
  * @param model the base; architecture and shapes must agree
- * @param path  file name
+ * @param path  of a file or folder
  * @return 0; LLMGPU_E_IO; LLMGPU_E_FORMAT; LLMGPU_E_UNSUPPORTED for another base, target or kind; LLMGPU_E_NOMEM;
  *         LLMGPU_E_LIMIT; LLMGPU_E_INVALID. The sentence is llmgpu_model_error().
  */

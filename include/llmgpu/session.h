@@ -40,8 +40,8 @@ extern "C" {
 typedef struct llmgpu_session llmgpu_session;
 
 /**
- * How the next token is chosen. The order is: penalties, top-k, top-p, min-p, temperature, draw. top-p and min-p look at
- * the probabilities before the temperature.
+ * How the next token is chosen. The order is: logit biases, penalties, the mask, top-k, top-p, min-p, temperature, draw.
+ * top-p and min-p look at the probabilities before the temperature.
  *
  * The same model, seed and tokens give the same choice on the same device, however the prompt was cut into calls and
  * whatever else runs: the draw depends on the seed and the token's position.
@@ -130,9 +130,9 @@ LLMGPU_API int llmgpu_session_params_init(llmgpu_session_params *params, size_t 
 LLMGPU_API int llmgpu_session_create(llmgpu_session **out, llmgpu_model *model, const llmgpu_session_params *params);
 
 /**
- * Another session with the same tokens, sampler, stops and parameters. What was computed is shared, page by page, until
- * one of the two writes into it (copy on write). Tokens that the original has computed but not given yet, and its
- * deadline and notification, stay with it.
+ * Another session with the same tokens, sampler, logit biases, stops and parameters. What was computed is shared,
+ * page by page, until one of the two writes into it (copy on write). Tokens that the original has computed but not
+ * given yet, and its deadline, notification and mask, stay with it.
  *
  * @param out      to be freed with llmgpu_session_free(); NULL on failure
  * @param original goes on as before
@@ -163,6 +163,25 @@ LLMGPU_API const char *llmgpu_session_error(const llmgpu_session *session);
  * @return 0; LLMGPU_E_INVALID for a value out of range
  */
 LLMGPU_API int llmgpu_session_set_sampler(llmgpu_session *session, const llmgpu_sampler_params *sampler);
+
+/** What is added to the logit of a token. */
+typedef struct llmgpu_logit_bias {
+    int32_t token; /**< id */
+    float bias;    /**< -1000 .. 1000; -infinity: the token is never drawn */
+} llmgpu_logit_bias;
+
+/**
+ * Makes tokens more or less probable, from the next one on, in place of the biases that were set before. They are added to
+ * the model's logits before all that llmgpu_sampler_params says; probabilities that are told stay those of the model. A
+ * reset keeps them, a fork has them too, and a saved state does not. What was sampled and not taken yet is forgotten.
+ *
+ * @param session whose tokens
+ * @param biases  copied; each token once
+ * @param n       how many: 0 (none any more) .. 256
+ * @return 0; LLMGPU_E_INVALID for a token twice or outside of the vocabulary, a value out of range, or when no token is
+ *         left; LLMGPU_E_LIMIT beyond 256
+ */
+LLMGPU_API int llmgpu_session_set_logit_bias(llmgpu_session *session, const llmgpu_logit_bias *biases, size_t n);
 
 /* ---- what goes in ------------------------------------------------------------------------------------------------ */
 
@@ -384,7 +403,7 @@ LLMGPU_API int llmgpu_session_set_notify(llmgpu_session *session, void (*notify)
 /* ---- state ------------------------------------------------------------------------------------------------------- */
 
 /**
- * Forgets the conversation but keeps parameters, sampler and stops.
+ * Forgets the conversation but keeps parameters, sampler, logit biases, mask and stops.
  *
  * @param session what is emptied
  * @return 0 or LLMGPU_E_INVALID
@@ -448,8 +467,9 @@ LLMGPU_API int llmgpu_session_save(llmgpu_session *session, int kind, const llmg
 LLMGPU_API int llmgpu_session_save_file(llmgpu_session *session, int kind, const llmgpu_session *base, const char *path);
 
 /**
- * Puts a saved state in the place of the session's own; of a delta, behind the tokens that it builds on, which the session
- * must begin with. The sampler is restored; limits, stops, parameters and the adapter are not.
+ * Puts a saved state in the place of the session's own; of a delta, behind the tokens that it builds on, which the
+ * session must begin with. The sampler is restored; limits, stops, parameters, logit biases, the mask and the adapter
+ * are not.
  *
  * @param session of the same model
  * @param state   checked as any file is: it may come from anywhere
@@ -475,7 +495,8 @@ LLMGPU_API int llmgpu_session_restore_file(llmgpu_session *session, const char *
 /** A token and how probable it is. */
 typedef struct llmgpu_candidate {
     int32_t token;  /**< id */
-    float log_prob; /**< natural logarithm, of the model's own distribution: before penalties and temperature */
+    float log_prob; /**< natural logarithm, of the model's own distribution: before biases,
+                         penalties, masks and temperature */
 } llmgpu_candidate;
 
 /**
@@ -571,6 +592,42 @@ typedef struct llmgpu_session_stats {
  * @return 0 or LLMGPU_E_INVALID
  */
 LLMGPU_API int llmgpu_session_get_stats(const llmgpu_session *session, llmgpu_session_stats *out, size_t size);
+
+/* ---- masks, experimental ----------------------------------------------------------------------------------------- */
+
+#ifdef LLMGPU_EXPERIMENTAL
+
+/**
+ * Says which tokens may be drawn next. It may be asked more than once about the same tokens, and about tokens that
+ * llmgpu_session_next() has not given yet or, as something else is fed before, never gives; the tokens are all it should
+ * depend on.
+ *
+ * @param user     as given to llmgpu_session_set_mask()
+ * @param tokens   all of the conversation, fed and sampled; valid during the call
+ * @param n_tokens how many
+ * @param mask     to change: bit i % 32 of word i / 32 says whether token i may be drawn; all are 1 at first. Bits beyond the
+ *                 vocabulary do not matter
+ * @param n_words  words of it: the vocabulary's size / 32, rounded up
+ * @return 0 to go on; anything else makes llmgpu_session_next() answer LLMGPU_E_CANCELLED
+ */
+typedef int (*llmgpu_mask_fn)(void *user, const int32_t *tokens, size_t n_tokens, uint32_t *mask, size_t n_words);
+
+/**
+ * Has a function asked before each token which ones may be drawn, for answers in a certain form. Such a session
+ * decodes one token a submission, together with others as always, and does not speculate. When the mask leaves no
+ * token, or none that the model gives any probability, llmgpu_session_next() answers LLMGPU_E_INVALID; the session
+ * can go on with another mask, or when something else is fed. A reset keeps the mask; a fork has none, nor has a
+ * saved state. What was sampled and not taken yet is forgotten.
+ *
+ * @param session whose tokens
+ * @param mask    NULL: none; when this returns, the one before is not asked any more
+ * @param user    passed to it
+ * @return 0; LLMGPU_E_INVALID; LLMGPU_E_NOMEM; LLMGPU_E_BUSY from within a callback; a device failure
+ * @par Thread-safety: `mask` is called on the thread that does the work, whose time it takes; it must not call the library
+ */
+LLMGPU_EXPERIMENTAL_API int llmgpu_session_set_mask(llmgpu_session *session, llmgpu_mask_fn mask, void *user);
+
+#endif
 
 #ifdef __cplusplus
 }

@@ -73,6 +73,7 @@ struct llmgpu_session {
     pthread_mutex_t lock; // of `answer`; recursive, because of logs. Taken before the scheduler's, and after the turn
     struct lg_answer answer;
     llmgpu_lora *lora;     // NULL: none; changed with the turn
+    _Atomic int is_agent;  // it serves a queue of requests
     struct lg_later later; // its destruction
 };
 
@@ -100,6 +101,12 @@ void lg_api_session_unref(llmgpu_session *session);
 /** Parameters of a session of that model, checked. NULL: the defaults. */
 int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const struct lg_model *model,
                           const llmgpu_session_params *from, struct lg_session_params *to);
+
+/** The sampler of public parameters, checked. NULL: greedy. */
+int lg_api_sampler(struct lg_env *env, const llmgpu_sampler_params *from, struct lg_sampler *to);
+
+/** Finds out what states of the model agree with, `identity`; its file is asked the first time, with the turn. */
+int lg_api_identify(struct lg_env *env, llmgpu_model *model);
 
 /** Tokens of a text by llmgpu_tokenize_flags, to be freed with `env`. */
 int lg_api_encode(const llmgpu_model *model, struct lg_env *env, const char *text, size_t len, uint32_t flags,

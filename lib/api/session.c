@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/handles.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "api/params.h"
@@ -8,7 +9,14 @@
 #include "util/checked.h"
 #include "util/clock.h"
 
-enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 256, MAX_BATCH = 4096, MAX_TOKENS_PER_SUBMIT = 64, MAX_PRIORITY = 8 };
+enum {
+    DEFAULT_CTX = 4096,
+    DEFAULT_BATCH = 256,
+    MAX_BATCH = 4096,
+    MAX_TOKENS_PER_SUBMIT = 64,
+    MAX_PRIORITY = 8,
+    MAX_BIAS = 1000,
+};
 
 #define PARAMS_LEAST LG_SIZE_TO(llmgpu_session_params, max_memory)
 #define SAMPLER_LEAST LG_SIZE_TO(llmgpu_sampler_params, seed)
@@ -43,8 +51,7 @@ static int check(struct lg_env *env, bool ok, const char *what, double value, co
     return ok ? 0 : lg_fail(env, LLMGPU_E_INVALID, "%s of %g is not in %s", what, value, range);
 }
 
-/** The sampler of public parameters, checked. */
-static int make_sampler(struct lg_env *env, const llmgpu_sampler_params *from, struct lg_sampler *to)
+int lg_api_sampler(struct lg_env *env, const llmgpu_sampler_params *from, struct lg_sampler *to)
 {
     llmgpu_sampler_params p = greedy;
     if (from)
@@ -112,7 +119,7 @@ int lg_api_session_params(struct lg_env *env, const llmgpu_context *ctx, const s
         .when_full = (enum llmgpu_when_full)p.when_full,
         .n_keep = p.n_keep,
     };
-    return make_sampler(env, NULL, &to->sampler);
+    return lg_api_sampler(env, NULL, &to->sampler);
 }
 
 /* ---- creating, freeing */
@@ -345,8 +352,47 @@ int llmgpu_session_set_sampler(llmgpu_session *s, const llmgpu_sampler_params *p
         return LLMGPU_E_INVALID;
     clear(s);
     struct lg_sampler sampler;
-    LG_TRY(make_sampler(&s->env, params, &sampler));
+    LG_TRY(lg_api_sampler(&s->env, params, &sampler));
     return lg_session_set_sampler(&s->session, &sampler);
+}
+
+/** Biases of public ones, checked. */
+static int make_biases(struct lg_env *env, uint32_t n_vocab, const llmgpu_logit_bias *from, size_t n, struct lg_bias *to)
+{
+    uint32_t banned = 0;
+    for (size_t i = 0; i < n; i++) {
+        float bias = from[i].bias;
+        if (from[i].token < 0 || (uint32_t)from[i].token >= n_vocab)
+            return lg_fail(env, LLMGPU_E_INVALID, "a bias of token %d, which is not in 0 .. %u", from[i].token, n_vocab - 1);
+        LG_TRY(check(env, bias == -INFINITY || fabsf(bias) <= MAX_BIAS, "a bias", bias, "-1000 .. 1000"));
+        for (size_t k = 0; k < i; k++)
+            if (from[k].token == from[i].token)
+                return lg_fail(env, LLMGPU_E_INVALID, "two biases of token %d", from[i].token);
+        to[i] = (struct lg_bias){(uint32_t)from[i].token, bias};
+        banned += bias == -INFINITY;
+    }
+    return banned == n_vocab ? lg_fail(env, LLMGPU_E_INVALID, "the biases leave no token") : 0;
+}
+
+int llmgpu_session_set_logit_bias(llmgpu_session *s, const llmgpu_logit_bias *biases, size_t n)
+{
+    if (!s || (!biases && n))
+        return LLMGPU_E_INVALID;
+    clear(s);
+    struct lg_bias list[LG_MAX_BIAS];
+    if (n > LG_MAX_BIAS)
+        return lg_fail(&s->env, LLMGPU_E_LIMIT, "a session has at most %d biases", LG_MAX_BIAS);
+    LG_TRY(make_biases(&s->env, s->model->model->hp.n_vocab, biases, n, list));
+    return lg_session_set_biases(&s->session, list, (uint32_t)n);
+}
+
+int llmgpu_session_set_mask(llmgpu_session *s, llmgpu_mask_fn mask, void *user)
+{
+    if (!s)
+        return LLMGPU_E_INVALID;
+    clear(s);
+    LG_TRY(lg_api_enter(s->model->ctx, &s->env));
+    return lg_api_leave(s->model->ctx, &s->env, lg_session_set_mask(&s->session, mask, user));
 }
 
 int llmgpu_session_set_remaining(llmgpu_session *s, uint32_t n)

@@ -19,8 +19,7 @@ static void clear(llmgpu_session *s)
     s->env.error[0] = '\0';
 }
 
-/** What states of the model agree with; its file is asked the first time. */
-static int identify(struct lg_env *env, llmgpu_model *model)
+int lg_api_identify(struct lg_env *env, llmgpu_model *model)
 {
     if (atomic_load(&model->identified))
         return 0;
@@ -42,10 +41,10 @@ static int check_save(llmgpu_session *s, int kind, const llmgpu_session *base)
 {
     if (kind != LLMGPU_STATE_COMPACT && kind != LLMGPU_STATE_FULL)
         return lg_fail(&s->env, LLMGPU_E_INVALID, "there is no kind %d of saved states", kind);
-    LG_TRY(identify(&s->env, s->model));
+    LG_TRY(lg_api_identify(&s->env, s->model));
     if (!base || base->model == s->model)
         return 0;
-    LG_TRY(identify(&s->env, base->model));
+    LG_TRY(lg_api_identify(&s->env, base->model));
     if (base->model->identity.fingerprint != s->model->identity.fingerprint)
         return lg_fail(&s->env, LLMGPU_E_INVALID, "the base is a session of another model");
     return 0;
@@ -158,7 +157,7 @@ int llmgpu_session_restore(llmgpu_session *s, const void *state, size_t size)
     if (!s || (!state && size))
         return LLMGPU_E_INVALID;
     clear(s);
-    LG_TRY(identify(&s->env, s->model));
+    LG_TRY(lg_api_identify(&s->env, s->model));
     return restore(s, state, size);
 }
 
@@ -197,7 +196,7 @@ int llmgpu_session_restore_file(llmgpu_session *s, const char *path)
     if (!s || !path)
         return LLMGPU_E_INVALID;
     clear(s);
-    LG_TRY(identify(&s->env, s->model));
+    LG_TRY(lg_api_identify(&s->env, s->model));
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO must not hang the host
     if (fd < 0)
         return lg_fail(&s->env, LLMGPU_E_IO, "cannot open '%s': %s", path, strerror(errno));

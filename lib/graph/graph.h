@@ -106,6 +106,8 @@ struct lg_batch {
     struct lg_buffer *pages;       // uint32[slots][max_pages]
     struct lg_buffer *samplers;    // struct lg_sampler[slots]
     struct lg_buffer *history;     // uint32[slots][LG_HISTORY]
+    struct lg_buffer *biases;      // struct lg_bias[slots][LG_MAX_BIAS]
+    struct lg_buffer *masks;       // uint32[slots][LG_MASK_WORDS(n_vocab)]; NULL until a session has one
     struct lg_buffer *ring;        // uint32[slots][LG_RING]
     struct lg_buffer *loras;       // struct lg_slot_lora[slots]
     struct lg_buffer *targets;     // uint32[max_rows]: the tokens that log-probabilities are wanted of
@@ -138,7 +140,7 @@ struct lg_acts {
     struct lg_view logits;    // (T_out, V)
     struct lg_view best;      // (T_out) {uint32 index, float value}
     struct lg_view log_probs; // (T_out)
-    struct lg_view raw;       // (T_out, V) the logits before penalties
+    struct lg_view raw;       // (T_out, V) the logits before penalties, biases and masks
     struct lg_view top;       // (T_out, LG_MAX_CANDIDATES + 1) struct lg_candidate
 };
 

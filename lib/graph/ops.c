@@ -366,7 +366,8 @@ void lg_op_penalties(struct lg_graph *g, struct lg_view logits)
     struct lg_sample_push push = {.n_vocab = g->model->hp.n_vocab};
     lg_graph_add(g, &(struct lg_chain_op){
                      .kernel = LG_K_PENALTIES,
-                     .views = {all(b->rows), all(b->out_ids), all(b->samplers), all(b->history), logits},
+                     .views = {all(b->rows), all(b->out_ids), all(b->samplers), all(b->history), all(b->biases),
+                               all(b->masks ? b->masks : b->biases), logits}, // nobody's is read, then
                      .spec = {g->tune.row_wg},
                      .grid = row_each(g),
                      PUSH(push),

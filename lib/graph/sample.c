@@ -20,7 +20,7 @@ void lg_sample_candidates(struct lg_graph *g)
 {
     struct lg_acts *a = &g->acts;
     g->dim = LG_DIM_TOP;
-    lg_op_copy(g, a->logits, a->raw, g->model->hp.n_vocab); // penalties change them in place
+    lg_op_copy(g, a->logits, a->raw, g->model->hp.n_vocab); // they are changed in place
     g->dim = LG_DIM_SAMPLE;
     choose(g);
     g->dim = LG_DIM_TOP;

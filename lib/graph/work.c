@@ -17,8 +17,8 @@ enum role {
 static enum role role_of(const struct lg_work_frame *f, const struct lg_buffer *buf)
 {
     const struct lg_batch *b = f->batch;
-    const struct lg_buffer *const records[] = {b->dims,    b->rows, b->out_ids, b->pages,   b->samplers,
-                                               b->history, b->ring, b->loras,   b->targets, b->rope};
+    const struct lg_buffer *const records[] = {b->dims,    b->rows,   b->out_ids, b->pages, b->samplers, b->history,
+                                               b->biases, b->masks, b->ring, b->loras, b->targets, b->rope};
     if (buf == f->acts || buf == f->results)
         return ROLE_ROWS;
     for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++)

@@ -1,28 +1,30 @@
 /* SPDX-License-Identifier: MIT */
-#include "model/lora.h"
+#include "model/lora_parts.h"
 
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "gguf/quants.h"
 #include "model/loader.h"
+#include "model/safetensors.h"
 #include "util/checked.h"
 
-/** Tensors of a layer by name: a matrix of the model, or several, one behind the other. */
-static const struct tensor_name {
-    const char *name; // between "blk.N." and ".weight"
-    enum lg_target first;
-    uint32_t n;
-    bool fused; // of models with one tensor for q, k and v; otherwise of the others
-} names[] = {
-    {"attn_q", LG_TARGET_Q, 1, false},      {"attn_k", LG_TARGET_K, 1, false},
-    {"attn_v", LG_TARGET_V, 1, false},      {"attn_qkv", LG_TARGET_Q, 3, true},
-    {"attn_output", LG_TARGET_O, 1, false}, {"ffn_gate", LG_TARGET_GATE, 1, false},
-    {"ffn_up", LG_TARGET_UP, 1, false},     {"ffn_down", LG_TARGET_DOWN, 1, false},
+// clang-format off
+const struct lg_lora_name lg_lora_names[LG_N_LORA_NAMES] = {
+    {"attn_q", "self_attn.q_proj", NULL, LG_TARGET_Q, 1, false},
+    {"attn_k", "self_attn.k_proj", NULL, LG_TARGET_K, 1, false},
+    {"attn_v", "self_attn.v_proj", NULL, LG_TARGET_V, 1, false},
+    {"attn_qkv", NULL, "attn.c_attn", LG_TARGET_Q, 3, true},
+    {"attn_output", "self_attn.o_proj", "attn.c_proj", LG_TARGET_O, 1, false},
+    {"ffn_gate", "mlp.gate_proj", NULL, LG_TARGET_GATE, 1, false},
+    {"ffn_up", "mlp.up_proj", "mlp.c_fc", LG_TARGET_UP, 1, false},
+    {"ffn_down", "mlp.down_proj", "mlp.c_proj", LG_TARGET_DOWN, 1, false},
 };
+// clang-format on
 
-static int fail_tensor(const struct lg_lora *lora, int code, const struct lg_gguf_tensor *t, const char *what)
+int lg_lora_fail(const struct lg_lora *lora, int code, const struct lg_gguf_tensor *t, const char *what)
 {
     char name[LG_GGUF_QUOTE];
     return lg_fail(lora->env, code, "tensor '%s': %s", lg_gguf_quote(t->name, name), what);
@@ -30,8 +32,7 @@ static int fail_tensor(const struct lg_lora *lora, int code, const struct lg_ggu
 
 /* ---- names ------------------------------------------------------------------------------------------- */
 
-/** Takes a beginning or an end off a text; false when it does not have it. */
-static bool take_prefix(struct lg_str *s, const char *prefix)
+bool lg_lora_take_prefix(struct lg_str *s, const char *prefix)
 {
     size_t n = strlen(prefix);
     if (s->len < n || memcmp(s->ptr, prefix, n) != 0)
@@ -41,7 +42,7 @@ static bool take_prefix(struct lg_str *s, const char *prefix)
     return true;
 }
 
-static bool take_suffix(struct lg_str *s, const char *suffix)
+bool lg_lora_take_suffix(struct lg_str *s, const char *suffix)
 {
     size_t n = strlen(suffix);
     if (s->len < n || memcmp(s->ptr + s->len - n, suffix, n) != 0)
@@ -50,8 +51,7 @@ static bool take_suffix(struct lg_str *s, const char *suffix)
     return true;
 }
 
-/** Takes a decimal number as it is written: no other text gives the same one. */
-static bool take_number(struct lg_str *s, uint32_t *out)
+bool lg_lora_take_number(struct lg_str *s, uint32_t *out)
 {
     size_t n = 0;
     uint32_t value = 0;
@@ -66,14 +66,14 @@ static bool take_number(struct lg_str *s, uint32_t *out)
 }
 
 /** The table's row of a tensor's name without its end; NULL when there is none. */
-static const struct tensor_name *find_name(struct lg_str base, uint32_t *layer)
+static const struct lg_lora_name *find_name(struct lg_str base, uint32_t *layer)
 {
-    if (!take_prefix(&base, "blk.") || !take_number(&base, layer) || !take_prefix(&base, ".") ||
-        !take_suffix(&base, ".weight"))
+    if (!lg_lora_take_prefix(&base, "blk.") || !lg_lora_take_number(&base, layer) || !lg_lora_take_prefix(&base, ".") ||
+        !lg_lora_take_suffix(&base, ".weight"))
         return NULL;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (lg_str_eq(base, names[i].name))
-            return &names[i];
+    for (size_t i = 0; i < LG_N_LORA_NAMES; i++)
+        if (lg_str_eq(base, lg_lora_names[i].gguf))
+            return &lg_lora_names[i];
     return NULL;
 }
 
@@ -101,7 +101,7 @@ static int check_pair(const struct lg_lora *lora, const struct lg_gguf_tensor *a
                        "tensor '%.*s' has rank %llu; at most %d is supported", (int)a->name.len, a->name.ptr,
                        (unsigned long long)rank, LG_MAX_RANK);
     if (!lg_type_has_kernels(a->type) || !lg_type_has_kernels(b->type))
-        return fail_tensor(lora, LLMGPU_E_UNSUPPORTED, lg_type_has_kernels(a->type) ? b : a,
+        return lg_lora_fail(lora, LLMGPU_E_UNSUPPORTED, lg_type_has_kernels(a->type) ? b : a,
                            "its type is not supported");
     return 0;
 }
@@ -132,39 +132,57 @@ static const struct lg_gguf_tensor *find_half(const struct lg_lora *lora, const 
     return lg_gguf_find_tensor(lora->gguf, name);
 }
 
+int lg_lora_check_target(const struct lg_lora *lora, const struct lg_gguf_tensor *t, uint32_t layer,
+                         const struct lg_lora_name *name)
+{
+    const struct lg_model *model = lora->model;
+    const struct lg_weight *w =
+        layer < model->hp.n_layers ? lg_layer_target(&model->w.layers[layer], name->first) : NULL;
+    if (!w || !w->view.buf || (name->first <= LG_TARGET_V && name->fused != model->fused_qkv))
+        return lg_lora_fail(lora, LLMGPU_E_UNSUPPORTED, t, "the model has no such tensor");
+    return 0;
+}
+
+int lg_lora_add_pair(struct lg_lora *lora, const struct lg_gguf_tensor *a, const struct lg_gguf_tensor *b, uint32_t layer,
+                     const struct lg_lora_name *name, bool swapped)
+{
+    const struct lg_layer *l = &lora->model->w.layers[layer];
+    uint32_t rows = 0;
+    for (uint32_t i = 0; i < name->n; i++)
+        rows += lg_layer_target(l, name->first + i)->rows;
+    LG_TRY(check_pair(lora, a, b, rows, lg_layer_target(l, name->first)->cols));
+    rows = 0;
+    for (uint32_t i = 0; i < name->n; i++) {
+        lora->parts[layer * LG_N_TARGETS + name->first + i] = (struct lg_lora_part){
+            .a = a,
+            .b = b,
+            .rank = (uint32_t)a->dims[1],
+            .b_first = rows,
+            .head = swapped && name->first <= LG_TARGET_K ? lora->model->hp.head_dim : 0,
+        };
+        rows += lg_layer_target(l, name->first + i)->rows;
+    }
+    lora->rank = lg_max_u32(lora->rank, (uint32_t)a->dims[1]);
+    lora->n_targets++;
+    return 0;
+}
+
 /** Takes a tensor; the halves are taken together, with lora_a. */
 static int read_tensor(struct lg_lora *lora, const struct lg_gguf_tensor *t)
 {
-    const struct lg_model *model = lora->model;
     struct lg_str base = t->name;
-    uint32_t layer = 0, rows = 0;
-    bool is_a = take_suffix(&base, ".lora_a");
-    if (!is_a && !take_suffix(&base, ".lora_b"))
-        return fail_tensor(lora, LLMGPU_E_UNSUPPORTED, t, "only .lora_a and .lora_b are supported");
-    const struct tensor_name *name = find_name(base, &layer);
+    uint32_t layer = 0;
+    bool is_a = lg_lora_take_suffix(&base, ".lora_a");
+    if (!is_a && !lg_lora_take_suffix(&base, ".lora_b"))
+        return lg_lora_fail(lora, LLMGPU_E_UNSUPPORTED, t, "only .lora_a and .lora_b are supported");
+    const struct lg_lora_name *name = find_name(base, &layer);
     if (!name)
-        return fail_tensor(lora, LLMGPU_E_UNSUPPORTED, t, "adapters to this tensor are not supported");
-    const struct lg_layer *l = layer < model->hp.n_layers ? &model->w.layers[layer] : NULL;
-    const struct lg_weight *w = l ? lg_layer_target(l, name->first) : NULL;
-    if (!w || !w->view.buf || (name->first <= LG_TARGET_V && name->fused != model->fused_qkv))
-        return fail_tensor(lora, LLMGPU_E_UNSUPPORTED, t, "the model has no such tensor");
+        return lg_lora_fail(lora, LLMGPU_E_UNSUPPORTED, t, "adapters to this tensor are not supported");
+    LG_TRY(lg_lora_check_target(lora, t, layer, name));
     const struct lg_gguf_tensor *other = find_half(lora, t);
     if (!other)
-        return fail_tensor(lora, LLMGPU_E_FORMAT, t, "its other half is missing");
-    if (!is_a)
-        return 0;
-    for (uint32_t i = 0; i < name->n; i++)
-        rows += lg_layer_target(l, name->first + i)->rows;
-    LG_TRY(check_pair(lora, t, other, rows, w->cols));
-    rows = 0;
-    for (uint32_t i = 0; i < name->n; i++) {
-        lora->parts[layer * LG_N_TARGETS + name->first + i] =
-            (struct lg_lora_part){.a = t, .b = other, .rank = (uint32_t)t->dims[1], .b_first = rows};
-        rows += lg_layer_target(l, name->first + i)->rows;
-    }
-    lora->rank = lg_max_u32(lora->rank, (uint32_t)t->dims[1]);
-    lora->n_targets++;
-    return 0;
+        return lg_lora_fail(lora, LLMGPU_E_FORMAT, t, "its other half is missing");
+    return is_a ? lg_lora_add_pair(lora, t, other, layer, name, false) : 0;
 }
 
 /** Metadata that has to be a certain text. */
@@ -215,49 +233,84 @@ static void count_bytes(struct lg_lora *lora)
     }
 }
 
-static int load(struct lg_lora *lora)
+int lg_lora_create(struct lg_env *env, const struct lg_model *model, struct lg_lora **out)
 {
-    size_t n_parts = (size_t)lora->model->hp.n_layers * LG_N_TARGETS;
-    if (lora->model->vocab_only)
-        return lg_fail(lora->env, LLMGPU_E_INVALID, "the model was loaded without weights");
+    size_t n_parts = (size_t)model->hp.n_layers * LG_N_TARGETS;
+    if (model->vocab_only)
+        return lg_fail(env, LLMGPU_E_INVALID, "the model was loaded without weights");
+    struct lg_lora *lora = lg_alloc(env, sizeof(*lora));
+    if (!lora)
+        return lg_fail_nomem(env, "an adapter", sizeof(*lora));
+    *lora = (struct lg_lora){.env = env, .model = model};
+    lora->parts = lg_alloc_array(env, n_parts, sizeof(*lora->parts));
+    if (!lora->parts) {
+        lg_lora_destroy(lora);
+        return lg_fail_nomem(env, "an adapter's parts", n_parts * sizeof(*lora->parts));
+    }
+    *out = lora;
+    return 0;
+}
+
+int lg_lora_finish(struct lg_lora *lora, int rc, struct lg_lora **out)
+{
+    if (rc == 0 && lora->n_targets == 0)
+        rc = lg_fail(lora->env, LLMGPU_E_FORMAT, "the adapter has no tensors");
+    if (rc < 0) {
+        lg_lora_destroy(lora);
+        return rc;
+    }
+    count_bytes(lora);
+    *out = lora;
+    return 0;
+}
+
+static int read(struct lg_lora *lora)
+{
     LG_TRY(read_metadata(lora));
-    lora->parts = lg_alloc_array(lora->env, n_parts, sizeof(*lora->parts));
-    if (!lora->parts)
-        return lg_fail_nomem(lora->env, "an adapter's parts", n_parts * sizeof(*lora->parts));
     for (uint64_t i = 0; i < lora->gguf->n_tensors; i++)
         LG_TRY(read_tensor(lora, &lora->gguf->tensors[i]));
-    if (lora->n_targets == 0)
-        return lg_fail(lora->env, LLMGPU_E_FORMAT, "the adapter has no tensors");
-    count_bytes(lora);
+    return 0;
+}
+
+int lg_lora_load_gguf(struct lg_env *env, const struct lg_model *model, struct lg_gguf *gguf,
+                      struct lg_lora **out)
+{
+    struct lg_lora *lora = NULL;
+    *out = NULL;
+    assert(gguf->file);
+    int rc = lg_lora_create(env, model, &lora);
+    if (rc < 0) {
+        lg_gguf_close(gguf);
+        return rc;
+    }
+    lora->gguf = gguf;
+    return lg_lora_finish(lora, read(lora), out);
+}
+
+/** Whether it is a folder, or a file that begins as safetensors do. */
+static int is_peft(struct lg_env *env, const char *path, bool *out)
+{
+    struct stat st;
+    struct lg_filemap map;
+    *out = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    if (*out)
+        return 0;
+    LG_TRY(lg_filemap_open(env, path, &map));
+    *out = lg_safetensors_is(map.data, map.size);
+    lg_filemap_close(&map);
     return 0;
 }
 
 int lg_lora_load(struct lg_env *env, const struct lg_model *model, const char *path, struct lg_lora **out)
 {
     struct lg_gguf *gguf;
+    bool peft;
     *out = NULL;
+    LG_TRY(is_peft(env, path, &peft));
+    if (peft)
+        return lg_lora_load_peft_file(env, model, path, out);
     LG_TRY(lg_gguf_open(env, path, &gguf));
     return lg_lora_load_gguf(env, model, gguf, out);
-}
-
-int lg_lora_load_gguf(struct lg_env *env, const struct lg_model *model, struct lg_gguf *gguf,
-                      struct lg_lora **out)
-{
-    *out = NULL;
-    struct lg_lora *lora = lg_alloc(env, sizeof(*lora));
-    if (!lora) {
-        lg_gguf_close(gguf);
-        return lg_fail_nomem(env, "an adapter", sizeof(*lora));
-    }
-    assert(gguf->file);
-    *lora = (struct lg_lora){.env = env, .model = model, .gguf = gguf};
-    int rc = load(lora);
-    if (rc < 0) {
-        lg_lora_destroy(lora);
-        return rc;
-    }
-    *out = lora;
-    return 0;
 }
 
 void lg_lora_destroy(struct lg_lora *lora)
@@ -266,6 +319,7 @@ void lg_lora_destroy(struct lg_lora *lora)
         return;
     lg_free(lora->env, lora->parts);
     lg_gguf_close(lora->gguf);
+    lg_safetensors_close(lora->safetensors);
     lg_free(lora->env, lora);
 }
 
@@ -289,15 +343,31 @@ static void write_a(const struct lg_lora_part *part, const struct lg_weight *w, 
         read_row(part->a, i, bytes, out + (uint64_t)i * stride);
 }
 
+/** The row of b that the matrix's row m is: files by halves have the rows 0, 1, 2, ... of a head where pairs have 0, 2, 4, ... */
+static uint64_t row_of_b(const struct lg_lora_part *part, uint32_t m)
+{
+    if (part->head == 0)
+        return (uint64_t)part->b_first + m;
+    uint32_t at = m % part->head;
+    return m - at + at % 2 * (part->head / 2) + at / 2;
+}
+
 static void write_b(const struct lg_lora_part *part, const struct lg_weight *w, uint8_t *out)
 {
     float row[LG_MAX_RANK];
     uint32_t bytes = number_bytes(part), stride = lg_div_up(w->rows, 4) * 4 * bytes;
     for (uint32_t m = 0; m < w->rows; m++) {
-        read_row(part->b, part->b_first + m, bytes, row);
+        read_row(part->b, row_of_b(part, m), bytes, row);
         for (uint32_t i = 0; i < part->rank; i++)
             memcpy(out + (uint64_t)i * stride + m * bytes, (const uint8_t *)row + i * bytes, bytes);
     }
+}
+
+static float factor_of(const struct lg_lora *lora, uint32_t rank)
+{
+    if (lora->alpha == 0 && lora->gguf)
+        return 1;
+    return lora->alpha / (lora->by_root ? sqrtf((float)rank) : (float)rank);
 }
 
 void lg_lora_write(const struct lg_lora *lora, uint32_t layer, uint8_t *out, uint64_t at,
@@ -314,7 +384,7 @@ void lg_lora_write(const struct lg_lora *lora, uint32_t layer, uint8_t *out, uin
         pairs[k].a_at = (uint32_t)((at + used) / 8);
         pairs[k].b_at = (uint32_t)((at + b_at) / 8);
         pairs[k].half_size = number_bytes(part) == 2;
-        pairs[k].factor = lora->alpha == 0 ? 1 : lora->alpha / (float)part->rank;
+        pairs[k].factor = factor_of(lora, part->rank);
         write_a(part, w, out + used);
         write_b(part, w, out + b_at);
         used = b_at + half_bytes(part, w->rows);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "runtime/mask.h"
 #include "runtime/pass.h"
 #include "runtime/sharing.h"
 #include "runtime/speculate.h"
@@ -50,7 +51,7 @@ static bool own_wish(struct lg_session *s, const struct terms *terms, struct wis
     w->kind = LG_RUN_DECODE;
     if (!lg_session_wants_decode(s, terms->ahead))
         return false;
-    w->n = terms->budgeted ? 1 : lg_min_u32(s->params.tokens_per_submit, lg_session_decode_room(s));
+    w->n = terms->budgeted || s->mask.ask ? 1 : lg_min_u32(s->params.tokens_per_submit, lg_session_decode_room(s));
     w->n_drafts = lg_speculate(s, LG_MAX_DRAFT);
     if (w->n_drafts)
         w->n = 1 + w->n_drafts;
@@ -231,13 +232,15 @@ static int check_device(const struct lg_session *s)
     return lost ? lg_fail(s->sched->env, lost, "the device is lost until the context is recovered") : 0;
 }
 
-/** Makes positions of a session ready to be written, and tells the engine of its adapter. As lg_share_make_room(). */
-static int prepare_session(struct lg_session *s, uint32_t first, uint32_t n, bool force)
+/** Makes positions of a session ready to be written, tells the engine of its adapter, and asks for its mask. As
+ * lg_share_make_room(). */
+static int prepare_session(const struct wish *w, bool force)
 {
+    struct lg_session *s = w->s;
     LG_TRY(check_device(s));
-    int rc = lg_share_make_room(s, first, n, force);
+    int rc = lg_share_make_room(s, w->first, w->replay ? 1 : lg_max_u32(w->n, rows_of(w)), force);
     *lg_engine_lora(s->engine, s->slot) = s->lora;
-    return rc;
+    return rc == 0 && w->kind == LG_RUN_DECODE && !w->replay ? lg_mask_ask(s) : rc;
 }
 
 /**
@@ -249,7 +252,7 @@ static void prepare_sessions(struct lg_scheduler *sched, struct plan *p)
     uint32_t n = 0;
     for (uint32_t i = 0; i < p->n; i++) {
         struct wish *w = &p->wishes[i];
-        int rc = prepare_session(w->s, w->first, w->replay ? 1 : lg_max_u32(w->n, rows_of(w)), i == 0);
+        int rc = prepare_session(w, i == 0);
         if (rc > 0 && i == 0)
             rc = lg_fail(sched->env, LLMGPU_E_NOMEM, "the pool of %u tokens is full", p->engine->n_pages * LG_PAGE_SIZE);
         if (rc < 0)
@@ -304,6 +307,8 @@ int lg_batching_prepare(struct lg_session *s, uint32_t first, uint32_t n, struct
     struct lg_pass *prefill;
     LG_TRY(check_device(s));
     LG_TRY(lg_share_need_room(s, first, n));
+    if (s->mask.ask)
+        LG_TRY(lg_engine_make_masks(s->engine)); // passes are recorded with it
     *lg_engine_lora(s->engine, s->slot) = s->lora;
     LG_TRY(build_pass(s->engine, s->slot, LG_RUN_PREFILL, false, 1, &prefill));
     return build_pass(s->engine, s->slot, LG_RUN_DECODE, s->params.n_candidates > 0, 1, decode);
@@ -324,6 +329,8 @@ static bool add_member(const struct terms *terms, const struct wish *planned, st
         return false;
     uint32_t n = lg_min_u32(planned->n, now.n);
     bool decode = now.kind == LG_RUN_DECODE;
+    if (decode && !now.replay && !lg_mask_is_current(s))
+        return false;
     s->n_drafts = lg_min_u32(planned->n_drafts, now.n_drafts);
     memcpy(s->tokens + s->n_tokens, s->drafts, s->n_drafts * sizeof(*s->drafts)); // behind the end, where there is room
     *m = (struct lg_member){

@@ -24,8 +24,8 @@ void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct l
 static void free_buffers(struct lg_engine *e)
 {
     struct lg_batch *b = &e->batch;
-    struct lg_buffer *bufs[] = {b->dims,    b->rows, b->out_ids, b->pages,   b->samplers,
-                                b->history, b->ring, b->loras,   b->targets, b->rope};
+    struct lg_buffer *bufs[] = {b->dims,   b->rows,  b->out_ids, b->pages, b->samplers, b->history,
+                                b->biases, b->masks, b->ring,    b->loras, b->targets,  b->rope};
     for (size_t i = 0; i < sizeof(bufs) / sizeof(bufs[0]); i++)
         lg_buffer_destroy(bufs[i]);
     for (uint32_t i = 0; i < e->model->hp.n_layers; i++) {
@@ -159,6 +159,7 @@ static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pa
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * sizeof(struct lg_sampler), LG_MEM_SHARED, &b->samplers));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * sizeof(struct lg_slot_lora), LG_MEM_SHARED, &b->loras));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * LG_HISTORY * 4ull, LG_MEM_SHARED, &b->history));
+    LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * LG_MAX_BIAS * sizeof(struct lg_bias), LG_MEM_SHARED, &b->biases));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * LG_RING * 4ull, LG_MEM_READBACK, &b->ring));
     LG_TRY(create_caches(e, n_pages));
     LG_TRY(fill_rope(e, max_pages * LG_PAGE_SIZE));
@@ -276,6 +277,32 @@ void lg_engine_unseat_lora(struct lg_engine *e, uint32_t seat)
     if (lg_bank_count(&e->bank) == 1)
         drop_adapted(e);
     lg_bank_remove(&e->bank, seat);
+}
+
+int lg_engine_make_masks(struct lg_engine *e)
+{
+    uint64_t size = LG_MAX_SLOTS * 4ull * LG_MASK_WORDS((uint64_t)e->model->hp.n_vocab);
+    if (e->batch.masks)
+        return 0;
+    if (size > e->dev->info.max_view_size)
+        return lg_fail(e->env, LLMGPU_E_UNSUPPORTED, "masks of %llu bytes: device '%s' binds at most %llu at once",
+                       (unsigned long long)size, e->dev->info.id, (unsigned long long)e->dev->info.max_view_size);
+    LG_TRY(lg_buffer_create(e->dev, size, LG_MEM_SHARED, &e->batch.masks));
+    lg_run_drop(e);
+    struct lg_pass *samples[] = {&e->plain.decode, &e->plain.decode_top, &e->adapted.decode, &e->adapted.decode_top};
+    for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++)
+        lg_pass_finish(samples[i]);
+    return 0;
+}
+
+struct lg_bias *lg_engine_biases(struct lg_engine *e, uint32_t slot)
+{
+    return (struct lg_bias *)e->batch.biases->map + (size_t)slot * LG_MAX_BIAS;
+}
+
+uint32_t *lg_engine_mask(struct lg_engine *e, uint32_t slot)
+{
+    return (uint32_t *)e->batch.masks->map + (size_t)slot * LG_MASK_WORDS(e->model->hp.n_vocab);
 }
 
 struct lg_sampler *lg_engine_sampler(struct lg_engine *e, uint32_t slot)

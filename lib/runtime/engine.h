@@ -131,9 +131,14 @@ uint32_t lg_engine_decode_rows(const struct lg_engine *engine, uint32_t n_sessio
 /** Most rows of any pass: each activation has to fit one view of the device. At least 1. */
 uint32_t lg_engine_rows_limit(const struct lg_engine *engine);
 
-/** Sampler, history and ring of a slot, on the host's side of shared memory; valid until the engine grows. */
+/** Makes room for masks, which is not there before a session has one. A pass that runs may be dropped. */
+int lg_engine_make_masks(struct lg_engine *engine);
+
+/** Sampler, history, biases, mask (where there is room for them) and ring of a slot, on the host's side of shared memory; valid until the engine grows. */
 struct lg_sampler *lg_engine_sampler(struct lg_engine *engine, uint32_t slot);
 uint32_t *lg_engine_history(struct lg_engine *engine, uint32_t slot);
+struct lg_bias *lg_engine_biases(struct lg_engine *engine, uint32_t slot);
+uint32_t *lg_engine_mask(struct lg_engine *engine, uint32_t slot);
 const uint32_t *lg_engine_ring(struct lg_engine *engine, uint32_t slot);
 
 /* ---- adapters */

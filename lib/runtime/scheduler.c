@@ -77,12 +77,45 @@ void lg_scheduler_unlock_changed(struct lg_scheduler *sched, struct lg_session *
         notify(user);
 }
 
+/* ---- who sees to sessions between pieces of work */
+
+void lg_scheduler_add_tender(struct lg_scheduler *sched, struct lg_tender *tender)
+{
+    tender->next = sched->tenders;
+    tender->link = &sched->tenders;
+    if (tender->next)
+        tender->next->link = &tender->next;
+    sched->tenders = tender;
+}
+
+void lg_scheduler_remove_tender(struct lg_tender *tender)
+{
+    if (!tender->link)
+        return;
+    *tender->link = tender->next;
+    if (tender->next)
+        tender->next->link = tender->link;
+    tender->link = NULL;
+}
+
+/** The moment when one of them wants to be asked again. Needs the turn. */
+static uint64_t tend(struct lg_scheduler *sched)
+{
+    uint64_t next = UINT64_MAX;
+    for (struct lg_tender *t = sched->tenders; t; t = t->next) {
+        uint64_t at = t->tend(t);
+        next = at < next ? at : next;
+    }
+    return next;
+}
+
 /* ---- steps */
 
-/** Tells who asked for it what has come without any work; the moment of the next deadline. Needs the turn. */
+/** Has sessions seen to, and tells who asked for it what has come without any work; the moment of the next deadline. Needs
+ * the turn. */
 static uint64_t look_at_all(struct lg_scheduler *sched)
 {
-    uint64_t next = UINT64_MAX, now = lg_now_ns();
+    uint64_t next = tend(sched), now = lg_now_ns();
     for (struct lg_session *s = sched->sessions; s; s = s->next) {
         pthread_mutex_lock(&sched->lock);
         if (s->deadline_ns > now && s->deadline_ns < next)
@@ -103,6 +136,7 @@ static int step(struct lg_scheduler *sched, uint64_t budget_ns, uint64_t begin_n
             return LLMGPU_E_CANCELLED;
         room.left_ns = used < budget_ns ? budget_ns - used : 0;
         int rc = lg_work(sched, NULL, &room, 1);
+        tend(sched);
         if (sched->dev->lost)
             return sched->dev->lost;
         if (rc == LG_WORK_NONE || rc == LG_RUN_NO_ROOM)
@@ -190,6 +224,7 @@ static int work_or_look(struct lg_scheduler *sched, struct lg_session *s, uint64
     if (rc < 0)
         return rc == LLMGPU_E_TIMEOUT ? 0 : rc;
     lg_work(sched, s, &room, 1);
+    tend(sched);
     lg_scheduler_give(sched);
     return 0;
 }
@@ -227,6 +262,24 @@ int lg_scheduler_wait(struct lg_scheduler *sched, struct lg_session *s, enum lg_
     int rc = wait_for(sched, s, what, until_ns);
     set_waits_for(s, LG_WAIT_NOTHING);
     return rc;
+}
+
+int lg_scheduler_work(struct lg_scheduler *sched, uint64_t *next_ns)
+{
+    const struct lg_room room = {.budgeted = false};
+    if (lg_turn_is_mine(&sched->turn))
+        return LLMGPU_E_BUSY;
+    pthread_mutex_lock(&sched->lock);
+    bool background = sched->thread_runs;
+    pthread_mutex_unlock(&sched->lock);
+    if (background || lg_turn_take(&sched->turn, *next_ns) < 0)
+        return 0;
+    look_at_all(sched);
+    int rc = lg_work(sched, NULL, &room, 1);
+    uint64_t at = look_at_all(sched);
+    lg_scheduler_give(sched);
+    *next_ns = at < *next_ns ? at : *next_ns;
+    return rc != LG_WORK_NONE;
 }
 
 /* ---- the thread in the background */

@@ -20,12 +20,19 @@ struct lg_later {
     void (*run)(struct lg_later *later); // has the turn; `later` may be gone afterwards
 };
 
+/** Somebody who sees to its sessions between two pieces of work, whoever does them. */
+struct lg_tender {
+    struct lg_tender *next, **link; // in the scheduler's list; needs the turn
+    uint64_t (*tend)(struct lg_tender *tender); // has the turn; the moment when it wants to be asked again
+};
+
 struct lg_scheduler {
     struct lg_env *env; // of all that works with the turn: the device's, the engines'
     pthread_mutex_t lock;
     pthread_cond_t changed; // there is something to tell, or to do
     struct lg_turn turn;
     struct lg_later *later; // a list; needs the turn
+    struct lg_tender *tenders; // a list; needs the turn
     struct lg_device *dev;       // changed with both
     struct lg_session *sessions; // a list
     uint32_t n_sessions;
@@ -75,6 +82,18 @@ void lg_scheduler_unlock_changed(struct lg_scheduler *sched, struct lg_session *
 void lg_scheduler_cancel(struct lg_scheduler *sched);
 /** Wakes the thread in the background. Needs the lock. */
 void lg_scheduler_wake(struct lg_scheduler *sched);
+
+/** Needs the turn. */
+void lg_scheduler_add_tender(struct lg_scheduler *sched, struct lg_tender *tender);
+/** The same; one that was not added is allowed. */
+void lg_scheduler_remove_tender(struct lg_tender *tender);
+/**
+ * Does a piece of work for whoever's turn it is; none where the thread in the background works.
+ *
+ * @param next_ns when to give up waiting for the turn; lowered to when there may be something to do again
+ * @return 1 when anything was done, else 0; LLMGPU_E_BUSY
+ */
+int lg_scheduler_work(struct lg_scheduler *sched, uint64_t *next_ns);
 
 /** Has a session's steps keep to their budget from the first on. Needs the turn. */
 int lg_scheduler_warm_up(struct lg_scheduler *sched, struct lg_session *s);

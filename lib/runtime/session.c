@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "runtime/mask.h"
 #include "runtime/run.h"
 #include "runtime/scheduler.h"
 #include "runtime/sharing.h"
@@ -138,6 +139,8 @@ int lg_session_fork(struct lg_session *s, struct lg_env *env, struct lg_session 
     s->lora = original->lora;
     s->n_stop_tokens = original->n_stop_tokens;
     memcpy(s->stop_tokens, original->stop_tokens, sizeof(s->stop_tokens));
+    s->n_biases = original->n_biases;
+    memcpy(s->biases, original->biases, sizeof(s->biases));
     memcpy(s->tokens, original->tokens, s->n_tokens * sizeof(*s->tokens));
     memcpy(s->decoded, original->decoded, s->n_tokens ? s->n_tokens - 1 : 0);
     pthread_mutex_unlock(&s->sched->lock);
@@ -181,6 +184,7 @@ void lg_session_finish(struct lg_session *s)
         lg_share_forget(s);
         if (s->fd >= 0)
             close(s->fd);
+        lg_free(s->env, s->mask.words);
         lg_free(s->env, s->tokens);
     }
     memset(s, 0, sizeof(*s));
@@ -510,6 +514,29 @@ int lg_session_set_sampler(struct lg_session *s, const struct lg_sampler *sample
     return unlock(s, 0);
 }
 
+int lg_session_set_biases(struct lg_session *s, const struct lg_bias *biases, uint32_t n)
+{
+    lock(s);
+    drop_unread(s);
+    if (n)
+        memcpy(s->biases, biases, n * sizeof(*biases));
+    s->n_biases = n;
+    return unlock(s, 0);
+}
+
+int lg_session_set_mask(struct lg_session *s,
+                        int (*ask)(void *user, const int32_t *tokens, size_t n_tokens, uint32_t *mask, size_t n_words),
+                        void *user)
+{
+    if (ask)
+        LG_TRY(lg_mask_reserve(s));
+    lock(s);
+    drop_unread(s);
+    s->mask.ask = ask;
+    s->mask.user = user;
+    return unlock(s, 0);
+}
+
 void lg_session_set_lora(struct lg_session *s, uint32_t seat, float scale)
 {
     lock(s);
@@ -673,6 +700,9 @@ void lg_session_set_up_sampler(struct lg_session *s, uint32_t n)
     sampler->seed_hi += s->n_forgotten; // positions come again, what is drawn there must not
     sampler->n_history = s->n_tokens;
     sampler->n_remaining = n;
+    sampler->n_bias = s->n_biases;
+    memcpy(lg_engine_biases(s->engine, s->slot), s->biases, s->n_biases * sizeof(*s->biases));
+    lg_mask_write(s, sampler);
     for (uint32_t i = s->n_tokens > LG_HISTORY ? s->n_tokens - LG_HISTORY : 0; i < s->n_tokens; i++)
         history[i % LG_HISTORY] = (uint32_t)s->tokens[i];
     for (uint32_t i = 0; i < s->n_drafts; i++)
@@ -708,6 +738,10 @@ void lg_session_take_samples(struct lg_session *s, uint32_t row)
 {
     const uint32_t *ring = lg_engine_ring(s->engine, s->slot);
     uint32_t n = lg_engine_sampler(s->engine, s->slot)->n_sampled;
+    if (n && !lg_mask_allows(s, ring[0])) {
+        lg_session_set_failure(s, LLMGPU_E_INVALID, s->sched->env->error);
+        return;
+    }
     for (uint32_t i = 0; i < n && !s->closed; i++)
         lg_session_append(s, (int32_t)ring[i]);
     if (s->params.n_candidates && n)

@@ -49,6 +49,19 @@ struct lg_choice {
     struct lg_candidate chosen, top[LG_MAX_CANDIDATES];
 };
 
+/**
+ * Which tokens a session may draw, asked before each (mask.c). Changed with both the turn and the lock; its arrays with the
+ * turn.
+ */
+struct lg_mask {
+    int (*ask)(void *user, const int32_t *tokens, size_t n_tokens, uint32_t *mask, size_t n_words); // NULL: all
+    void *user;
+    uint32_t *words; // [LG_MASK_WORDS(n_vocab)], the answer; NULL until it is set for the first time
+    int32_t *tokens; // [n_ctx + 1] that were told
+    uint32_t n_tokens, epoch, inputs; // of the conversation then
+    bool all;                         // every token may be drawn
+};
+
 enum { LG_MAX_DRAFT = 16 }; // tokens drafted at once
 
 /** Stop tokens beside the vocabulary's end tokens. */
@@ -80,6 +93,9 @@ struct lg_session {
     uint32_t inputs;    // changes when a sample that is being drawn no longer does
     int32_t stop_tokens[LG_MAX_STOP_TOKENS];
     uint32_t n_stop_tokens;
+    struct lg_bias biases[LG_MAX_BIAS]; // of distinct tokens
+    uint32_t n_biases;
+    struct lg_mask mask;
 
     int failure; // of work in the background, until it is told
     char failure_text[sizeof(((struct lg_env *)0)->error)];
@@ -126,6 +142,12 @@ int lg_session_next(struct lg_session *s, int32_t *token);
 int lg_session_settle(struct lg_session *s);
 int lg_session_rewind(struct lg_session *s, uint32_t n);
 int lg_session_set_sampler(struct lg_session *s, const struct lg_sampler *sampler);
+/** At most LG_MAX_BIAS, of distinct tokens. */
+int lg_session_set_biases(struct lg_session *s, const struct lg_bias *biases, uint32_t n);
+/** NULL: none. Needs the turn, so that the one before is not being asked when this returns. LLMGPU_E_NOMEM. */
+int lg_session_set_mask(struct lg_session *s,
+                        int (*ask)(void *user, const int32_t *tokens, size_t n_tokens, uint32_t *mask, size_t n_words),
+                        void *user);
 /** Seat 0: none. Needs the turn. */
 void lg_session_set_lora(struct lg_session *s, uint32_t seat, float scale);
 int lg_session_set_remaining(struct lg_session *s, uint32_t n);

@@ -54,7 +54,7 @@ static uint32_t draft_room(const struct lg_session *s)
 struct lg_session *lg_speculate_waits_for(struct lg_session *s)
 {
     struct lg_session *d = s->drafter;
-    if (s->speculation != LLMGPU_SPECULATION_DRAFT || !d || !lg_session_wants_decode(s, UINT32_MAX))
+    if (s->speculation != LLMGPU_SPECULATION_DRAFT || !d || s->mask.ask || !lg_session_wants_decode(s, UINT32_MAX))
         return NULL;
     uint32_t common = count_common(s, d), n = draft_room(s);
     if (common < s->n_tokens && !lg_session_follow(d, s->tokens, s->n_tokens, common))
@@ -83,7 +83,7 @@ uint32_t lg_speculate(struct lg_session *s, uint32_t n)
     s->n_drafts = 0;
     n = lg_min_u32(n, draft_room(s));
     // Penalties look at a history that must hold the drafts too.
-    if (n == 0 || s->params.n_candidates || (penalised && sampler->penalty_last_n + n > LG_HISTORY))
+    if (n == 0 || s->params.n_candidates || s->mask.ask || (penalised && sampler->penalty_last_n + n > LG_HISTORY))
         return 0;
     if (s->speculation == LLMGPU_SPECULATION_LOOKUP)
         s->n_drafts = look_up(s, n);

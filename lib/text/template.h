@@ -86,6 +86,8 @@ int lg_value_dict(struct lg_arena *arena, struct lg_value *out);
 /** Sets a member; of equal keys the last value stays, in the place of the first. Keys are shared, not copied.
  */
 int lg_value_set(struct lg_arena *arena, const struct lg_value *dict, const char *key, struct lg_value value);
+/** A member; NULL when there is none, or `value` is no dictionary. */
+const struct lg_value *lg_value_get(const struct lg_value *value, const char *key);
 
 /**
  * Reads JSON (RFC 8259) into values: strict, nested at most 128 deep, the last of members with the same name

@@ -67,11 +67,11 @@ char *lg_arena_bytes(struct lg_arena *arena, size_t size)
 void *lg_arena_alloc(struct lg_arena *arena, size_t size)
 {
     size_t skip = -(uintptr_t)arena->at % ALIGN;
-    if (skip <= arena->left) {
+    if (skip > arena->left) {
+        arena->left = 0;
+    } else if (skip > 0) { // before the first request there is nothing to skip in
         arena->at += skip;
         arena->left -= skip;
-    } else {
-        arena->left = 0;
     }
     if (size == 0)
         size = 1; // so that a pointer into the arena comes out

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The programs of examples/, whose folder is LLMGPU_EXAMPLES: what they answer is what `llmgpu run` answers."""
 import os
+import re
 import subprocess
 import unittest
 
@@ -69,6 +70,84 @@ class StreamPull(ExampleTest):
 
     def test_failures(self):
         self.tells("stream_pull")
+
+
+class Batch(ExampleTest):
+    def test_the_same_at_once(self):
+        lines = self.answers("batch", MODEL, "cpu").splitlines()
+        self.assertEqual(len(lines), 24 * 2 + 3, lines)
+        self.assertEqual(lines[:2], ["Brenna. You are the blacksmith: Who are you?", "    I am Brenna."])
+        self.assertRegex(lines[-3], r"^one by one:  [1-9]\d* tokens, [1-9]\d* tok/s$")
+        self.assertRegex(lines[-2], r"^24 at once: [1-9]\d* tokens, [1-9]\d* tok/s$")
+        self.assertEqual(lines[-1], "the answers are the same")
+
+    def test_failures(self):
+        self.tells("batch")
+
+
+class BestOfN(ExampleTest):
+    def test_takes_the_best(self):
+        out = self.answers("agents_best_of_n", MODEL, "cpu")
+        lines = out.splitlines()
+        self.assertEqual(len(lines), 9, out)
+        self.assertGreater(len(set(lines[:8])), 4)
+        best = max(float(line.split()[0]) for line in lines[:8])
+        self.assertEqual(float(lines[8].split()[1]), best)
+        self.assertIn("  " + lines[8].removeprefix("best: "), lines[:8])
+        self.assertEqual(self.answers("agents_best_of_n", MODEL, "cpu"), out)  # by its seeds
+
+    def test_failures(self):
+        self.tells("agents_best_of_n")
+
+
+class Debate(ExampleTest):
+    def test_argues(self):
+        out = self.answers("agents_debate", MODEL, "cpu")
+        lines = out.splitlines()
+        self.assertEqual([line.split(":")[0] for line in lines if line[0] not in "-t"], ["Brenna", "Tom"] * 3, out)
+        self.assertEqual(lines[-2], "-- 5 messages were delivered, 1 wait")
+        points = re.match(r"the judge: Brenna (-\d+\.\d+), Tom (-\d+\.\d+): (\w+)$", lines[-1])
+        self.assertTrue(points, out)
+        self.assertEqual(points[3], "Tom" if float(points[2]) > float(points[1]) else "Brenna")
+        self.assertEqual(self.answers("agents_debate", MODEL, "cpu"), out)
+
+    def test_failures(self):
+        self.tells("agents_debate")
+
+
+class Swarm(ExampleTest):
+    def test_hands_out_and_joins(self):
+        out = self.answers("agents_swarm", MODEL, "cpu")
+        lines = out.splitlines()
+        self.assertEqual(len(lines), 6 * 3 + 2, out)
+        for i in range(0, 18, 3):
+            price = re.match(r"    \[price [^\]]*?(\d+)[^\]]*\] (\d+) coins, with the discount (\d+)$", lines[i + 1])
+            roll = re.match(r"    \[roll [^\]]*\] a die with (\d+) sides shows (\d+)$", lines[i + 1])
+            self.assertTrue(price or roll, lines[i + 1])
+            if price:  # what the model wrote is what the function was given
+                self.assertEqual((price[1], int(price[3])), (price[2], int(price[1]) - int(price[1]) // 10))
+        self.assertRegex(lines[-2], r"^the coordinator, of [1-9]\d+ tokens of reports: .")
+        self.assertEqual(lines[-1], "13 requests, 12 messages")
+        self.assertEqual(self.answers("agents_swarm", MODEL, "cpu"), out)
+
+    def test_failures(self):
+        self.tells("agents_swarm")
+
+
+class NpcDialogue(ExampleTest):
+    def test_talks_and_acts(self):
+        out = self.answers("npc_dialogue", MODEL, "cpu")
+        lines = out.splitlines()
+        said = dict(zip(lines[0:18:2], lines[1:18:2]))
+        self.assertEqual((len(said), len(lines)), (9, 20), out)
+        for question, line in said.items():
+            name = re.match(r" *\d+  You to (\w+): .*[?.]$", question)[1]
+            self.assertRegex(line, rf'^ +{name} (slams a fist: "Bah|laughs: "Ha|nods: "Good|frowns: "Hmph)')
+        self.assertRegex(lines[18], r"^[1-9]\d* frames, a step took \d+ us in half .* and \d+ us at the 99th per cent, of 2000 ")
+        self.assertRegex(lines[19], r"^[1-9]\d* tokens of prompts were computed, [1-9]\d* were the same as another's$")
+
+    def test_failures(self):
+        self.tells("npc_dialogue")
 
 
 if __name__ == "__main__":

@@ -96,6 +96,17 @@ class Sampling(CommandTest):
         self.assertEqual(draw(1), draw(1))
         self.assertGreater(len({tuple(draw(seed)) for seed in (1, 2, 3, 2**64 - 1)}), 1)
 
+    def test_logit_biases(self):
+        first = self.tokens()[0]
+        self.assertEqual(set(self.tokens("--logit-bias", "65=1000")), {65})
+        self.assertNotIn(first, self.tokens("--logit-bias", f"66=-0.5,{first}=-inf"))
+        self.assertEqual(self.tokens(), self.tokens("--logit-bias", f"{first}=0"))
+        for text in ("65", "65=", "=1", "65=1,", "65=1,,66=1", "65=x", "65=inf", "65=nan", "-1=1", "6.5=1", "65=1;66=1"):
+            if text != "65=1,":
+                self.assertIn("--logit-bias", self.usage(*RUN, "-p", PROMPT, "--logit-bias", text))
+        for text in ("65=1,65=2", "65=1001", "99999999=1"):
+            self.fails("LLMGPU_E_INVALID", *RUN, "-p", PROMPT, "--logit-bias", text)
+
     def test_cutting_the_work_changes_nothing(self):
         drawn = ("--temp", "1.5", "--seed", "5")
         for args in (("--batch", "7"), ("--tokens-per-submit", "8"), ("--threads", "1")):

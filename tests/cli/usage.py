@@ -9,8 +9,8 @@ from command import COMMANDS, PROGRAM, CommandTest
 
 OPTIONS = {
     "run": "model prompt file ids max-tokens ctx batch tokens-per-submit ignore-eos lora json repeat-penalty"
-    " freq-penalty presence-penalty last-n top-k top-p min-p temp seed device threads precision cache-dir no-tune check"
-    " verbose",
+    " freq-penalty presence-penalty last-n top-k top-p min-p temp seed logit-bias device threads precision cache-dir no-tune"
+    " check verbose",
     "chat": "model system template max-tokens ctx batch tokens-per-submit lora no-history repeat-penalty freq-penalty"
     " presence-penalty last-n top-k top-p min-p temp seed device threads precision cache-dir no-tune check verbose",
     "score": "model file ids window batch logits lora json device threads precision cache-dir no-tune check verbose",

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * A file that becomes an adapter of a small model, whatever it says: it is refused with a sentence, or sessions use it.
- * The same with an allocation that fails.
+ * The same with an allocation that fails. What does not begin as GGUF is a configuration, a NUL and a safetensors file.
  */
 #include "fuzz.h"
 #include "heap.h"
+#include "model/safetensors.h"
 #include "model_use.h"
 
 enum { MAX_SIZE = 64 << 10, N_CTX = 16, N_BASES = 2 }; // bytes and tokens, so that a run is short
@@ -43,18 +44,33 @@ static int use_lora(struct use *u, const struct lg_lora *lora, int *seat)
     return lg_session_score(&u->session, (const int32_t[]){1, 2, 3}, 3, &(struct lg_scores){.log_probs = log_probs});
 }
 
-static int try(struct use *u, const uint8_t *data, size_t size, uint64_t fail_at)
+static int load_peft(const struct lg_model *model, const uint8_t *data, size_t size, struct lg_lora **lora)
+{
+    struct lg_safetensors *st;
+    const uint8_t *end = size ? memchr(data, '\0', size) : NULL;
+    size_t n = end ? (size_t)(end - data) : size, used = end ? n + 1 : size;
+    LG_TRY(lg_safetensors_parse(&env, "adapter.safetensors", data + used, size - used, &st));
+    return lg_lora_load_peft(&env, model, st, (const char *)data, n, lora);
+}
+
+static int load(const struct lg_model *model, const uint8_t *data, size_t size, struct lg_lora **lora)
 {
     struct lg_gguf *gguf;
+    if (size < 4 || memcmp(data, "GGUF", 4) != 0)
+        return load_peft(model, data, size, lora);
+    LG_TRY(lg_gguf_parse(&env, "adapter.gguf", data, size, &gguf));
+    return lg_lora_load_gguf(&env, model, gguf, lora);
+}
+
+static int try(struct use *u, const uint8_t *data, size_t size, uint64_t fail_at)
+{
     struct lg_lora *lora = NULL;
     int seat = 0;
     uint64_t used = atomic_load(&dev->stats.memory_used);
     size_t live = heap.live;
     env.error[0] = '\0';
     heap.fail_at = fail_at ? heap.n + fail_at : 0;
-    int rc = lg_gguf_parse(&env, "adapter.gguf", data, size, &gguf);
-    if (rc == 0)
-        rc = lg_lora_load_gguf(&env, u->model, gguf, &lora);
+    int rc = load(u->model, data, size, &lora);
     if (rc == 0)
         rc = use_lora(u, lora, &seat);
     heap.fail_at = 0;

@@ -181,6 +181,19 @@ void check_candidates(struct check *c)
         candidates_case(c, 151936, 1, LG_MAX_CANDIDATES, NONE);
 }
 
+/* Distinct tokens for each slot, one of them never to be drawn; some lie outside of the vocabulary. */
+static struct lg_bias *make_biases(struct check *c, uint32_t n_slots, uint32_t n_vocab)
+{
+    struct lg_bias *biases = check_zeros(n_slots * LG_MAX_BIAS, sizeof(*biases));
+    for (uint32_t i = 0; i < n_slots * LG_MAX_BIAS; i++) {
+        uint32_t stride = n_vocab > 2 * LG_MAX_BIAS ? n_vocab / LG_MAX_BIAS : 1;
+        biases[i] = (struct lg_bias){i % LG_MAX_BIAS * stride, test_randf(&c->rng, -5, 5)};
+        if (i % LG_MAX_BIAS == 1)
+            biases[i].bias = -INFINITY;
+    }
+    return biases;
+}
+
 /* Two output rows among four rows, each with a slot of its own. */
 static void penalties_case(struct check *c, uint32_t n_vocab, bool off)
 {
@@ -197,15 +210,20 @@ static void penalties_case(struct check *c, uint32_t n_vocab, bool off)
         samplers[i].presence_penalty = off ? 0 : test_randf(&c->rng, -1, 1);
         samplers[i].penalty_last_n = check_int(c, 0, LG_HISTORY);
         samplers[i].n_history = check_int(c, 0, 3 * LG_HISTORY);
+        samplers[i].n_bias = off ? 0 : check_int(c, 0, 1) * check_int(c, 0, LG_MAX_BIAS);
+        samplers[i].masked = off ? 0 : check_int(c, 0, 1);
     }
+    size_t mask_words = (size_t)N_SLOTS * LG_MASK_WORDS(n_vocab);
+    struct lg_bias *biases = make_biases(c, N_SLOTS, n_vocab);
+    uint32_t *masks = check_words(c, mask_words, UINT32_MAX);
     uint32_t *history = check_words(c, N_SLOTS * LG_HISTORY, n_vocab < 40 ? n_vocab + 2 : 40);
     float *logits = check_floats(c, (size_t)N_OUT * n_vocab, -9, 9);
     struct check_case k = {
         .kernel = LG_K_PENALTIES,
-        .data = {rows, out_ids, samplers, history, logits},
+        .data = {rows, out_ids, samplers, history, biases, masks, logits},
         .size = {sizeof(rows), sizeof(out_ids), sizeof(samplers), N_SLOTS * LG_HISTORY * 4,
-                 (size_t)N_OUT * n_vocab * 4},
-        .tolerance = {[4] = {.abs = 1e-5f, .rel = 1e-6f}},
+                 N_SLOTS * LG_MAX_BIAS * sizeof(*biases), mask_words * 4, (size_t)N_OUT * n_vocab * 4},
+        .tolerance = {[6] = {.abs = 1e-5f, .rel = 1e-6f}},
         .spec = {check_workgroup(c)},
         .grid = {N_OUT, 1, 1},
         .push = &push,
@@ -213,6 +231,8 @@ static void penalties_case(struct check *c, uint32_t n_vocab, bool off)
     };
     check_run(c, &k, "vocabulary %u%s", n_vocab, off ? ", off" : "");
     free(history);
+    free(biases);
+    free(masks);
     free(logits);
 }
 
@@ -220,6 +240,6 @@ void check_penalties(struct check *c)
 {
     for (int i = 0; i < N_VOCABULARIES; i++)
         penalties_case(c, vocabularies[i], i == 0);
-    for (int i = 0; i < 4; i++)
-        penalties_case(c, 100, false);
+    for (int i = 0; i < 12; i++)
+        penalties_case(c, i % 2 ? 100 : 1500, false);
 }

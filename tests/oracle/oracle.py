@@ -22,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 
+import peft
+
 SKIP = 77
 ARCHITECTURES = ["llama", "llama-linear", "llama3-ropefreqs", "qwen2", "gpt2"]
 WEIGHT_TYPES = ["BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
@@ -160,6 +162,11 @@ def test_lora(run):
                      f"{adapter}={case['scale']}")
         check_greedy(run, name, model, case["prompt"], case["greedy"], "--lora", f"{adapter}={case['scale']}")
         n_cases += 1
+        if case["scale"] == 1 and case["base_weights"] == "f32":
+            with tempfile.TemporaryDirectory() as converted:
+                peft.convert(run.command, adapter, model, converted)
+                check_logits(run, name + ", as PEFT saves it", model, case["prompt"], os.path.join(folder, case["logits_f64"]),
+                             "--lora", converted)
     report("cases", n_cases >= 10, str(n_cases))
 
 

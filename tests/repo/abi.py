@@ -29,7 +29,8 @@ GROWING = {
     "llmgpu_model_params", "llmgpu_sampler_params", "llmgpu_session_params", "llmgpu_session_stats",
     "llmgpu_vulkan_device",
 }
-EXPERIMENTAL = ("llmgpu_lora", "llmgpu_model_cache", "llmgpu_profile") # beginnings of the names of types
+EXPERIMENTAL = ("llmgpu_lora", "llmgpu_model_cache", "llmgpu_profile", "llmgpu_agent", "llmgpu_request", "llmgpu_result",
+                "llmgpu_audit", "llmgpu_latency") # beginnings of the names of types
 
 SUPPRESSIONS = f"""
 [suppress_function]
@@ -55,9 +56,10 @@ def enumerators():
     """{name: value} of the headers. The values are in the programs, not in the library, so all must be written out."""
     found = {}
     for path in source.files("include", suffixes=(".h",)):
-        if "EXPERIMENTAL_API" in source.read(path) and not path.endswith("version.h"):
-            continue
-        for body in re.findall(r"\benum\s+\w+\s*{(.*?)}", source.strip(source.read(path)), re.S):
+        text = source.read(path)
+        if not path.endswith("version.h"):  # what may still change comes last
+            text = text.partition("#ifdef LLMGPU_EXPERIMENTAL\n")[0]
+        for body in re.findall(r"\benum\s+\w+\s*{(.*?)}", source.strip(text), re.S):
             for item in filter(None, map(str.strip, body.split(","))):
                 name, _, value = map(str.strip, item.partition("="))
                 found[name] = value

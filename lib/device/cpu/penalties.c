@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Lowers the logits of tokens that the slot's recent history has, a workgroup per output row. */
+ * Changes logits before a token is chosen, a workgroup per output row: adds the slot's biases, lowers those of tokens that
+ * its recent history has, and takes away what its mask does not allow. */
+#include <math.h>
+
 #include "device/cpu/grid.h"
 
 static float penalise(float logit, const struct lg_sampler *s, uint32_t count)
@@ -28,18 +31,36 @@ static void penalise_row(const struct lg_sampler *s, const uint32_t *history, ui
     }
 }
 
+static void bias_row(const struct lg_sampler *s, const struct lg_bias *biases, float *logits, uint32_t n_vocab)
+{
+    for (uint32_t i = 0; i < s->n_bias && i < LG_MAX_BIAS; i++)
+        if (biases[i].token < n_vocab)
+            logits[biases[i].token] += biases[i].bias;
+}
+
+static void mask_row(const uint32_t *mask, float *logits, uint32_t n_vocab)
+{
+    for (uint32_t i = 0; i < n_vocab; i++)
+        if ((mask[i / 32] >> i % 32 & 1) == 0)
+            logits[i] = -INFINITY;
+}
+
 void lg_cpu_penalties(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
     const struct lg_sample_push *push = args->push;
     const struct lg_row *rows = args->view[0];
     const uint32_t *out_ids = args->view[1];
     const struct lg_sampler *samplers = args->view[2];
-    const uint32_t *history = args->view[3];
+    const uint32_t *history = args->view[3], *masks = args->view[5];
+    const struct lg_bias *biases = args->view[4];
     for (uint32_t o = first; o < last; o++) {
         const struct lg_row *row = &rows[out_ids[o]];
         uint32_t slot = row->slot;
-        float *logits = (float *)args->view[4] + (size_t)o * push->n_vocab;
+        float *logits = (float *)args->view[6] + (size_t)o * push->n_vocab;
+        bias_row(&samplers[slot], biases + (size_t)slot * LG_MAX_BIAS, logits, push->n_vocab);
         penalise_row(&samplers[slot], history + (size_t)slot * LG_HISTORY, row->draft ? row->draft - 1 : 0,
                      logits, push->n_vocab);
+        if (samplers[slot].masked)
+            mask_row(masks + (size_t)slot * LG_MASK_WORDS(push->n_vocab), logits, push->n_vocab);
     }
 }

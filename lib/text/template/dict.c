@@ -169,3 +169,8 @@ int lg_tmpl_dict_set(struct lg_tmpl_run *r, struct lg_dict *dict, const struct l
     LG_TRY(check_key(r, key, 0));
     return lg_dict_put(&r->arena, dict, key, value) ? 0 : lg_tmpl_nomem(r);
 }
+
+const struct lg_value *lg_value_get(const struct lg_value *value, const char *key)
+{
+    return value->kind == LG_VALUE_DICT ? lg_dict_get(value->dict, (struct lg_str){key, strlen(key)}) : NULL;
+}
