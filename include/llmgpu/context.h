@@ -114,7 +114,8 @@ typedef enum llmgpu_tune {
  */
 typedef struct llmgpu_context_params {
     uint32_t size;         /**< set by llmgpu_context_params_init() */
-    uint32_t n_threads;    /**< threads of the CPU device; 0 (default): the processors this process may use */
+    uint32_t n_threads;    /**< threads of the CPU device; 0 (default): the processors this process may use. Threads that
+                                call on it work too, and need 512 KiB of stack */
     const char *device;    /**< "auto" (default, also NULL), "cpu", "vulkan", "vulkan:N"; see llmgpu_device_list_create() */
     const char *cache_dir; /**< folder of the pipeline cache and of what was measured, created when missing; NULL
                                 (default): none */
