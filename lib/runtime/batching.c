@@ -311,7 +311,8 @@ int lg_batching_prepare(struct lg_session *s, uint32_t first, uint32_t n, struct
         LG_TRY(lg_engine_make_masks(s->engine)); // passes are recorded with it
     *lg_engine_lora(s->engine, s->slot) = s->lora;
     LG_TRY(build_pass(s->engine, s->slot, LG_RUN_PREFILL, false, 1, &prefill));
-    return build_pass(s->engine, s->slot, LG_RUN_DECODE, s->params.n_candidates > 0, 1, decode);
+    uint32_t n_rows = lg_engine_decode_rows(s->engine, (uint32_t)__builtin_popcountll(s->engine->slots));
+    return build_pass(s->engine, s->slot, LG_RUN_DECODE, s->params.n_candidates > 0, n_rows, decode);
 }
 
 /* ---- a pass */

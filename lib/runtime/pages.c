@@ -245,8 +245,9 @@ uint64_t lg_engine_cache_bytes(const struct lg_engine *e, uint32_t n_ctx)
 
 void lg_engine_limit(struct lg_engine *e, uint64_t bytes)
 {
-    uint64_t pages = bytes / lg_engine_cache_bytes(e, LG_PAGE_SIZE);
-    e->page_limit = bytes == 0 ? 0 : pages > UINT32_MAX ? UINT32_MAX : lg_max_u32(1, (uint32_t)pages);
+    uint64_t page = lg_engine_cache_bytes(e, LG_PAGE_SIZE); // 0 of a vocabulary alone
+    uint64_t pages = bytes > 0 && page > 0 ? bytes / page : 0;
+    e->page_limit = bytes == 0 || page == 0 ? 0 : pages > UINT32_MAX ? UINT32_MAX : lg_max_u32(1, (uint32_t)pages);
 }
 
 int lg_engine_check_pages(const struct lg_engine *e)

@@ -317,7 +317,8 @@ static void begin_for_nobody(struct lg_engine *e, struct lg_pass *pass, enum lg_
                              uint32_t pos)
 {
     static const int32_t tokens[FIRST_STEP_ROWS];
-    struct lg_member m = {.slot = slot, .tokens = tokens, .n = n, .pos = pos};
+    struct lg_member m = {
+        .slot = slot, .tokens = tokens, .n = n, .pos = pos, .drafted = kind == LG_RUN_DECODE && n > 1};
     if (kind == LG_RUN_DECODE)
         *lg_engine_sampler(e, slot) = (struct lg_sampler){.top_p = 1, .repeat_penalty = 1, .n_remaining = 1};
     lg_run_begin(e, pass, kind, &m, 1, 1);
@@ -325,12 +326,18 @@ static void begin_for_nobody(struct lg_engine *e, struct lg_pass *pass, enum lg_
 
 static int warm_up(struct lg_engine *e, struct lg_pass *decode, uint32_t slot, uint32_t pos, uint32_t rows)
 {
+    // Sessions decode together, and kernels for several rows are others than those for one.
+    uint32_t decode_rows = lg_min_u32(rows, lg_min_u32(decode->max_rows, (uint32_t)__builtin_popcountll(e->slots)));
     struct lg_pass *prefill = &lg_engine_passes(e, slot)->prefill;
     for (int round = 0; round < 2; round++) {
         begin_for_nobody(e, prefill, LG_RUN_PREFILL, slot, rows, pos);
         LG_TRY(run_through(e));
         begin_for_nobody(e, decode, LG_RUN_DECODE, slot, 1, pos);
         LG_TRY(run_through(e));
+        if (decode_rows > 1) {
+            begin_for_nobody(e, decode, LG_RUN_DECODE, slot, decode_rows, pos);
+            LG_TRY(run_through(e));
+        }
         if (round == 0) {
             forget_times(prefill);
             forget_times(decode);
