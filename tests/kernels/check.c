@@ -138,7 +138,8 @@ static int run_device(struct check *c, struct check_case *k, struct guarded *g, 
     struct lg_dispatch op = {.kernel = k->kernel, .push_size = (uint8_t)k->push_size};
     memcpy(op.spec, k->spec, sizeof(op.spec));
     memcpy(op.grid, k->grid, sizeof(op.grid));
-    memcpy(op.push, k->push, k->push_size);
+    if (k->push_size)
+        memcpy(op.push, k->push, k->push_size);
     for (uint32_t i = 0; i < info->n_views; i++) {
         LG_TRY(guarded_create(c, &g[i], k->data[i], k->size[i]));
         op.views[i] = (struct lg_view){.buf = g[i].buf, .offset = GUARD, .size = k->size[i]};
