@@ -157,8 +157,8 @@ static uint64_t expected_ns(const struct lg_engine *e, uint32_t i)
     const struct lg_pass *pass = r->pass;
     if (!lg_chain_runs(&pass->chain, i, e->batch.dims->map))
         return 1;
-    uint64_t more = r->kind == LG_RUN_DECODE && pass->fine_rows ? r->rows / pass->fine_rows : 0;
-    return pass->fine_ns[i] * (more > 1 ? more : 1); // at the most
+    bool decode = r->kind == LG_RUN_DECODE && pass->fine_rows;
+    return pass->fine_ns[i] * (decode ? lg_div_up(r->rows, pass->fine_rows) : 1); // at the most
 }
 
 /** How many dispatches fit; one that was never measured goes alone. */
