@@ -43,7 +43,9 @@ vec2 factors(uint first)
     vec2 m = vec2(0);
     for (uint i = 0; i < 8; i++)
         m = mix(m, most[first + i], greaterThan(abs(most[first + i]), abs(m)));
-    return KV_TYPE == LG_KV_Q8_0 ? abs(m) / 127 : m / -8;
+    m = KV_TYPE == LG_KV_Q8_0 ? abs(m) / 127 : m / -8;
+    bvec2 is_zero = equal(unpackHalf2x16(packHalf2x16(min(abs(m), vec2(1)))), vec2(0)); // as it will be read
+    return mix(m, vec2(0), is_zero);
 }
 
 uint quantize(vec4 x, float factor)

@@ -31,9 +31,15 @@ static float largest(const float *x)
     return m;
 }
 
+/** A factor, or 0 if float16 takes it for that: then all are zeros. */
+static float factor_of(float d)
+{
+    return lg_f32_to_f16(d) & 0x7fff ? d : 0;
+}
+
 static float encode_8(const float *x, uint8_t *q)
 {
-    float d = fabsf(largest(x)) / 127, by = d == 0 ? 0 : 1 / d;
+    float d = factor_of(fabsf(largest(x)) / 127), by = d == 0 ? 0 : 1 / d;
     for (int i = 0; i < BLOCK; i++) {
         float scaled = rintf(x[i] * by);
         q[i] = (uint8_t)(int)(scaled > 127 ? 127 : scaled < -127 ? -127 : scaled);
@@ -48,7 +54,7 @@ static uint8_t nibble(float scaled)
 
 static float encode_4(const float *x, uint8_t *q)
 {
-    float d = largest(x) / -8, by = d == 0 ? 0 : 1 / d;
+    float d = factor_of(largest(x) / -8), by = d == 0 ? 0 : 1 / d;
     for (int i = 0; i < BLOCK / 2; i++)
         q[i] = (uint8_t)(nibble(x[i] * by) | nibble(x[i + BLOCK / 2] * by) << 4);
     return d;
