@@ -109,6 +109,11 @@ static cost_fn *const costs[LG_K_COUNT] = {[LG_K_PLAN] = row,
 #undef TYPED
 };
 
+bool lg_cpu_is_shared(enum lg_kernel kernel)
+{
+    return costs[kernel] == matvec;
+}
+
 uint64_t lg_cpu_cost(const struct lg_dispatch *dispatch)
 {
     uint64_t cost = costs[dispatch->kernel] ? costs[dispatch->kernel](dispatch) : 0;

@@ -52,6 +52,9 @@ int lg_cpu_check_view(struct lg_device *dev, const struct lg_view *view, const c
 /** Multiplications, roughly, that a workgroup of the dispatch does: what the thread pool shares out. */
 uint64_t lg_cpu_cost(const struct lg_dispatch *dispatch);
 
+/** Whether the workgroups of a grid's second dimension read the same weights: a thread takes all of them. */
+bool lg_cpu_is_shared(enum lg_kernel kernel);
+
 /**
  * Runs an op with these arguments, whose grid is final, on the pool.
  *

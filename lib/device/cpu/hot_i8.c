@@ -3,7 +3,8 @@
  * Quantised weights times a row of x in 8 bits: the products of i8.h in vectors. Meson compiles this file once for each
  * instruction set that has an integer dot product, with HOT_TABLE as the name of its table.
  *
- * A row of x meets rows of weights one by one, decoded as they come from memory. Many of them: hot_i8_tile.c.
+ * A row of x meets rows of weights one by one, decoded as they come from memory. Some rows of x, each of a text of its own,
+ * share them: i8_shared.h. Many rows of one text: hot_i8_tile.c.
  */
 #include <math.h>
 
@@ -23,12 +24,30 @@ typedef uint64_t u64x2 __attribute__((vector_size(16)));
 #include "device/cpu/i8_types.h"
 
 /* What is constant stays in registers. */
-#define UNROLL _Pragma("GCC unroll 4")
+#define UNROLL _Pragma("GCC unroll 5")
 
 /* A unit of blocks of nibbles, or half of one. */
 struct nibbles {
     bytes loads[3];      // of its bytes, where that helps
     __m256 scales, mins; // of the blocks
+};
+
+/* Chunks 2j and 2j + 1 of a unit, or the lower and the upper nibbles of four blocks. */
+struct two_chunks {
+    bytes even, odd;
+};
+
+/* A unit of blocks of nibbles, decoded for some rows of x. */
+struct decoded {
+    _Alignas(64) uint8_t q[LG_I8_UNIT]; // as the type's chunks are
+    float scales[LG_I8_BLOCKS], mins[LG_I8_BLOCKS];
+};
+
+/* Where a unit of weights is. */
+struct source {
+    const uint8_t *src;
+    const struct decoded *w;
+    bool is_decoded;
 };
 
 /* What a row adds up to so far. */
@@ -45,6 +64,19 @@ struct sums {
 
 #include "device/cpu/i8_row.h"
 
+INLINE struct two_chunks decoded_chunks(const struct decoded *w, uint32_t j)
+{
+    return (struct two_chunks){load_chunk(w->q + 128 * j), load_chunk(w->q + 128 * j + 64)};
+}
+
+INLINE struct nibbles decoded_blocks(enum lg_type type, const struct decoded *w)
+{
+    struct nibbles blocks = {.scales = _mm256_loadu_ps(w->scales)};
+    if (has_min(type))
+        blocks.mins = _mm256_loadu_ps(w->mins);
+    return blocks;
+}
+
 enum {
     SPAN = 16384, // columns of a row of x that are made ready
 };
@@ -53,7 +85,7 @@ enum {
 struct weights {
     const uint8_t *data;
     size_t row_bytes;
-    uint32_t n_cols;
+    uint32_t n_rows, n_cols;
 };
 
 static struct weights weights_of(const struct lg_matmul_push *push, const void *data)
@@ -61,6 +93,7 @@ static struct weights weights_of(const struct lg_matmul_push *push, const void *
     return (struct weights){
         .data = data,
         .row_bytes = push->row_bytes,
+        .n_rows = push->n_rows,
         .n_cols = push->n_cols,
     };
 }
@@ -117,14 +150,15 @@ INLINE void make_ready(enum lg_type type, struct lg_i8_row x, uint32_t k, struct
 }
 
 /* A unit, or half of one. */
-INLINE struct sums add_nibbles(enum lg_type type, bool is_half, const uint8_t *src, const struct ready *x, struct sums sums)
+INLINE struct sums add_nibbles(enum lg_type type, bool is_half, struct source from, const struct ready *x, struct sums sums)
 {
-    struct nibbles w = load_blocks(type, is_half, src);
+    struct nibbles w = from.is_decoded ? decoded_blocks(type, from.w) : load_blocks(type, is_half, from.src);
     __m256 scales = _mm256_mul_ps(w.scales, _mm256_loadu_ps(x->nibbles.d));
     sums.mins = _mm256_fmadd_ps(has_min(type) ? w.mins : scales, _mm256_loadu_ps(x->nibbles.min), sums.mins);
-    sums.lanes = add_products(sums.lanes, dot_quad(type, is_half, src, &w, 0, x->q), quad_lanes(scales, 0));
-    if (!is_half)
-        sums.lanes = add_products(sums.lanes, dot_quad(type, is_half, src, &w, 1, x->q + 128), quad_lanes(scales, 1));
+    for (uint32_t i = 0; i < 2u - is_half; i++) {
+        struct two_chunks q = from.is_decoded ? decoded_chunks(from.w, i) : quad_chunks(type, is_half, from.src, &w, i);
+        sums.lanes = add_products(sums.lanes, dot_quad(q, x->q + 128 * i), quad_lanes(scales, i));
+    }
     return sums;
 }
 
@@ -134,9 +168,9 @@ INLINE struct sums add_some_nibbles(enum lg_type type, uint32_t n_blocks, const 
 {
     uint8_t rest[LG_I8_BLOCKS * 24] = {0};
     if (n_blocks == LG_I8_BLOCKS || n_blocks == LG_I8_BLOCKS / 2)
-        return add_nibbles(type, n_blocks < LG_I8_BLOCKS, src, x, sums);
+        return add_nibbles(type, n_blocks < LG_I8_BLOCKS, (struct source){.src = src}, x, sums);
     memcpy(rest, src, n_blocks * (unit_bytes(type) / LG_I8_BLOCKS));
-    return add_nibbles(type, false, rest, x, sums);
+    return add_nibbles(type, false, (struct source){.src = rest}, x, sums);
 }
 
 /* n_blocks blocks of Q8_0. */
@@ -213,18 +247,26 @@ INLINE void multiply_rows(enum lg_type type, const struct weights *w, uint32_t b
     }
 }
 
+#include "device/cpu/i8_shared.h"
+
 INLINE void matvec(enum lg_type type, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
     const struct lg_matmul_push *push = args->push;
-    const struct weights w = weights_of(push, args->view[0]);
+    const struct shared s = {
+        .w = weights_of(push, args->view[0]),
+        .x = args->view[1],
+        .y = (float *)args->view[2] + push->row_begin,
+        .y_stride = push->y_stride,
+    };
     uint32_t per_group = args->spec[0] * args->spec[1], most = lg_cpu_near_rows(push->row_bytes);
     while (first < last) {
         struct lg_cpu_block block = lg_cpu_block(args, &first, last, per_group, push->n_rows, most);
-        for (uint32_t t = block.row; t < block.row_end; t++) {
-            struct lg_i8_row x = lg_i8_row_at(args->view[1], push->n_cols, t);
-            float *y = (float *)args->view[2] + (size_t)t * push->y_stride + push->row_begin;
-            multiply_rows(type, &w, block.begin, block.end, x, y);
+        if (block.row_end - block.row > 1 && push->n_cols <= SPAN) {
+            share_block(type, &s, block);
+            continue;
         }
+        for (uint32_t t = block.row; t < block.row_end; t++)
+            multiply_rows(type, &s.w, block.begin, block.end, lg_i8_row_at(s.x, push->n_cols, t), s.y + t * s.y_stride);
     }
 }
 

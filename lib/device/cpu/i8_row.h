@@ -54,18 +54,13 @@ INLINE words k_scales(enum lg_type type, const uint8_t *src)
     }
 }
 
-/* The floats of scales and of mins times d, the first two of the four. */
-INLINE __m128 k_floats(enum lg_type type, const uint8_t *src, float d)
+/* The floats of scales and of mins, the first two of the four. */
+INLINE __m128 k_floats(enum lg_type type, const uint8_t *src)
 {
     __m128i halves = has_min(type) ? _mm_cvtsi32_si128((int)word_at(type == LG_TYPE_Q2_K ? src + 80 : src))
                                    : _mm_cvtsi32_si128(half_bits(src + unit_bytes(type) - 2));
-    return _mm_mul_ps(_mm_cvtph_ps(halves), _mm_set1_ps(d));
+    return _mm_cvtph_ps(halves);
 }
-
-/* Chunks 2j and 2j + 1. */
-struct two_chunks {
-    bytes even, odd;
-};
 
 INLINE struct two_chunks two_chunks(enum lg_type type, const uint8_t *src, uint32_t j)
 {
@@ -81,6 +76,28 @@ INLINE struct two_chunks two_chunks(enum lg_type type, const uint8_t *src, uint3
     };
 }
 
+/* Four sums of four. */
+INLINE __m128 sum_four_of_four(__m128 a, __m128 b, __m128 c, __m128 d)
+{
+    __m128 ab = _mm_add_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a)), cd = _mm_add_ps(_mm_movelh_ps(c, d), _mm_movehl_ps(d, c));
+    return _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x88), _mm_shuffle_ps(ab, cd, 0xdd));
+}
+
+/* Four sums of eight. */
+INLINE __m128 sum_eight_of_four(__m256 a, __m256 b, __m256 c, __m256 d)
+{
+    __m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    __m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
+    return sum_four_of_four(_mm256_castps256_ps128(ab), _mm256_extractf128_ps(ab, 1), _mm256_castps256_ps128(cd),
+                            _mm256_extractf128_ps(cd, 1));
+}
+
+/* Four sums of sixteen. */
+INLINE __m128 sum_lanes_of_four(floats a, floats b, floats c, floats d)
+{
+    return sum_eight_of_four(add_halves(a), add_halves(b), add_halves(c), add_halves(d));
+}
+
 INLINE float sum_eight(__m256 v)
 {
     __m128 a = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -90,7 +107,7 @@ INLINE float sum_eight(__m256 v)
 
 /* Adds a unit. */
 INLINE struct sums add_k_unit(enum lg_type type, const uint8_t *src, const int8_t *x, const struct lg_i8_unit *unit,
-                                struct sums sums)
+                              struct sums sums)
 {
     words factors = is_packed(type) ? load_words_twice(unit->factors) : load_words(unit->half_factors);
     words scales = _mm256_mullo_epi16(k_scales(type, src), factors);
@@ -99,7 +116,7 @@ INLINE struct sums add_k_unit(enum lg_type type, const uint8_t *src, const int8_
         struct two_chunks w = two_chunks(type, src, j);
         products = add_scaled(products, w.even, w.odd, x + 128 * j, spread_words(is_packed(type), scales, (int)j));
     }
-    __m128 d = k_floats(type, src, unit->d);
+    __m128 d = _mm_mul_ps(k_floats(type, src), _mm_set1_ps(unit->d));
     sums.lanes = add_products(sums.lanes, products, same_floats(d));
     if (has_min(type)) {
         words mins = scales;

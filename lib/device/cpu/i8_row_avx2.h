@@ -13,6 +13,11 @@ INLINE ints no_ints(void)
     BOTH(ints, _mm256_setzero_si256());
 }
 
+INLINE __m256 add_halves(floats v)
+{
+    return _mm256_add_ps(v.part[0], v.part[1]);
+}
+
 /* ---- K-quants */
 
 INLINE ints first_ints(int bias, __m256i scales, const int16_t *less)
@@ -96,29 +101,38 @@ INLINE floats quad_lanes(__m256 v, uint32_t quad)
     BOTH(floats, _mm256_permutevar8x32_ps(v, _mm256_add_epi32(index, _mm256_set1_epi32((int)quad * 4 + 2 * i))));
 }
 
-/* The pairs of two blocks, of which four products of 31 * 127 still fit into words. */
-INLINE __m256i dot_blocks(enum lg_type type, const uint8_t *src, size_t size, const int8_t *x)
+INLINE struct two_chunks quad_chunks(enum lg_type type, bool is_half, const uint8_t *src, const struct nibbles *w,
+                                     uint32_t quad)
 {
-    __m256i nibbles = load_two(src + size - 16, size);
-    __m256i low = _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
-    __m256i high = _mm256_and_si256(_mm256_srli_epi16(nibbles, 4), _mm256_set1_epi8(15));
-    if (has_fifth(type)) {
-        __m256i bits = _mm256_blend_epi32(_mm256_set1_epi32((int)word_at(src + size - 20)),
-                                          _mm256_set1_epi32((int)word_at(src + 2 * size - 20)), 0xf0);
-        low = _mm256_or_si256(low, fifth_of(bits, 0));
-        high = _mm256_or_si256(high, fifth_of(bits, 16));
+    struct two_chunks q;
+    uint32_t size = unit_bytes(type) / LG_I8_BLOCKS;
+    (void)is_half, (void)w;
+    src += 4 * quad * size;
+    for (int i = 0; i < 2; i++, src += 2 * size) {
+        __m256i nibbles = load_two(src + size - 16, size);
+        q.even.part[i] = _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
+        q.odd.part[i] = _mm256_and_si256(_mm256_srli_epi16(nibbles, 4), _mm256_set1_epi8(15));
+        if (has_fifth(type)) {
+            __m256i bits = _mm256_blend_epi32(_mm256_set1_epi32((int)word_at(src + size - 20)),
+                                              _mm256_set1_epi32((int)word_at(src + 2 * size - 20)), 0xf0);
+            q.even.part[i] = _mm256_or_si256(q.even.part[i], fifth_of(bits, 0));
+            q.odd.part[i] = _mm256_or_si256(q.odd.part[i], fifth_of(bits, 16));
+        }
     }
+    return q;
+}
+
+/* Four products of 31 * 127 still fit into words. */
+INLINE __m256i dot_fours(__m256i low, __m256i high, const int8_t *x)
+{
     __m256i pairs = _mm256_maddubs_epi16(low, _mm256_load_si256((const void *)x));
     pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(high, _mm256_load_si256((const void *)(x + 64))));
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-INLINE ints dot_quad(enum lg_type type, bool is_half, const uint8_t *src, const struct nibbles *w, uint32_t quad,
-                     const int8_t *x)
+INLINE ints dot_quad(struct two_chunks q, const int8_t *x)
 {
-    (void)is_half, (void)w;
-    size_t size = unit_bytes(type) / LG_I8_BLOCKS;
-    BOTH(ints, dot_blocks(type, src + (4 * quad + 2 * (uint32_t)i) * size, size, x + 32 * i));
+    BOTH(ints, dot_fours(q.even.part[i], q.odd.part[i], x + 32 * i));
 }
 
 INLINE void store_halves(int8_t *to, const int8_t *x)
@@ -136,6 +150,18 @@ INLINE void store_ints(void *p, ints v)
 {
     _mm256_store_si256(p, v.part[0]);
     _mm256_store_si256((__m256i *)p + 1, v.part[1]);
+}
+
+/* ---- Q8_0 for some rows of x */
+
+INLINE bytes other_signs(bytes x)
+{
+    return x;
+}
+
+INLINE ints dot_other_signs(bytes weights, bytes x)
+{
+    return dot_signed(no_ints(), weights, x);
 }
 
 #endif

@@ -11,6 +11,11 @@ INLINE floats same_floats(__m128 v)
     return _mm512_broadcastss_ps(v);
 }
 
+INLINE __m256 add_halves(floats v)
+{
+    return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+}
+
 /* ---- K-quants */
 
 /* The sums of `less` times scales, 16 of them, times the bias. */
@@ -107,8 +112,8 @@ INLINE struct nibbles load_blocks(enum lg_type type, bool is_half, const uint8_t
 }
 
 /* Of four blocks. */
-INLINE ints dot_quad(enum lg_type type, bool is_half, const uint8_t *src, const struct nibbles *w, uint32_t quad,
-                     const int8_t *x)
+INLINE struct two_chunks quad_chunks(enum lg_type type, bool is_half, const uint8_t *src, const struct nibbles *w,
+                                     uint32_t quad)
 {
     uint32_t size = unit_bytes(type) / LG_I8_BLOCKS, end = (is_half ? 4 : 8) * size - 64;
     const uint8_t *bits = src + 4 * quad * size + size - 20;
@@ -121,8 +126,13 @@ INLINE ints dot_quad(enum lg_type type, bool is_half, const uint8_t *src, const 
         low = _mm512_mask_add_epi8(low, fifth_bits(bits, size, 0x0000ffff0000ffff), low, fifth);
         high = _mm512_mask_add_epi8(high, fifth_bits(bits, size, 0xffff0000ffff0000), high, fifth);
     }
-    __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), low, _mm512_load_si512(x));
-    return _mm512_dpbusd_epi32(sum, high, _mm512_load_si512(x + 64));
+    return (struct two_chunks){low, high};
+}
+
+INLINE ints dot_quad(struct two_chunks q, const int8_t *x)
+{
+    __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), q.even, _mm512_load_si512(x));
+    return _mm512_dpbusd_epi32(sum, q.odd, _mm512_load_si512(x + 64));
 }
 
 /* Of eight floats the four of a quad, four times each. */
@@ -148,6 +158,20 @@ INLINE ints load_ints(const void *p)
 INLINE void store_ints(void *p, ints v)
 {
     _mm512_store_si512(p, v);
+}
+
+/* ---- Q8_0 for some rows of x: it is their x that becomes unsigned, and the bias belongs to the weights */
+
+INLINE bytes other_signs(bytes x)
+{
+    return from_signed(x);
+}
+
+INLINE ints dot_other_signs(bytes weights, bytes x)
+{
+    __m512i zero = _mm512_setzero_si512();
+    __m512i less = _mm512_dpbusd_epi32(zero, _mm512_set1_epi8((char)0x80), weights);
+    return _mm512_dpbusd_epi32(_mm512_sub_epi32(zero, less), x, weights);
 }
 
 #endif

@@ -85,12 +85,12 @@ static bool spin_until(struct lg_pool *pool, bool (*condition)(struct lg_pool *)
 
 /*
  * What a thread takes of the items that are left: large pieces first, which memory is read fastest in, and smaller ones
- * towards the end, so that all threads end at about the same time.
+ * towards the end, so that all threads end at about the same time. All but the last are whole chunks.
  */
 static uint32_t share_of(const struct lg_pool *pool, uint32_t left)
 {
     uint32_t chunk = atomic_load_explicit(&pool->chunk, memory_order_relaxed);
-    uint32_t share = left / (2 * (pool->n_workers + 1));
+    uint32_t share = left / (2 * (pool->n_workers + 1)) / chunk * chunk;
     return lg_min_u32(left, share > MAX_CHUNKS * chunk ? MAX_CHUNKS * chunk : lg_max_u32(share, chunk));
 }
 

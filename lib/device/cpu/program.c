@@ -155,6 +155,8 @@ int lg_cpu_run(struct lg_cpu_device *cpu, const struct lg_cpu_op *op, const stru
     uint32_t n = args->grid[0] * args->grid[1] * args->grid[2];
     uint64_t chunk = op->cost < CHUNK_COST ? CHUNK_COST / op->cost : 1;
     struct job job = {.run = op->run, .args = args, .stop = cpu->base.stop};
+    if (lg_cpu_is_shared(op->kernel))
+        chunk = chunk * args->grid[1] < n ? chunk * args->grid[1] : n;
     if (n > 0)
         lg_pool_run(cpu->pool, run_piece, &job, n, (uint32_t)chunk);
     if (job.stopped || (job.stop && atomic_load(job.stop)))
