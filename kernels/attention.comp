@@ -5,7 +5,7 @@
 //     rows              struct lg_row [rows]
 //     pages             uint32 [slots][max_pages]
 //     q                 float32 [rows][n_heads][head_dim]
-//     k_cache, v_cache  float32 [pages * page_size][n_kv][head_dim]
+//     k_cache, v_cache  rows of KV_TYPE (push.h) [pages * page_size], of n_kv * head_dim numbers
 //     y                 float32 [rows][n_heads][head_dim]
 //
 // Grid {n_heads, rows, 1}: a workgroup computes one head of one row; nothing depends on other rows. Each part of the
@@ -29,28 +29,24 @@ layout(push_constant) uniform Push { lg_attention_push p; };
 layout(binding = 0) readonly buffer Rows { uvec4 rows[]; };
 layout(binding = 1) readonly buffer Pages { uint pages[]; };
 layout(binding = 2) readonly buffer Q { float q[]; };
-layout(binding = 3) readonly buffer KCache { float k_cache[]; };
-layout(binding = 4) readonly buffer VCache { float v_cache[]; };
 layout(binding = 5) writeonly buffer Y { float y[]; };
 layout(binding = 2) readonly buffer Q4 { vec4 q4[]; };
-layout(binding = 3) readonly buffer KCache4 { vec4 k_cache4[]; };
-layout(binding = 4) readonly buffer VCache4 { vec4 v_cache4[]; };
 layout(binding = 5) writeonly buffer Y4 { vec4 y4[]; };
+
+#define K_BINDING 3
+#define V_BINDING 4
+#define KV_CONSTANT 4
+#define KV_ELEMENTS
+#include "kv.glsl"
 
 const uint MAX_HEAD_DIM = 256;
 shared float total[MAX_HEAD_DIM];
-
-// where a key's elements begin in the caches
-uint cache_at(uint slot, uint key, uint kv_head)
-{
-    uint page = pages[slot * p.max_pages + key / p.page_size];
-    return ((page * p.page_size + key % p.page_size) * p.n_kv + kv_head) * p.head_dim;
-}
 
 void keys_by_subgroup(uint n_keys, uint slot, uint kv_head, uint q_at)
 {
     uint lanes = WG / gl_NumSubgroups;
 
+    uint first_dim = kv_head * p.head_dim;
     uint dim[DIMS]; // a lane without an element repeats the last with a query of 0
     float query[DIMS], acc[DIMS];
     for (uint i = 0; i < DIMS; i++) {
@@ -62,22 +58,25 @@ void keys_by_subgroup(uint n_keys, uint slot, uint kv_head, uint q_at)
 
     float top = -INFINITY, sum = 0;
     for (uint first = gl_SubgroupID * 4; first < n_keys; first += gl_NumSubgroups * 4) {
-        uvec4 key = first + uvec4(0, 1, 2, 3), at;
+        uvec4 key = first + uvec4(0, 1, 2, 3), cell;
         vec4 score = vec4(0);
         for (uint b = 0; b < 4; b++)
-            at[b] = cache_at(slot, min(key[b], n_keys - 1), kv_head);
-        for (uint i = 0; i < DIMS; i++)
-            score += query[i] * vec4(k_cache[at.x + dim[i]], k_cache[at.y + dim[i]], k_cache[at.z + dim[i]],
-                                     k_cache[at.w + dim[i]]);
+            cell[b] = cell_of(slot, min(key[b], n_keys - 1));
+        for (uint i = 0; i < DIMS; i++) {
+            uint at = first_dim + dim[i];
+            score += query[i] * vec4(key1(cell.x, at), key1(cell.y, at), key1(cell.z, at), key1(cell.w, at));
+        }
         score = mix(vec4(-INFINITY), subgroupAdd(score), lessThan(key, uvec4(n_keys)));
         float new_top = max(top, max(max(score.x, score.y), max(score.z, score.w)));
         float factor = exp(top - new_top);
         vec4 weight = exp(score - new_top);
         top = new_top;
         sum = sum * factor + (weight.x + weight.y + weight.z + weight.w);
-        for (uint i = 0; i < DIMS; i++)
-            acc[i] = acc[i] * factor + dot(weight, vec4(v_cache[at.x + dim[i]], v_cache[at.y + dim[i]],
-                                                        v_cache[at.z + dim[i]], v_cache[at.w + dim[i]]));
+        for (uint i = 0; i < DIMS; i++) {
+            uint at = first_dim + dim[i];
+            vec4 values = vec4(value1(cell.x, at), value1(cell.y, at), value1(cell.z, at), value1(cell.w, at));
+            acc[i] = acc[i] * factor + dot(weight, values);
+        }
     }
 
     float factor = exp(top - group_max(top));
@@ -105,16 +104,16 @@ void keys_by_lane(uint n_keys, uint slot, uint kv_head, uint q_at)
     }
     float top = -INFINITY, sum = 0;
     for (uint key = gl_SubgroupInvocationID; key < n_keys; key += WG) {
-        uint at = cache_at(slot, key, kv_head) / 4;
+        uint cell = cell_of(slot, key), at = kv_head * VECS;
         vec4 products = vec4(0);
         [[unroll]] for (uint i = 0; i < VECS; i++)
-            products += query[i] * k_cache4[at + i];
+            products += query[i] * key4(cell, at + i);
         float score = (products.x + products.y) + (products.z + products.w);
         float new_top = max(top, score), factor = exp(top - new_top), weight = exp(score - new_top);
         top = new_top;
         sum = sum * factor + weight;
         [[unroll]] for (uint i = 0; i < VECS; i++)
-            acc[i] = acc[i] * factor + weight * v_cache4[at + i];
+            acc[i] = acc[i] * factor + weight * value4(cell, at + i);
     }
     float factor = exp(top - subgroupMax(top));
     sum = subgroupAdd(sum * factor);

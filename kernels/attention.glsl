@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // What the attention kernels share whose workgroup takes the heads that share keys together. The kernel declares the push
-// constants `p`, `pages` and the constant HEADS, how many of them it takes at most.
+// constants `p` and the constant HEADS, how many of them it takes at most.
 
 // Heads [begin, end) of workgroup x, which share the keys of kv_head.
 struct Heads {
@@ -13,11 +13,4 @@ Heads heads_of(uint x)
     uint sharing = p.n_heads / p.n_kv, parts = (sharing + HEADS - 1) / HEADS;
     uint kv_head = x / parts, begin = x % parts * HEADS;
     return Heads(kv_head, kv_head * sharing + begin, kv_head * sharing + min(begin + HEADS, sharing));
-}
-
-// where a key's elements begin in the caches, in units of four
-uint cache4_at(uint slot, uint key, uint kv_head)
-{
-    uint page = pages[slot * p.max_pages + key / p.page_size];
-    return ((page * p.page_size + key % p.page_size) * p.n_kv + kv_head) * (p.head_dim / 4);
 }

@@ -5,7 +5,7 @@
 //     rows              struct lg_row [rows]
 //     pages             uint32 [slots][max_pages]
 //     q                 float32 [rows][n_heads][head_dim]
-//     k_cache, v_cache  float32 [pages * page_size][n_kv][head_dim]
+//     k_cache, v_cache  rows of KV_TYPE (push.h) [pages * page_size], of n_kv * head_dim numbers
 //     y                 float32 [rows][n_heads][head_dim]
 //     parts             float32 [rows][n_heads][SPLITS][head_dim + 4], for a sum of values, its largest score, its sum of
 //                       exponentials and two unused: only for the kernel's own use
@@ -37,12 +37,14 @@ layout(push_constant) uniform Push { lg_attention_push p; };
 layout(binding = 0) readonly buffer Rows { uvec4 rows[]; };
 layout(binding = 1) readonly buffer Pages { uint pages[]; };
 layout(binding = 2) readonly buffer Q4 { vec4 q4[]; };
-layout(binding = 3) readonly buffer KCache4 { vec4 k_cache4[]; };
-layout(binding = 4) readonly buffer VCache4 { vec4 v_cache4[]; };
 layout(binding = 5) writeonly buffer Y4 { vec4 y4[]; };
 layout(binding = 6) coherent buffer Parts4 { vec4 parts4[]; };
 layout(binding = 7) coherent buffer Done { uint done[]; };
 
+#define K_BINDING 3
+#define V_BINDING 4
+#define KV_CONSTANT 4
+#include "kv.glsl"
 #include "attention.glsl"
 
 shared vec4 queries[HEADS][VECS];
@@ -62,10 +64,10 @@ void put_scores(uint slot, uint key, uint end)
     vec4 products[HEADS];
     [[unroll]] for (uint h = 0; h < HEADS; h++)
         products[h] = vec4(0);
-    uint at = cache4_at(slot, min(key, end - 1), heads.kv_head);
-    cells[gl_LocalInvocationIndex] = at;
+    uint cell = cell_of(slot, min(key, end - 1));
+    cells[gl_LocalInvocationIndex] = cell;
     for (uint v = 0; v < VECS; v++) {
-        vec4 k = k_cache4[at + v];
+        vec4 k = key4(cell, heads.kv_head * VECS + v);
         [[unroll]] for (uint h = 0; h < HEADS; h++)
             products[h] += queries[h][v] * k;
     }
@@ -103,7 +105,7 @@ void add_values(uint lane, uint v, uint n)
     [[unroll]] for (uint h = 0; h < HEADS; h++)
         acc[h] *= factor[min(h, n_heads - 1)];
     for (uint k = lane; k < n; k += LANES) {
-        vec4 value = v_cache4[cells[k] + v];
+        vec4 value = value4(cells[k], heads.kv_head * VECS + v);
         [[unroll]] for (uint h = 0; h < HEADS; h++)
             acc[h] += scores[h][k] * value;
     }

@@ -6,7 +6,7 @@
 //     rows              struct lg_row [T], T = dims[p.dim]
 //     pages             uint32 [slots][max_pages]
 //     q                 float32 [T][n_heads][head_dim]
-//     k_cache, v_cache  float32 [pages * page_size][n_kv][head_dim]
+//     k_cache, v_cache  rows of KV_TYPE (push.h) [pages * page_size], of n_kv * head_dim numbers
 //     y                 float32 [T][n_heads][head_dim]
 //
 // Grid {n_kv * ceil(n_heads / n_kv / HEADS), ceil(T / ROWS), 1}: a workgroup takes HEADS heads that share keys (or what
@@ -35,10 +35,12 @@ layout(binding = 0) readonly buffer Dims { uint dims[]; };
 layout(binding = 1) readonly buffer Rows { uvec4 rows[]; };
 layout(binding = 2) readonly buffer Pages { uint pages[]; };
 layout(binding = 3) readonly buffer Q4 { vec4 q4[]; };
-layout(binding = 4) readonly buffer KCache4 { vec4 k_cache4[]; };
-layout(binding = 5) readonly buffer VCache4 { vec4 v_cache4[]; };
 layout(binding = 6) writeonly buffer Y4 { vec4 y4[]; };
 
+#define K_BINDING 4
+#define V_BINDING 5
+#define KV_CONSTANT 4
+#include "kv.glsl"
 #include "attention.glsl"
 
 // Rows are one vector longer than they need be, against bank conflicts.
@@ -86,8 +88,8 @@ void begin_run()
 void load_block(bool values, uint begin, uint n)
 {
     for (uint i = gl_LocalInvocationIndex; i < n * VECS; i += WG) {
-        uint key = i / VECS, at = cache4_at(slot, begin + key, heads.kv_head) + i % VECS;
-        block[key][i % VECS] = values ? v_cache4[at] : k_cache4[at];
+        uint key = i / VECS, cell = cell_of(slot, begin + key), at = heads.kv_head * VECS + i % VECS;
+        block[key][i % VECS] = values ? value4(cell, at) : key4(cell, at);
     }
 }
 

@@ -121,6 +121,24 @@ struct lg_rope_push {
     lg_uint halves; /* 1: pairs (i, i + n_rot/2); 0: pairs (2i, 2i + 1) */
 };
 
+/*
+ * In what the caches hold keys and values, a specialisation constant of what writes and reads them. A row of a cache is what a
+ * token has of all heads, n numbers: float32; float16; or numbers of 8 or 4 bits, laid out as in GGUF's blocks of 32, and
+ * behind all of them the factor of each block in float16, so that loads are of whole words.
+ */
+#define LG_KV_F32 0u
+#define LG_KV_F16 1u
+#define LG_KV_Q8_0 2u
+#define LG_KV_Q4_0 3u
+#define LG_N_KV_TYPES 4u
+#define LG_KV_SCALES_AT(type, n) ((n) / ((type) == LG_KV_Q8_0 ? 4u : 8u)) /* words before the factors */
+#define LG_KV_ROW_WORDS(type, n)                  \
+    ((type) == LG_KV_F32   ? (n)                   \
+     : (type) == LG_KV_F16 ? ((n) + 1u) / 2u       \
+                           : LG_KV_SCALES_AT(type, n) + ((n) / 32u + 1u) / 2u)
+/* What an invocation of kv_write takes. Workgroups are whole blocks, and an even number of them. */
+#define LG_KV_UNIT(type) ((type) == LG_KV_F32 ? 1u : (type) == LG_KV_F16 ? 2u : 4u)
+
 struct lg_kv_write_push {
     lg_uint n_cols;    /* n_kv * head_dim */
     lg_uint page_size; /* tokens of a page */
@@ -155,6 +173,7 @@ struct lg_matmul_push {
 /* Bits of lg_qkv_push.flags. */
 #define LG_QKV_HALVES 8u  /* rotated pairs are (i, i + n_rot/2); otherwise (2i, 2i + 1) */
 #define LG_QKV_BIAS(m) (1u << (m)) /* matrix m = 0, 1, 2 has a bias */
+#define LG_QKV_APART 16u  /* k and v are rows like q's, which kv_write puts into the caches */
 
 struct lg_qkv_push {
     lg_uint n_cols;

@@ -12,7 +12,7 @@
 //     w                 weights of each matrix m from byte at[m] on [n_rows[m]][n_cols], rows of row_bytes bytes
 //     bq, bk, bv        float32 [n_rows[m]]; not read without them
 //     q                 float32 [T][n_rows[0]]
-//     k_cache, v_cache  float32 [pages * page_size][n_rows[m]]
+//     k_cache, v_cache  float32 [pages * page_size][n_rows[m]]; with LG_QKV_APART [T][n_rows[m]]
 //
 // Grid {ceil(all rows / (subgroups * ROWS)), T, 1}: each subgroup of a workgroup owns ROWS rows of the matrices one below
 // the other and COLS of x, as products.glsl shares them out. ROWS is even, and rows that are rotated together are put beside
@@ -116,7 +116,9 @@ void main()
     FOR_X(j) {
         uvec4 row = rows[x_first + j];
         pos = row.y;
-        cell = pages[row.z * p.max_pages + pos / p.page_size] * p.page_size + pos % p.page_size;
+        cell = x_first + j;
+        if ((p.flags & LG_QKV_APART) == 0)
+            cell = pages[row.z * p.max_pages + pos / p.page_size] * p.page_size + pos % p.page_size;
         FOR_ROWS(2, finish)
     }
 }

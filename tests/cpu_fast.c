@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "device/cpu/fast.h"
+#include "gguf/kv_rows.h"
 #include "gguf/quants.h"
 
 static struct test_rng rng = {1};
@@ -207,14 +208,28 @@ static void check_i8(enum lg_cpu_isa isa, const struct type *t, bool is_long)
     check_product(isa, &p, t, random_i8(isa, p.push.n_cols, p.n_x));
 }
 
+static uint8_t *random_cache(uint32_t type, size_t n_cells, uint32_t width)
+{
+    size_t row_bytes = lg_kv_row_bytes(type, width);
+    uint8_t *cache = malloc(n_cells * row_bytes);
+    for (size_t i = 0; i < n_cells; i++) {
+        float *row = random_floats(width);
+        lg_kv_encode(type, row, width, 0, width, cache + i * row_bytes);
+        free(row);
+    }
+    return cache;
+}
+
 static void check_attention(enum lg_cpu_isa isa)
 {
     enum { MAX_PAGES = 8, SLOTS = 2, MAX_ROWS = 20 };
-    uint32_t n_kv = test_randu(&rng, 1, 3), sharing = test_randu(&rng, 1, 9);
+    uint32_t n_kv = test_randu(&rng, 1, 3), sharing = test_randu(&rng, 1, 9), type = test_randu(&rng, 0, 3);
     struct lg_attention_push push = {
         .n_heads = n_kv * sharing,
         .n_kv = n_kv,
-        .head_dim = test_randu(&rng, 0, 3) ? 8 * test_randu(&rng, 1, 18) : test_randu(&rng, 1, 300),
+        .head_dim = type >= LG_KV_Q8_0       ? 32 * test_randu(&rng, 1, 8)
+                    : test_randu(&rng, 0, 3) ? 8 * test_randu(&rng, 1, 18)
+                                             : test_randu(&rng, 1, 256),
         .page_size = test_randu(&rng, 1, 40),
         .max_pages = MAX_PAGES,
         .scale = 0.1f,
@@ -233,10 +248,11 @@ static void check_attention(enum lg_cpu_isa isa)
     }
     dims[push.dim] = n_rows;
     size_t n_y = (size_t)n_rows * push.n_heads * push.head_dim,
-           n_cache = (size_t)SLOTS * MAX_PAGES * push.page_size * n_kv * push.head_dim;
-    float *q = random_floats(n_y), *k = random_floats(n_cache), *v = random_floats(n_cache),
-          *y = random_floats(n_y);
-    uint32_t spec[LG_MAX_SPEC] = {[2] = test_randu(&rng, 1, 17), [3] = test_randu(&rng, 0, sharing)};
+           n_cells = (size_t)SLOTS * MAX_PAGES * push.page_size;
+    float *q = random_floats(n_y), *y = random_floats(n_y);
+    uint8_t *k = random_cache(type, n_cells, n_kv * push.head_dim),
+            *v = random_cache(type, n_cells, n_kv * push.head_dim);
+    uint32_t spec[LG_MAX_SPEC] = {[2] = test_randu(&rng, 1, 17), [3] = test_randu(&rng, 0, sharing), [4] = type};
     uint32_t heads = spec[3] ? spec[3] : 1;
     struct lg_cpu_args args = {
         .view = {rows, pages, q, k, v, y},

@@ -7,6 +7,7 @@
 #define LG_TESTS_MODEL_BUILD_H
 
 #include "gguf/quants.h"
+#include "push.h"
 #include "vocab_build.h"
 
 /** A value of metadata: text, a number, or an array of it. */
@@ -251,6 +252,16 @@ static inline struct model_shape model_tiny(const char *arch)
         .type = LG_TYPE_F16,
         .vector_type = LG_TYPE_F32,
     };
+}
+
+/** Gives it heads that keys and values of an llmgpu_kv_type fit. */
+static inline void model_fit_kv(struct model_shape *shape, int32_t kv_type)
+{
+    bool blocks = kv_type >= (int32_t)LG_KV_Q8_0;
+    if (blocks && strcmp(shape->arch, "gpt2") == 0)
+        shape->n_embd = 32 * shape->n_heads;
+    else if (blocks)
+        shape->head_dim = 32;
 }
 
 /* ---- writing -------------------------------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 
 enum { N_CTX = 256, N_PERSONA = 100, N_OWN = 9, N_ANSWER = 7, PAGE = LG_PAGE_SIZE, MAX_SESSIONS = 12, N_TURNS = 4 };
 
+static int32_t kv_type; // second argument
 static struct model_build build;
 static struct test_rng rng = {5};
 
@@ -26,6 +27,7 @@ static void open_all(struct fixture *f, const char *device, uint64_t max_kv_memo
     llmgpu_context_params_init(&p, sizeof(p));
     p.device = device;
     p.check = 1;
+    p.kv_type = kv_type;
     p.max_kv_memory = max_kv_memory;
     p.error = error;
     p.error_size = sizeof(error);
@@ -36,6 +38,7 @@ static void open_all(struct fixture *f, const char *device, uint64_t max_kv_memo
     }
     REQUIRE_INT(rc, ==, 0);
     struct model_shape shape = model_tiny("llama");
+    model_fit_kv(&shape, kv_type);
     shape.n_ctx = N_CTX;
     model_init(&build, &shape);
     model_write(&build);
@@ -218,6 +221,7 @@ static void test_full(const char *device)
 int main(int argc, char **argv)
 {
     const char *device = argc > 1 ? argv[1] : "cpu";
+    kv_type = argc > 2 ? atoi(argv[2]) : LLMGPU_KV_F32;
     test_persona(device);
     test_full(device);
     return 0;

@@ -11,6 +11,7 @@
 
 enum { N_SESSIONS = 30, N_CTX = 64, MAX_PROMPT = 36, MAX_ANSWER = 24, N_TOP = 3, N_ADAPTERS = 3, MAX_BIASES = 40 };
 
+static int32_t kv_type; // second argument
 static struct model_build build, adapter_build;
 static struct test_rng rng = {11};
 
@@ -51,6 +52,7 @@ static void open_all(const char *device, const char *arch, enum lg_type type)
     llmgpu_context_params_init(&p, sizeof(p));
     p.device = device;
     p.check = 1;
+    p.kv_type = kv_type;
     p.error = error;
     p.error_size = sizeof(error);
     int rc = llmgpu_context_create(&f.ctx, &p);
@@ -60,6 +62,7 @@ static void open_all(const char *device, const char *arch, enum lg_type type)
     }
     REQUIRE_INT(rc, ==, 0);
     struct model_shape shape = model_tiny(arch);
+    model_fit_kv(&shape, kv_type);
     shape.type = type;
     model_init(&build, &shape);
     model_write(&build);
@@ -242,6 +245,7 @@ static void test_passes(const char *device)
 int main(int argc, char **argv)
 {
     const char *device = argc > 1 ? argv[1] : "cpu";
+    kv_type = argc > 2 ? atoi(argv[2]) : LLMGPU_KV_F32;
     test_passes(device);
     test_same(device, "llama", LG_TYPE_Q8_0);
     if (strcmp(device, "cpu") != 0)

@@ -8,6 +8,7 @@
 
 enum { N_CTX = 64, N_PROMPT = 20, N_KEEP = 5, N_LONG = 8 * N_CTX };
 
+static int32_t kv_type; // second argument
 static struct model_build build;
 static struct fixture {
     llmgpu_context *ctx;
@@ -21,6 +22,7 @@ static void open_all(const char *device, const char *arch)
     llmgpu_context_params_init(&p, sizeof(p));
     p.device = device;
     p.check = 1;
+    p.kv_type = kv_type;
     p.error = error;
     p.error_size = sizeof(error);
     int rc = llmgpu_context_create(&f.ctx, &p);
@@ -30,6 +32,7 @@ static void open_all(const char *device, const char *arch)
     }
     REQUIRE_INT(rc, ==, 0);
     struct model_shape shape = model_tiny(arch);
+    model_fit_kv(&shape, kv_type);
     model_init(&build, &shape);
     model_write(&build);
     REQUIRE_INT(llmgpu_model_load_memory(&f.model, f.ctx, build.file.data, build.file.size, NULL), ==, 0);
@@ -158,6 +161,7 @@ static void test_ends(void)
 int main(int argc, char **argv)
 {
     static const char *const archs[] = {"llama", "gpt2"};
+    kv_type = argc > 2 ? atoi(argv[2]) : LLMGPU_KV_F32;
     for (int i = 0; i < 2; i++) {
         open_all(argc > 1 ? argv[1] : "cpu", archs[i]);
         test_goes_on(LLMGPU_WHEN_FULL_SLIDE, N_KEEP);

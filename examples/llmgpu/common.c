@@ -152,15 +152,17 @@ static void write_log(void *user, int level, const char *text)
         fprintf(stderr, "llmgpu: %s: %s\n", names[level], text);
 }
 
-/* An llmgpu_precision by its name; -1 when there is none. */
-static int precision_of(const char *name)
+static const char *const precisions[] = {"auto", "fast", "float32", NULL}; // by llmgpu_precision
+static const char *const kv_types[] = {"f32", "f16", "q8_0", "q4_0", NULL}; // by llmgpu_kv_type
+
+/* Which of the names it is; without one the first; -1 when it is none of them. */
+static int number_of(const char *const *names, const char *name)
 {
-    static const char *const names[] = {"auto", "fast", "float32"};
-    for (int i = 0; name && i < 3; i++) {
+    for (int i = 0; name && names[i]; i++) {
         if (strcmp(name, names[i]) == 0)
             return i;
     }
-    return name ? -1 : LLMGPU_PRECISION_AUTO;
+    return name ? -1 : 0;
 }
 
 static int open_context(struct cli_engine *engine, const struct cli_engine_options *options)
@@ -171,10 +173,13 @@ static int open_context(struct cli_engine *engine, const struct cli_engine_optio
     params.device = options->vocab_only ? "cpu" : options->device;
     params.n_threads = options->vocab_only ? 1 : options->n_threads;
     params.check = options->check;
-    params.precision = precision_of(options->precision);
+    params.precision = number_of(precisions, options->precision);
+    params.kv_type = number_of(kv_types, options->kv);
     params.tune = options->no_tune ? LLMGPU_TUNE_NEVER : LLMGPU_TUNE_AUTO;
     if (params.precision < 0)
         return cli_usage(NULL, "--precision is auto, fast or float32, not '%s'", options->precision);
+    if (params.kv_type < 0)
+        return cli_usage(NULL, "--kv is f32, f16, q8_0 or q4_0, not '%s'", options->kv);
     params.log = write_log;
     params.log_user = (void *)options;
     params.error = error;

@@ -94,6 +94,17 @@ typedef enum llmgpu_precision {
 } llmgpu_precision;
 
 /**
+ * In what the keys and values of sessions are kept. What is read is the same for everybody, so results stay those of a
+ * session alone; fewer bits make them less exact, and less memory is read for each token of a long context.
+ */
+typedef enum llmgpu_kv_type {
+    LLMGPU_KV_F32 = 0,  /**< float32 */
+    LLMGPU_KV_F16 = 1,  /**< float16: half the memory */
+    LLMGPU_KV_Q8_0 = 2, /**< 8 bits and a factor for each 32: 27% of it; head sizes that are multiples of 32 */
+    LLMGPU_KV_Q4_0 = 3, /**< 4 bits, the same: 14% of it */
+} llmgpu_kv_type;
+
+/**
  * Whether the sizes of a GPU's work are chosen by measuring, when a model's first token is computed or prepared by
  * llmgpu_session_warm_up(): for about 300 ms, once for each kind of model. What was found is kept in the folder
  * llmgpu_context_params::cache_dir; without one nothing is measured. Sizes change the speed and no result. In how
@@ -142,6 +153,9 @@ typedef struct llmgpu_context_params {
                                  much as their contexts may come to need. When it is full, sessions that nobody waits
                                  for are moved to host memory and come back when they are worked on; then others take
                                  turns in the same way */
+    int32_t kv_type;       /**< an llmgpu_kv_type; default LLMGPU_KV_F32. A model whose heads do not fit it is
+                                LLMGPU_E_UNSUPPORTED */
+    uint32_t reserved;     /**< 0 */
 } llmgpu_context_params;
 
 /**

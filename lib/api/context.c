@@ -108,6 +108,9 @@ static int check_params(struct lg_env *env, const llmgpu_context_params *p)
         return lg_fail(env, LLMGPU_E_INVALID, "there is no precision %d", p->precision);
     if (p->tune < LLMGPU_TUNE_AUTO || p->tune > LLMGPU_TUNE_ALWAYS)
         return lg_fail(env, LLMGPU_E_INVALID, "there is no tune %d", p->tune);
+    if (p->kv_type < LLMGPU_KV_F32 || p->kv_type > LLMGPU_KV_Q4_0)
+        return lg_fail(env, LLMGPU_E_INVALID, "there is no kv_type %d", p->kv_type);
+    LG_TRY(lg_api_check_reserved(env, p->reserved));
     return 0;
 }
 

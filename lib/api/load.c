@@ -119,6 +119,11 @@ static int put_weights(llmgpu_model *model, bool *in_place)
     *in_place = model->model->file_buf != NULL;
     model->env.watch = NULL; // who recovers the context puts the weights again
     lg_engine_init(&model->engine, &ctx->dev_env, model->model);
+    int rc = lg_engine_keep_in(&model->engine, (uint32_t)ctx->params.kv_type);
+    if (rc < 0) {
+        lg_model_drop_weights(model->model);
+        return rc;
+    }
     lg_engine_limit(&model->engine, ctx->params.max_kv_memory);
     lg_api_model_join(model);
     return 0;
@@ -233,7 +238,7 @@ static int estimate(struct lg_env *env, llmgpu_context *ctx, struct source *sour
     if (rc == 0 && n_sessions)
         rc = lg_api_session_params(env, ctx, model, session, &s);
     if (rc == 0)
-        rc = lg_estimate(model, &like, &s, n_sessions, &e);
+        rc = lg_estimate(model, &like, &s, n_sessions, (uint32_t)ctx->params.kv_type, &e);
     lg_model_destroy(model);
     out->weight_bytes = e.weights;
     out->cache_bytes = e.caches;

@@ -115,6 +115,7 @@ void lg_op_attention(struct lg_graph *g, uint32_t layer, struct lg_view q, struc
     struct lg_chain_op op = {
         .views = {lg_view_all(b->rows), lg_view_all(b->pages), q, lg_view_all(b->k_cache[layer]),
                   lg_view_all(b->v_cache[layer]), y},
+        .spec = {[4] = b->kv_type},
         .push = &push,
         .push_size = sizeof(push),
         .label = "attention",

@@ -96,14 +96,16 @@ static void add_qkv(struct lg_graph *g, const struct lg_layer *l, uint32_t layer
     const struct lg_batch *b = g->batch;
     const struct lg_weight *const w[] = {&l->wq, &l->wk, &l->wv}, *const bias[] = {&l->bq, &l->bk, &l->bv};
     const struct lg_view spare[][2] = {{a->k, a->v}, {a->h, a->f}, {a->gate, a->up}};
-    const struct lg_view made[] = {a->q, lg_view_all(b->k_cache[layer]), lg_view_all(b->v_cache[layer])};
+    bool apart = b->kv_type != LG_KV_F32;
+    const struct lg_view made[] = {a->q, apart ? a->k : lg_view_all(b->k_cache[layer]),
+                                   apart ? a->v : lg_view_all(b->v_cache[layer])};
     struct lg_qkv_push push = {
         .n_cols = w[first]->cols,
         .row_bytes = w[first]->row_bytes,
         .eps = hp->norm_eps,
         .head_dim = hp->head_dim,
         .n_rot = hp->rope == LG_ROPE_NONE ? 0 : hp->n_rot,
-        .flags = hp->rope == LG_ROPE_HALVES ? LG_QKV_HALVES : 0,
+        .flags = (hp->rope == LG_ROPE_HALVES ? LG_QKV_HALVES : 0) | (apart ? LG_QKV_APART : 0),
         .page_size = b->page_size,
         .max_pages = b->max_pages,
     };
@@ -119,7 +121,8 @@ static void add_qkv(struct lg_graph *g, const struct lg_layer *l, uint32_t layer
     for (uint32_t m = 0; m < N_QKV; m++) {
         bool makes = m >= first && m < end;
         op.views[7 + m] = or_else(bias[m], norm);
-        op.views[10 + m] = makes ? made[m] : spare[index][n_spare++];
+        bool stays = apart && m > 0; // what another dispatch makes of it
+        op.views[10 + m] = makes || stays ? made[m] : spare[index][n_spare++];
         if (!makes)
             continue;
         push.n_rows[m] = w[m]->rows;
@@ -145,6 +148,8 @@ bool lg_fused_qkv(struct lg_graph *g, const struct lg_layer *l, uint32_t layer)
             ;
         add_qkv(g, l, layer, first, end, view, index);
     }
+    if (g->batch->kv_type != LG_KV_F32)
+        lg_op_kv_write(g, layer, g->acts.k, g->acts.v);
     return true;
 }
 

@@ -112,7 +112,8 @@ struct lg_batch {
     struct lg_buffer *loras;       // struct lg_slot_lora[slots]
     struct lg_buffer *targets;     // uint32[max_rows]: the tokens that log-probabilities are wanted of
     struct lg_buffer *rope; // float[positions][n_rot/2][2]: cosine and sine; NULL without rotary positions
-    struct lg_buffer **k_cache; // float[pages * page_size][n_kv * D] of each layer
+    uint32_t kv_type;           // LG_KV_*
+    struct lg_buffer **k_cache; // rows[pages * page_size] of n_kv * D numbers, of each layer
     struct lg_buffer **v_cache; // the same
 };
 

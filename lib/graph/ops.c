@@ -296,8 +296,8 @@ void lg_op_kv_write(struct lg_graph *g, uint32_t layer, struct lg_view k, struct
     struct lg_chain_op op = {
         .kernel = LG_K_KV_WRITE,
         .views = {all(b->rows), all(b->pages), k, v, all(b->k_cache[layer]), all(b->v_cache[layer])},
-        .spec = {g->tune.flat_wg},
-        .grid = rows_at_y(g, lg_div_up(push.n_cols, g->tune.flat_wg)),
+        .spec = {g->tune.flat_wg, b->kv_type},
+        .grid = rows_at_y(g, lg_div_up(push.n_cols, LG_KV_UNIT(b->kv_type) * g->tune.flat_wg)),
         PUSH(push),
         .label = "kv_write",
     };

@@ -60,25 +60,38 @@ void lg_engine_finish(struct lg_engine *e)
     memset(e, 0, sizeof(*e));
 }
 
+int lg_engine_keep_in(struct lg_engine *e, uint32_t kv_type)
+{
+    static const char *const names[] = {"f32", "f16", "q8_0", "q4_0"};
+    uint32_t head_dim = e->model->hp.head_dim;
+    if ((kv_type == LG_KV_Q8_0 || kv_type == LG_KV_Q4_0) && head_dim % 32)
+        return lg_fail(e->env, LLMGPU_E_UNSUPPORTED, "keys and values in %s, blocks of 32: heads have %u elements",
+                       names[kv_type], head_dim);
+    e->kv_type = kv_type;
+    return 0;
+}
+
 void lg_engine_drop(struct lg_engine *e)
 {
     struct lg_env *env = e->env;
     const struct lg_model *model = e->model;
     struct lg_bank bank = e->bank;
-    uint32_t page_limit = e->page_limit;
+    uint32_t page_limit = e->page_limit, kv_type = e->kv_type;
     free_passes(&e->adapted);
     lg_bank_drop(&bank);
     e->bank = (struct lg_bank){0};
     lg_engine_finish(e);
-    *e = (struct lg_engine){.env = env, .model = model, .bank = bank, .page_limit = page_limit};
+    *e = (struct lg_engine){
+        .env = env, .model = model, .bank = bank, .page_limit = page_limit, .kv_type = kv_type};
 }
 
 int lg_engine_revive(struct lg_engine *e)
 {
     struct lg_bank bank = e->bank;
-    uint32_t page_limit = e->page_limit;
+    uint32_t page_limit = e->page_limit, kv_type = e->kv_type;
     lg_engine_init(e, e->env, e->model);
     e->page_limit = page_limit;
+    e->kv_type = kv_type;
     e->bank = bank;
     return lg_bank_put(&e->bank);
 }
@@ -116,7 +129,7 @@ static int create_caches(struct lg_engine *e, uint32_t n_pages)
 {
     const struct lg_hparams *hp = &e->model->hp;
     struct lg_batch *b = &e->batch;
-    uint64_t size = (uint64_t)n_pages * LG_PAGE_SIZE * hp->n_kv * hp->head_dim * sizeof(float);
+    uint64_t size = (uint64_t)n_pages * LG_PAGE_SIZE * lg_engine_row_bytes(e);
     if (size > e->dev->info.max_view_size)
         return lg_fail(e->env, LLMGPU_E_UNSUPPORTED,
                        "a key cache of %llu bytes for %u tokens: device '%s' binds at most %llu at once",
@@ -150,6 +163,7 @@ static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pa
     e->prefill_rows = prefill_rows;
     b->max_rows = max_rows;
     b->page_size = LG_PAGE_SIZE;
+    b->kv_type = e->kv_type;
     b->max_pages = max_pages;
     LG_TRY(lg_buffer_create(dev, LG_N_DIMS * 4, LG_MEM_SHARED, &b->dims));
     LG_TRY(lg_buffer_create(dev, max_rows * sizeof(struct lg_row), LG_MEM_SHARED, &b->rows));
@@ -204,6 +218,7 @@ int lg_engine_grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, ui
     grown.slots = e->slots;
     memcpy(grown.slot_pages, e->slot_pages, sizeof(grown.slot_pages));
     grown.page_limit = e->page_limit;
+    grown.kv_type = e->kv_type;
     grown.prefix_seed = e->prefix_seed;
     grown.n_freed = e->n_freed;
     grown.submit_ns = e->submit_ns;

@@ -95,6 +95,7 @@ struct lg_engine {
     uint32_t prefill_rows;                 // most rows of a pass but of decode passes
     uint64_t slots;                        // bit i: slot i is taken
     uint32_t page_limit;                   // of the pool; 0: none
+    uint32_t kv_type;                      // LG_KV_*: of the caches
     struct lg_page *pool;                  // [n_pages]
     uint64_t n_freed;
     struct lg_prefix_index prefix;         // what full pages hold
@@ -112,7 +113,10 @@ struct lg_engine {
 
 /** Engine of a model; builds nothing yet. `env` and `model` must outlive it. */
 void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct lg_model *model);
-/** Bytes that the pool may take; 0: any number. */
+/** In what keys and values are kept (LG_KV_*), before there are any. LLMGPU_E_UNSUPPORTED for a type that the model's heads
+ * do not fit. */
+int lg_engine_keep_in(struct lg_engine *engine, uint32_t kv_type);
+/** Bytes that the pool may take; 0: any number. After lg_engine_keep_in(). */
 void lg_engine_limit(struct lg_engine *engine, uint64_t bytes);
 /** A zeroed engine is allowed. */
 void lg_engine_finish(struct lg_engine *engine);
@@ -191,6 +195,8 @@ void lg_engine_publish(struct lg_engine *engine, uint32_t slot);
 int lg_engine_check_pages(const struct lg_engine *engine);
 /** How many of the first n_tokens are on pages that other slots use too. */
 uint32_t lg_engine_shared_tokens(const struct lg_engine *engine, uint32_t slot, uint32_t n_tokens);
+/** Bytes of a row of a cache. */
+uint64_t lg_engine_row_bytes(const struct lg_engine *engine);
 /** Bytes that the caches of n_ctx tokens take. */
 uint64_t lg_engine_cache_bytes(const struct lg_engine *engine, uint32_t n_ctx);
 

@@ -21,7 +21,7 @@ static int make_sessions(struct lg_engine *e, const struct lg_session_params *pa
 }
 
 static int estimate(struct lg_model *model, struct lg_device *dry, const struct lg_session_params *params,
-                    uint32_t n_sessions, struct lg_estimate *out)
+                    uint32_t n_sessions, uint32_t kv_type, struct lg_estimate *out)
 {
     LG_TRY(lg_model_put_weights(model, dry));
     *out = (struct lg_estimate){.weights = dry->stats.memory_used};
@@ -30,7 +30,9 @@ static int estimate(struct lg_model *model, struct lg_device *dry, const struct 
         return 0;
     struct lg_engine engine;
     lg_engine_init(&engine, model->env, model);
-    int rc = make_sessions(&engine, params, n_sessions);
+    int rc = lg_engine_keep_in(&engine, kv_type);
+    if (rc == 0)
+        rc = make_sessions(&engine, params, n_sessions);
     out->caches = lg_engine_cache_bytes(&engine, engine.n_pages * LG_PAGE_SIZE);
     out->work = dry->stats.memory_used - out->weights - out->caches;
     lg_engine_finish(&engine);
@@ -38,11 +40,12 @@ static int estimate(struct lg_model *model, struct lg_device *dry, const struct 
 }
 
 int lg_estimate(struct lg_model *model, const struct lg_device_info *like,
-                const struct lg_session_params *params, uint32_t n_sessions, struct lg_estimate *out)
+                const struct lg_session_params *params, uint32_t n_sessions, uint32_t kv_type,
+                struct lg_estimate *out)
 {
     struct lg_device *dry;
     LG_TRY(lg_dry_device_open(model->env, like, &dry));
-    int rc = estimate(model, dry, params, n_sessions, out);
+    int rc = estimate(model, dry, params, n_sessions, kv_type, out);
     lg_model_drop_weights(model);
     lg_device_close(dry);
     return rc;

@@ -18,9 +18,10 @@ struct lg_estimate {
  * @param model  opened, without weights; it is left so
  * @param like   the device it is for
  * @param params of each session; not read when n_sessions is 0
+ * @param kv_type LG_KV_*
  * @return 0, or what would keep such sessions from being made there, but for their size
  */
 int lg_estimate(struct lg_model *model, const struct lg_device_info *like, const struct lg_session_params *params,
-                uint32_t n_sessions, struct lg_estimate *out);
+                uint32_t n_sessions, uint32_t kv_type, struct lg_estimate *out);
 
 #endif

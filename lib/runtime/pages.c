@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "runtime/engine.h"
+#include "gguf/kv_rows.h"
 #include "util/checked.h"
 
 static uint32_t *table_of(const struct lg_engine *e, uint32_t slot)
@@ -141,7 +142,7 @@ int lg_engine_take_slot(struct lg_engine *e, uint32_t n_ctx, uint32_t n_batch)
 static int copy_page(struct lg_engine *e, uint32_t from, uint32_t to, uint32_t n)
 {
     const struct lg_hparams *hp = &e->model->hp;
-    uint64_t row = (uint64_t)hp->n_kv * hp->head_dim * sizeof(float), page = row * LG_PAGE_SIZE;
+    uint64_t row = lg_engine_row_bytes(e), page = row * LG_PAGE_SIZE;
     for (uint32_t i = 0; i < hp->n_layers; i++) {
         struct lg_buffer *caches[] = {e->batch.k_cache[i], e->batch.v_cache[i]};
         for (int c = 0; c < 2; c++)
@@ -236,11 +237,14 @@ uint32_t lg_engine_shared_tokens(const struct lg_engine *e, uint32_t slot, uint3
     return n;
 }
 
+uint64_t lg_engine_row_bytes(const struct lg_engine *e)
+{
+    return lg_kv_row_bytes(e->kv_type, e->model->hp.n_kv * e->model->hp.head_dim);
+}
+
 uint64_t lg_engine_cache_bytes(const struct lg_engine *e, uint32_t n_ctx)
 {
-    const struct lg_hparams *hp = &e->model->hp;
-    return (uint64_t)lg_div_up(n_ctx, LG_PAGE_SIZE) * LG_PAGE_SIZE * hp->n_kv * hp->head_dim * sizeof(float) * 2 *
-           hp->n_layers;
+    return lg_div_up(n_ctx, LG_PAGE_SIZE) * LG_PAGE_SIZE * lg_engine_row_bytes(e) * 2 * e->model->hp.n_layers;
 }
 
 void lg_engine_limit(struct lg_engine *e, uint64_t bytes)

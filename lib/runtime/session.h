@@ -77,7 +77,7 @@ struct lg_session {
     uint32_t slot;                   // of the engine; changed with the turn only
     bool has_slot;
     bool planned;    // rows of it are in the pass that is being made ready
-    float **moved;   // [pages of n_ctx] keys and values of pages that were moved to the host; NULL: none
+    uint8_t **moved; // [pages of n_ctx] keys and values of pages that were moved to the host; NULL: none
     uint64_t ticket; // of the scheduler, drawn when it was last in a pass or was given something to do: the lowest goes first
     uint64_t asked;  // passes that had begun when it was last in one or was given something to do
     int waits_for;   // an lg_wait: a caller sleeps until it has come

@@ -74,22 +74,9 @@ bool lg_share_same_page(const struct lg_session *a, const struct lg_session *b)
 
 /* ---- pages on the host */
 
-/** Floats of a page's keys and values in all layers. */
-static size_t page_floats(const struct lg_engine *e)
+static size_t page_bytes(const struct lg_engine *e)
 {
-    return (size_t)LG_PAGE_SIZE * lg_kv_cols(e) * 2 * e->model->hp.n_layers;
-}
-
-/** Between a page of a slot and the host, one way or the other. */
-static int move_page(struct lg_engine *e, uint32_t slot, uint32_t index, float *rows, bool to_host)
-{
-    size_t part = (size_t)LG_PAGE_SIZE * lg_kv_cols(e);
-    for (uint32_t layer = 0; layer < e->model->hp.n_layers; layer++, rows += 2 * part) {
-        uint32_t first = index * LG_PAGE_SIZE;
-        LG_TRY(to_host ? lg_engine_read_kv(e, slot, layer, first, LG_PAGE_SIZE, rows, rows + part)
-                       : lg_engine_write_kv(e, slot, layer, first, LG_PAGE_SIZE, rows, rows + part));
-    }
-    return 0;
+    return (size_t)lg_engine_cache_bytes(e, LG_PAGE_SIZE);
 }
 
 /** Whether a page of a session is its own, so that the pool has it back when it goes. */
@@ -136,10 +123,10 @@ static int move_out(struct lg_session *s)
         if (!is_alone(s, i))
             continue;
         if (i < n) {
-            s->moved[i] = lg_alloc_array(e->env, page_floats(e), sizeof(float));
+            s->moved[i] = lg_alloc(e->env, page_bytes(e));
             if (!s->moved[i])
-                return lg_fail_nomem(e->env, "a page on the host", page_floats(e) * sizeof(float));
-            int rc = move_page(e, s->slot, i, s->moved[i], true);
+                return lg_fail_nomem(e->env, "a page on the host", page_bytes(e));
+            int rc = lg_engine_move_page(e, s->slot, i, s->moved[i], true);
             if (rc < 0) {
                 lg_free(e->env, s->moved[i]);
                 s->moved[i] = NULL;
@@ -208,7 +195,7 @@ static int move_in(struct lg_session *s, uint32_t n, bool force)
             int rc = own_pages(s, i * LG_PAGE_SIZE, LG_PAGE_SIZE, force);
             if (rc != 0)
                 return rc;
-            LG_TRY(move_page(s->engine, s->slot, i, s->moved[i], false));
+            LG_TRY(lg_engine_move_page(s->engine, s->slot, i, s->moved[i], false));
             count_moved(s, false);
         }
         lg_free(s->engine->env, s->moved[i]);

@@ -9,13 +9,13 @@ from command import COMMANDS, PROGRAM, CommandTest
 
 OPTIONS = {
     "run": "model prompt file ids max-tokens ctx batch tokens-per-submit ignore-eos lora json repeat-penalty"
-    " freq-penalty presence-penalty last-n top-k top-p min-p temp seed logit-bias device threads precision cache-dir no-tune"
-    " check verbose",
+    " freq-penalty presence-penalty last-n top-k top-p min-p temp seed logit-bias device threads precision kv cache-dir"
+    " no-tune check verbose",
     "chat": "model system template max-tokens ctx batch tokens-per-submit lora no-history repeat-penalty freq-penalty"
-    " presence-penalty last-n top-k top-p min-p temp seed device threads precision cache-dir no-tune check verbose",
-    "score": "model file ids window batch logits lora json device threads precision cache-dir no-tune check verbose",
+    " presence-penalty last-n top-k top-p min-p temp seed device threads precision kv cache-dir no-tune check verbose",
+    "score": "model file ids window batch logits lora json device threads precision kv cache-dir no-tune check verbose",
     "bench": "model prompt-tokens decode-tokens depth sequences shared-prompt repeat load profile batch tokens-per-submit json device threads"
-    " precision cache-dir no-tune check verbose",
+    " precision kv cache-dir no-tune check verbose",
     "tokenize": "model special json",
     "detokenize": "model json",
     "inspect": "tensors json",
@@ -117,6 +117,7 @@ class Mistakes(CommandTest):
             ("run", "--ctx", "+5"),
             ("run", "--ctx", " 5"),
             ("run", "-m", "x", "-p", "x", "--precision", "nope"),
+            ("run", "-m", "x", "-p", "x", "--kv", "q4_1"),
             ("bench", "-r", "0"),
             ("score", "--window", "1"),
         ):

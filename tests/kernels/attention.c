@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * attention and kv_write, over page tables in random order. */
 #include "check.h"
+#include "gguf/kv_rows.h"
 
 enum { N_SLOTS = 3 };
 
@@ -16,30 +17,75 @@ static uint32_t *random_pages(struct check *c, uint32_t max_pages)
     return pages;
 }
 
-static void kv_write_case(struct check *c, uint32_t n_cols, uint32_t page_size, uint32_t n_rows)
+/* What a cell of the caches comes to differ by where a device rounds otherwise: a place of float16, or a step of a block. */
+static float step_of(uint32_t type, const float *ref, uint32_t i)
+{
+    float most = 0;
+    for (uint32_t j = i / 32 * 32; j < i / 32 * 32 + 32 && type >= LG_KV_Q8_0; j++)
+        most = fmaxf(most, fabsf(ref[j]));
+    return type == LG_KV_F32    ? 0
+           : type == LG_KV_F16  ? fabsf(ref[i]) * 0x1p-10f + 0x1p-24f
+           : type == LG_KV_Q8_0 ? most * 1.001f / 127
+                                : most * 1.001f / 8;
+}
+
+/* Rows as numbers; most come out equal, and those that do not are beside what the reference has. */
+static void compare_rows(struct check *c, const struct check_case *k, int view, uint32_t type, uint32_t n_cols,
+                         const char *name)
+{
+    size_t row_bytes = lg_kv_row_bytes(type, n_cols), n_rows = k->size[view] / row_bytes, n_other = 0;
+    float *got = check_zeros(n_cols, sizeof(*got)), *ref = check_zeros(n_cols, sizeof(*ref));
+    for (size_t r = 0; r < n_rows; r++) {
+        lg_kv_decode(type, (const uint8_t *)k->out[view] + r * row_bytes, n_cols, 0, n_cols, got);
+        lg_kv_decode(type, (const uint8_t *)k->ref[view] + r * row_bytes, n_cols, 0, n_cols, ref);
+        for (uint32_t i = 0; i < n_cols; i++) {
+            n_other += got[i] != ref[i];
+            if (!(fabsf(got[i] - ref[i]) <= step_of(type, ref, i)))
+                check_fail(c, "%s: element %u of row %zu is %g, not %g", name, i, r, (double)got[i], (double)ref[i]);
+        }
+    }
+    // Halves may be cut instead of rounded, which moves the factors of blocks as well.
+    if (type == LG_KV_F32 && n_other)
+        check_fail(c, "%s: %zu elements differ", name, n_other);
+    free(got);
+    free(ref);
+}
+
+static void kv_write_case(struct check *c, uint32_t type, uint32_t n_cols, uint32_t page_size, uint32_t n_rows)
 {
     enum { MAX_PAGES = 4 };
     struct lg_kv_write_push push = {.n_cols = n_cols, .page_size = page_size, .max_pages = MAX_PAGES};
-    size_t n = (size_t)n_rows * n_cols, n_cache = (size_t)N_SLOTS * MAX_PAGES * page_size * n_cols;
+    size_t n = (size_t)n_rows * n_cols,
+           cache_bytes = (size_t)N_SLOTS * MAX_PAGES * page_size * lg_kv_row_bytes(type, n_cols);
     uint32_t *pages = random_pages(c, MAX_PAGES), first = check_int(c, 0, page_size);
     struct lg_row *rows = check_zeros(n_rows, sizeof(*rows));
     for (uint32_t r = 0; r < n_rows; r++)
         rows[r] = (struct lg_row){.pos = first + r / N_SLOTS, .slot = r % N_SLOTS};
     float *kv[2] = {check_floats(c, n, -1, 1), check_floats(c, n, -1, 1)};
-    float *cache[2] = {check_floats(c, n_cache, -1, 1), check_floats(c, n_cache, -1, 1)};
+    void *cache[2] = {check_zeros(cache_bytes, 1), check_zeros(cache_bytes, 1)};
+    for (size_t i = 0; i < n && n_rows > 1; i += check_int(c, 1, 40)) // blocks without anything, and large ones
+        kv[i % 2][i] *= check_int(c, 0, 3) ? 0 : 1000;
     struct check_case k = {
         .kernel = LG_K_KV_WRITE,
         .data = {rows, pages, kv[0], kv[1], cache[0], cache[1]},
-        .size = {n_rows * sizeof(*rows), N_SLOTS * MAX_PAGES * 4, n * 4, n * 4, n_cache * 4, n_cache * 4},
-        .spec = {check_workgroup(c)},
+        .size = {n_rows * sizeof(*rows), N_SLOTS * MAX_PAGES * 4, n * 4, n * 4, cache_bytes, cache_bytes},
+        .spec = {type < LG_KV_Q8_0 ? check_workgroup(c) : 16 * check_int(c, 1, 8), type},
         .push = &push,
         .push_size = sizeof(push),
         .bytes = (double)n * 16,
     };
-    k.grid[0] = CHECK_CEIL(n_cols, k.spec[0]);
+    k.grid[0] = CHECK_CEIL(n_cols, k.spec[0] * LG_KV_UNIT(type));
     k.grid[1] = n_rows;
     k.grid[2] = 1;
-    check_run(c, &k, "%u rows of %u, pages of %u", n_rows, n_cols, page_size);
+    char name[96];
+    snprintf(name, sizeof(name), "kv_write type %u, %u rows of %u, pages of %u", type, n_rows, n_cols, page_size);
+    if (c->bench) {
+        check_run(c, &k, "%s", name);
+    } else if (check_dispatch(c, &k, name)) {
+        compare_rows(c, &k, 4, type, n_cols, name);
+        compare_rows(c, &k, 5, type, n_cols, name);
+        check_release(&k);
+    }
     free(pages);
     free(rows);
     for (int i = 0; i < 2; i++) {
@@ -51,17 +97,22 @@ static void kv_write_case(struct check *c, uint32_t n_cols, uint32_t page_size, 
 void check_kv_write(struct check *c)
 {
     if (c->bench) {
-        kv_write_case(c, 128, 64, 64);
+        kv_write_case(c, LG_KV_F32, 128, 64, 64);
+        kv_write_case(c, LG_KV_Q8_0, 128, 64, 64);
         return;
     }
-    kv_write_case(c, 128, 16, 9);
-    kv_write_case(c, 76, 3, 6);
-    kv_write_case(c, 1024, 32, 1);
+    for (uint32_t type = 0; type < LG_N_KV_TYPES; type++) {
+        kv_write_case(c, type, 128, 16, 9);
+        kv_write_case(c, type, type < LG_KV_Q8_0 ? 76 : 96, 3, 6);
+        kv_write_case(c, type, type < LG_KV_Q8_0 ? 33 : 32, 5, 2);
+        kv_write_case(c, type, 1024, 32, 1);
+    }
 }
 
 struct shape {
     uint32_t n_heads, n_kv, head_dim, page_size, max_pages;
     bool by_lane; // attention in the form for software drivers
+    uint32_t type;
 };
 
 /* Random inputs of a batch; cells that belong to no key of a row hold NaN. */
@@ -69,9 +120,24 @@ struct scene {
     struct lg_attention_push push;
     struct lg_row *rows;
     uint32_t *pages;
-    float *q, *keys, *values;
-    size_t n_rows, n_pages, n_q, n_cells; // elements
+    float *q;
+    uint8_t *keys, *values;
+    size_t n_rows, n_pages, n_q, cache_bytes;
+    uint32_t type;
 };
+
+/* A cache of random rows. */
+static uint8_t *random_cache(struct check *c, uint32_t type, size_t n_cells, uint32_t width)
+{
+    size_t row_bytes = lg_kv_row_bytes(type, width);
+    uint8_t *cache = check_zeros(n_cells, row_bytes);
+    for (size_t i = 0; i < n_cells; i++) {
+        float *row = check_floats(c, width, -2, 2);
+        lg_kv_encode(type, row, width, 0, width, cache + i * row_bytes);
+        free(row);
+    }
+    return cache;
+}
 
 /* Rows at the given position and at random ones before it; `runs`: neighbours are of one slot, one after the
  * other. */
@@ -89,9 +155,10 @@ static void scene_init(struct check *c, struct scene *s, struct shape shape, uin
         .n_rows = n_rows,
         .n_pages = (size_t)N_SLOTS * shape.max_pages,
         .n_q = (size_t)n_rows * shape.n_heads * shape.head_dim,
-        .n_cells = (size_t)N_SLOTS * shape.max_pages * shape.page_size * shape.n_kv * shape.head_dim,
+        .type = shape.type,
     };
     uint32_t last[N_SLOTS] = {0}, width = shape.n_kv * shape.head_dim;
+    size_t n_cells = s->n_pages * shape.page_size, row_bytes = lg_kv_row_bytes(shape.type, width);
     s->pages = random_pages(c, shape.max_pages);
     s->rows = check_zeros(n_rows, sizeof(*s->rows));
     for (uint32_t r = 0; r < n_rows; r++) {
@@ -103,14 +170,15 @@ static void scene_init(struct check *c, struct scene *s, struct shape shape, uin
         last[row->slot] = row->pos > last[row->slot] ? row->pos : last[row->slot];
     }
     s->q = check_floats(c, s->n_q, -3, 3);
-    s->keys = check_floats(c, s->n_cells, -2, 2);
-    s->values = check_floats(c, s->n_cells, -2, 2);
+    s->cache_bytes = n_cells * row_bytes;
+    s->keys = random_cache(c, shape.type, n_cells, width);
+    s->values = random_cache(c, shape.type, n_cells, width);
     for (uint32_t slot = 0; slot < N_SLOTS; slot++) {
         for (uint32_t p = last[slot] + 1; p < shape.max_pages * shape.page_size; p++) {
             uint32_t page = s->pages[slot * shape.max_pages + p / shape.page_size];
             size_t cell = (size_t)page * shape.page_size + p % shape.page_size;
-            for (size_t i = 0; i < width; i++)
-                s->keys[cell * width + i] = s->values[cell * width + i] = NAN;
+            memset(s->keys + cell * row_bytes, 0xff, row_bytes); // NaN, as are the factors of blocks
+            memset(s->values + cell * row_bytes, 0xff, row_bytes);
         }
     }
 }
@@ -129,9 +197,10 @@ static void scene_bind(const struct scene *s, struct check_case *k, int at)
 {
     const void *data[] = {s->rows, s->pages, s->q, s->keys, s->values};
     size_t size[] = {
-        s->n_rows * sizeof(*s->rows), s->n_pages * 4, s->n_q * 4, s->n_cells * 4, s->n_cells * 4, s->n_q * 4};
+        s->n_rows * sizeof(*s->rows), s->n_pages * 4, s->n_q * 4, s->cache_bytes, s->cache_bytes, s->n_q * 4};
     memcpy(&k->data[at], data, sizeof(data));
     memcpy(&k->size[at], size, sizeof(size));
+    k->spec[4] = s->type;
     k->tolerance[at + 5] = (struct check_tolerance){.abs = 4e-6f, .rel = 4e-6f};
     k->push = &s->push;
     k->push_size = sizeof(s->push);
@@ -175,6 +244,17 @@ void check_attention(struct check *c)
     attention_case(c, (struct shape){6, 2, 96, 5, 3, true}, 3, 0);
     attention_case(c, (struct shape){2, 1, 80, 32, 2, true}, 4, 33);
     attention_case(c, (struct shape){2, 1, 4, 16, 4, true}, 3, check_int(c, 1, 63));
+    attention_case(c, (struct shape){4, 4, 38, 7, 9, false, LG_KV_F16}, 5, 60);
+    attention_case(c, (struct shape){3, 3, 3, 7, 9, false, LG_KV_F16}, 5, 60);
+    attention_case(c, (struct shape){2, 1, 4, 16, 4, true, LG_KV_F16}, 3, check_int(c, 1, 63));
+    for (uint32_t type = LG_KV_F16; type < LG_N_KV_TYPES; type++) {
+        for (int by_lane = 0; by_lane < 2; by_lane++) {
+            attention_case(c, (struct shape){14, 2, 64, 16, 20, by_lane, type}, 2, 300);
+            attention_case(c, (struct shape){6, 3, 96, 5, 3, by_lane, type}, 3, check_int(c, 1, 14));
+            attention_case(c, (struct shape){2, 1, 32, 16, 4, by_lane, type}, 3, check_int(c, 1, 63));
+        }
+        attention_case(c, (struct shape){2, 1, 256, 16, 4, false, type}, 3, check_int(c, 1, 63));
+    }
 }
 
 /* Whether the last row alone comes out as it does among others, bit for bit. */
@@ -249,6 +329,12 @@ void check_attention_tile(struct check *c)
     tile_case(c, (struct shape){6, 2, 128, 5, 30, false}, 3, 11, 149);
     tile_case(c, (struct shape){2, 1, 4, 16, 4, false}, 2, 1, check_int(c, 0, 63));
     tile_case(c, (struct shape){32, 1, 12, 16, 4, false}, 8, 5, check_int(c, 0, 63));
+    tile_case(c, (struct shape){4, 4, 36, 7, 9, false, LG_KV_F16}, 1, 50, 60);
+    for (uint32_t type = LG_KV_F16; type < LG_N_KV_TYPES; type++) {
+        tile_case(c, (struct shape){14, 2, 64, 16, 20, false, type}, 7, 33, 200);
+        tile_case(c, (struct shape){9, 3, 96, 5, 30, false, type}, 3, 11, 149);
+        tile_case(c, (struct shape){2, 1, 32, 16, 4, false, type}, 2, 1, check_int(c, 0, 63));
+    }
 }
 
 static void split_case(struct check *c, struct shape shape, uint32_t heads, uint32_t splits, uint32_t n_rows,
@@ -298,4 +384,10 @@ void check_attention_split(struct check *c)
     split_case(c, (struct shape){2, 1, 256, 16, 20, false}, 2, 5, 2, check_int(c, 0, 319));
     split_case(c, (struct shape){2, 1, 4, 16, 20, false}, 2, 32, 2, check_int(c, 128, 319));
     split_case(c, (struct shape){2, 1, 8, 16, 4, false}, 2, 1, 2, check_int(c, 0, 63));
+    split_case(c, (struct shape){4, 4, 36, 7, 60, false, LG_KV_F16}, 1, 4, 5, 400);
+    for (uint32_t type = LG_KV_F16; type < LG_N_KV_TYPES; type++) {
+        split_case(c, (struct shape){14, 2, 64, 16, 40, false, type}, 7, 16, 3, 600);
+        split_case(c, (struct shape){9, 3, 96, 5, 60, false, type}, 3, 3, 3, check_int(c, 0, 299));
+        split_case(c, (struct shape){2, 1, 32, 16, 20, false, type}, 2, 5, 2, check_int(c, 0, 319));
+    }
 }

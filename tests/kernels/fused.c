@@ -163,6 +163,7 @@ struct heads {
     uint32_t n_heads, n_kv, head_dim, n_rot;
     bool halves;
     uint32_t made, biased; // bit m: matrix m is
+    bool apart;            // k and v go to rows of their own
 };
 
 /* Each row at a position of its own, on pages in random order. */
@@ -203,12 +204,13 @@ static void qkv_case(struct check *c, enum lg_kernel kernel, enum lg_type type, 
     struct lg_row rows[8] = {0};
     uint32_t pages[N_SLOTS * MAX_PAGES] = {0}, n_pairs = s.n_rot / 2, n_all = 0;
     const uint32_t widths[] = {s.n_heads * s.head_dim, s.n_kv * s.head_dim, s.n_kv * s.head_dim};
+    const size_t n_cells = s.apart ? n_t : N_CELLS;
     struct lg_qkv_push push = {
         .n_cols = n_cols,
         .eps = 1e-5f,
         .head_dim = s.head_dim,
         .n_rot = s.n_rot,
-        .flags = (s.halves ? LG_QKV_HALVES : 0) | s.biased,
+        .flags = (s.halves ? LG_QKV_HALVES : 0) | (s.apart ? LG_QKV_APART : 0) | s.biased,
         .page_size = PAGE_SIZE,
         .max_pages = MAX_PAGES,
     };
@@ -228,8 +230,8 @@ static void qkv_case(struct check *c, enum lg_kernel kernel, enum lg_type type, 
         .data = {rows, pages, table, in.x, in.norm, in.norm_bias, in.w, m[0].bias, m[1].bias, m[2].bias},
         .size = {n_t * sizeof(*rows), sizeof(pages), ((size_t)N_POS * n_pairs * 2 + 1) * 4,
                  (size_t)n_t * n_cols * 4, n_cols * 4, n_cols * 4, in.w_size, widths[0] * 4, widths[1] * 4,
-                 widths[2] * 4, (size_t)n_t * widths[0] * 4, (size_t)N_CELLS * widths[1] * 4,
-                 (size_t)N_CELLS * widths[2] * 4},
+                 widths[2] * 4, (size_t)n_t * widths[0] * 4, n_cells * widths[1] * 4,
+                 n_cells * widths[2] * 4},
         .push = &push,
         .push_size = sizeof(push),
         .bytes = (double)n_all * in.row_bytes * n_t,
@@ -237,7 +239,7 @@ static void qkv_case(struct check *c, enum lg_kernel kernel, enum lg_type type, 
     };
     for (int i = 0; i < 3; i++) {
         k.data[10 + i] = before[i] = check_floats(c, k.size[10 + i] / 4, -1, 1);
-        slack[i] = slack_at(&m[i], rows, n_t, pages, i > 0);
+        slack[i] = slack_at(&m[i], rows, n_t, pages, i > 0 && !s.apart);
         k.tolerance[10 + i] = (struct check_tolerance){.rel = 1e-6f, .scale = slack[i]};
     }
     set_split(c, &k, split, n_all, n_t, form);
@@ -272,9 +274,11 @@ static void qkv(struct check *c, enum lg_kernel kernel, enum lg_type type, bool 
              block == 1 ? 300 : block * 5, 2, 0);
     qkv_case(c, kernel, type, int8, software, (struct heads){2, 2, 8, 8, false, 4, 4}, block == 1 ? 128 : block * 4,
              4, 0);
+    qkv_case(c, kernel, type, int8, gpu, (struct heads){4, 2, 6, 4, true, 7, 2, true}, block == 1 ? 64 : block, 3, 0);
     if (!tries_all(type))
         return;
     gpu.x_rows = 4;
+    qkv_case(c, kernel, type, int8, gpu, (struct heads){2, 2, 6, 4, true, 5, 2, true}, block == 1 ? 64 : block, 6, 0);
     qkv_case(c, kernel, type, int8, gpu, (struct heads){4, 2, 6, 4, true, 7, 2}, block == 1 ? 77 : block * 3, 6, 0);
     qkv_case(c, kernel, type, int8, gpu, (struct heads){2, 2, 5, 0, false, 7, 7}, block == 1 ? 127 : block * 2, 1,
              LG_FUSED_LAYER_NORM);

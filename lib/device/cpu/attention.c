@@ -5,7 +5,7 @@
  * what was summed before is rescaled when a larger score appears.
  *
  * A workgroup takes spec[3] heads that share keys (0: one), or what is left of them. The reference knows no
- * gain in that.
+ * gain in that. The caches are of type spec[4].
  */
 #include "device/cpu/attention.h"
 
@@ -15,14 +15,23 @@
 #include "device/cpu/dot.h"
 #include "device/cpu/exp.h"
 
+enum { MAX_DIM = 256 }; // of a head
+
+/* What a key's row of a cache has of the head, decoded. */
+static void read_head(const struct lg_cpu_attention *a, const uint8_t *cache, uint32_t key, float *out)
+{
+    uint32_t begin = a->kv_head * a->push->head_dim;
+    lg_kv_decode(a->type, cache + lg_cpu_attention_at(a, key), a->n_cols, begin, begin + a->push->head_dim, out);
+}
+
 /* A block of n keys that begins at key `begin`. */
 static void attend_block(const struct lg_cpu_attention *a, uint32_t begin, uint32_t n, const float *q,
                          float *y, float *max, float *sum)
 {
     uint32_t dim = a->push->head_dim;
-    float score[LG_ATTENTION_BLOCK], top = *max;
+    float score[LG_ATTENTION_BLOCK], top = *max, k[MAX_DIM], v[MAX_DIM];
     for (uint32_t key = 0; key < n; key++) {
-        const float *k = a->k_cache + lg_cpu_attention_at(a, begin + key);
+        read_head(a, a->k_cache, begin + key, k);
         score[key] = 0;
         for (uint32_t i = 0; i < dim; i++)
             score[key] += q[i] * k[i];
@@ -34,7 +43,7 @@ static void attend_block(const struct lg_cpu_attention *a, uint32_t begin, uint3
     for (uint32_t i = 0; i < dim; i++)
         y[i] *= shrink;
     for (uint32_t key = 0; key < n; key++) {
-        const float *v = a->v_cache + lg_cpu_attention_at(a, begin + key);
+        read_head(a, a->v_cache, begin + key, v);
         p.lane[key] = lg_exp(score[key] - top);
         for (uint32_t i = 0; i < dim; i++)
             y[i] += p.lane[key] * v[i];
@@ -55,11 +64,11 @@ static void attend(const struct lg_cpu_attention *a, uint32_t n_keys, const floa
 }
 
 /* Heads of one row. */
-static void attend_heads(const struct lg_attention_push *push, void *const *view, struct lg_cpu_heads heads,
-                         uint32_t row)
+static void attend_heads(const struct lg_cpu_args *args, void *const *view, struct lg_cpu_heads heads, uint32_t row)
 {
+    const struct lg_attention_push *push = args->push;
     const struct lg_row *rows = view[0];
-    struct lg_cpu_attention a = lg_cpu_attention_of(push, view, rows[row].slot, heads.kv_head);
+    struct lg_cpu_attention a = lg_cpu_attention_of(push, args->spec[4], view, rows[row].slot, heads.kv_head);
     for (uint32_t head = heads.begin; head < heads.end; head++) {
         size_t at = ((size_t)row * push->n_heads + head) * push->head_dim;
         attend(&a, rows[row].pos + 1, (const float *)view[2] + at, (float *)view[5] + at);
@@ -70,7 +79,7 @@ void lg_cpu_attention(const struct lg_cpu_args *args, uint32_t first, uint32_t l
 {
     for (uint32_t i = first; i < last; i++) {
         struct lg_cpu_heads heads = lg_cpu_heads(args->push, args->spec[3], i % args->grid[0]);
-        attend_heads(args->push, args->view, heads, i / args->grid[0]);
+        attend_heads(args, args->view, heads, i / args->grid[0]);
     }
 }
 
@@ -80,7 +89,7 @@ void lg_cpu_attention_tile(const struct lg_cpu_args *args, uint32_t first, uint3
         struct lg_cpu_heads heads = lg_cpu_heads(args->push, args->spec[3], i % args->grid[0]);
         struct lg_cpu_span rows = lg_cpu_attention_rows(args, i);
         for (uint32_t row = rows.begin; row < rows.end; row++)
-            attend_heads(args->push, args->view + 1, heads, row);
+            attend_heads(args, args->view + 1, heads, row);
     }
 }
 
@@ -90,6 +99,6 @@ void lg_cpu_attention_split(const struct lg_cpu_args *args, uint32_t first, uint
     for (uint32_t i = first; i < last; i++) {
         struct lg_cpu_heads heads = lg_cpu_heads(args->push, args->spec[3], i % args->grid[0]);
         if (i / args->grid[0] % args->grid[1] == 0)
-            attend_heads(args->push, args->view, heads, i / args->grid[0] / args->grid[1]);
+            attend_heads(args, args->view, heads, i / args->grid[0] / args->grid[1]);
     }
 }

@@ -5,6 +5,7 @@
 #define LG_DEVICE_CPU_ATTENTION_H
 
 #include "device/cpu/grid.h"
+#include "gguf/kv_rows.h"
 
 enum { LG_ATTENTION_BLOCK = 32 }; // keys of a block, but for the last; as many as a dot product has lanes
 
@@ -39,12 +40,14 @@ static inline struct lg_cpu_span lg_cpu_attention_rows(const struct lg_cpu_args 
 struct lg_cpu_attention {
     const struct lg_attention_push *push;
     const uint32_t *pages; // the slot's table
-    const float *k_cache, *v_cache;
+    const uint8_t *k_cache, *v_cache;
     uint32_t kv_head;
+    uint32_t type, n_cols; // of the caches' rows
+    size_t row_bytes;
 };
 
-/** @param view rows, pages, q, k cache, v cache */
-static inline struct lg_cpu_attention lg_cpu_attention_of(const struct lg_attention_push *push,
+/** @param view rows, pages, q, k cache, v cache; the caches are of `type` */
+static inline struct lg_cpu_attention lg_cpu_attention_of(const struct lg_attention_push *push, uint32_t type,
                                                           void *const *view, uint32_t slot, uint32_t kv_head)
 {
     return (struct lg_cpu_attention){
@@ -53,15 +56,18 @@ static inline struct lg_cpu_attention lg_cpu_attention_of(const struct lg_attent
         .k_cache = view[3],
         .v_cache = view[4],
         .kv_head = kv_head,
+        .type = type,
+        .n_cols = push->n_kv * push->head_dim,
+        .row_bytes = lg_kv_row_bytes(type, push->n_kv * push->head_dim),
     };
 }
 
-/** Where a key's elements begin in the caches. */
+/** Where a key's row begins in the caches. */
 static inline size_t lg_cpu_attention_at(const struct lg_cpu_attention *a, uint32_t key)
 {
     uint32_t page_size = a->push->page_size;
     size_t cell = (size_t)a->pages[key / page_size] * page_size + key % page_size;
-    return (cell * a->push->n_kv + a->kv_head) * a->push->head_dim;
+    return cell * a->row_bytes;
 }
 
 #endif

@@ -37,9 +37,10 @@ static float *target_of(const struct lg_cpu_args *args, uint32_t t, struct place
     const struct lg_qkv_push *push = args->push;
     const struct lg_row *row = (const struct lg_row *)args->view[0] + t;
     const uint32_t *pages = (const uint32_t *)args->view[1] + (size_t)row->slot * push->max_pages;
-    size_t cell = (size_t)pages[row->pos / push->page_size] * push->page_size + row->pos % push->page_size;
-    return (float *)args->view[10 + place.matrix] + (place.matrix ? cell : t) * push->n_rows[place.matrix] +
-           place.row;
+    size_t at = t;
+    if (place.matrix && !(push->flags & LG_QKV_APART))
+        at = (size_t)pages[row->pos / push->page_size] * push->page_size + row->pos % push->page_size;
+    return (float *)args->view[10 + place.matrix] + at * push->n_rows[place.matrix] + place.row;
 }
 
 /** Rotates *a and *b, the first of which is at `place`. */

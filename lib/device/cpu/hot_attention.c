@@ -14,7 +14,7 @@
 enum {
     BLOCK = LG_ATTENTION_BLOCK,
     BLOCK_VECS = BLOCK / VEC,
-    MAX_DIM = 256,  // elements of a head that are turned around at a time
+    MAX_DIM = 256,  // elements of a head at the most
     MAX_UNITS = 64, // of a tile
     UNITS = 4,      // that fit into the registers together
     WIDE = 2,       // vectors of keys or elements with them
@@ -33,8 +33,9 @@ struct unit {
 /* Keys [begin, begin + n) of a slot. */
 struct block {
     uint32_t begin, n;
-    const float *k[BLOCK], *v[BLOCK];
-    _Alignas(64) float turned[MAX_DIM][BLOCK]; // elements [dim, dim + MAX_DIM) of all keys; absent keys are 0
+    const float *rows[BLOCK]; // keys, then values: in the cache, or decoded
+    _Alignas(64) float turned[MAX_DIM][BLOCK];  // elements of all keys; absent keys are 0
+    _Alignas(64) float decoded[BLOCK * MAX_DIM];
 };
 
 struct tile {
@@ -44,15 +45,65 @@ struct tile {
     struct block block;
 };
 
-static void find_keys(const struct lg_cpu_attention *a, struct block *b)
+/* ---- what of a row of a cache is of the head ----------------------------------------------------- */
+
+INLINE void decode_halves(const uint8_t *from, float *to, uint32_t n)
 {
-    uint32_t page_size = a->push->page_size, stride = a->push->n_kv * a->push->head_dim;
+    uint32_t i = 0;
+    for (; n - i >= 8; i += 8)
+        halves_to_floats(from + 2 * (size_t)i, to + i);
+    for (; i < n; i++)
+        to[i] = half_to_float(from + 2 * (size_t)i);
+}
+
+INLINE void store_scaled(float *to, i8x16 q, float d)
+{
+    struct floats f = to_floats(q);
+    for (int j = 0; j < 16 / VEC; j++)
+        store(to + j * VEC, f.part[j] * d);
+}
+
+INLINE void decode_8(const uint8_t *from, const uint8_t *scales, float *to, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i += 32, scales += 2) {
+        float d = half_to_float(scales);
+        store_scaled(to + i, (i8x16)load_bytes(from + i), d);
+        store_scaled(to + i + 16, (i8x16)load_bytes(from + i + 16), d);
+    }
+}
+
+INLINE void decode_4(const uint8_t *from, const uint8_t *scales, float *to, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i += 32, from += 16, scales += 2) {
+        u8x16 q = load_bytes(from);
+        float d = half_to_float(scales);
+        store_scaled(to + i, (i8x16)(q & 15) - 8, d);
+        store_scaled(to + i + 16, (i8x16)(shift_down(q, 4) & 15) - 8, d);
+    }
+}
+
+static void decode_head(const struct lg_cpu_attention *a, const uint8_t *row, float *to)
+{
+    uint32_t dim = a->push->head_dim, begin = a->kv_head * dim;
+    const uint8_t *scales = row + (size_t)LG_KV_SCALES_AT(a->type, a->n_cols) * 4 + begin / 32 * (size_t)2;
+    switch (a->type) {
+    case LG_KV_F16: decode_halves(row + (size_t)begin * 2, to, dim); break;
+    case LG_KV_Q8_0: decode_8(row + begin, scales, to, dim); break;
+    default: decode_4(row + begin / 2, scales, to, dim); break;
+    }
+}
+
+static void find_rows(const struct lg_cpu_attention *a, const uint8_t *cache, struct block *b)
+{
+    uint32_t page_size = a->push->page_size, dim = a->push->head_dim;
     for (uint32_t key = 0; key < b->n;) {
-        size_t at = lg_cpu_attention_at(a, b->begin + key);
+        const uint8_t *row = cache + lg_cpu_attention_at(a, b->begin + key);
         uint32_t end = lg_min_u32(b->n, key + page_size - (b->begin + key) % page_size);
-        for (; key < end; key++, at += stride) {
-            b->k[key] = a->k_cache + at;
-            b->v[key] = a->v_cache + at;
+        for (; key < end; key++, row += a->row_bytes) {
+            float *decoded = b->decoded + (size_t)key * dim;
+            b->rows[key] = a->type == LG_KV_F32 ? (const float *)row + (size_t)a->kv_head * dim : decoded;
+            if (a->type != LG_KV_F32)
+                decode_head(a, row, decoded);
         }
     }
 }
@@ -111,8 +162,8 @@ INLINE void turn_four(const float *const *key, size_t from, float *turned)
     store(turned + 3 * BLOCK, SHUFFLE(ab_high, cd_high, 2, 3, VEC + 2, VEC + 3));
 }
 
-/* Elements [from, from + n) of the block's keys. */
-static void turn(struct block *b, size_t from, size_t n)
+/* The first n elements of the block's keys. */
+static void turn(struct block *b, size_t n)
 {
     uint32_t whole = b->n - b->n % VEC;
     size_t fours = n - n % 4;
@@ -120,35 +171,34 @@ static void turn(struct block *b, size_t from, size_t n)
         memset(b->turned, 0, n * sizeof(b->turned[0]));
     for (uint32_t key = 0; key < whole; key += VEC) {
         for (size_t i = 0; i < fours; i += 4)
-            turn_four(b->k + key, from + i, &b->turned[i][key]);
+            turn_four(b->rows + key, i, &b->turned[i][key]);
         for (size_t i = fours; i < n; i++) {
             for (int j = 0; j < VEC; j++)
-                b->turned[i][key + j] = b->k[key + j][from + i];
+                b->turned[i][key + j] = b->rows[key + j][i];
         }
     }
     for (uint32_t key = whole; key < b->n; key++) {
         for (size_t i = 0; i < n; i++)
-            b->turned[i][key] = b->k[key][from + i];
+            b->turned[i][key] = b->rows[key][i];
     }
 }
 
 /* ---- a few units against a block; n_units is a constant ------------------------------------------ */
 
-/* Adds to p the products of elements [from, from + n). */
-INLINE void add_scores(const struct unit *unit, const struct block *b, size_t from, size_t n,
-                       float (*p)[BLOCK], int n_units)
+/* Products of n elements. */
+INLINE void put_scores(const struct unit *unit, const struct block *b, size_t n, float (*p)[BLOCK], int n_units)
 {
     for (int at = 0; at < BLOCK; at += WIDE * VEC) {
         vec sum[UNITS][WIDE];
         for (int u = 0; u < n_units; u++) {
             for (int j = 0; j < WIDE; j++)
-                sum[u][j] = from == 0 ? (vec){0} : load(p[u] + at + j * VEC);
+                sum[u][j] = (vec){0};
         }
         for (size_t i = 0; i < n; i++) {
             for (int j = 0; j < WIDE; j++) {
                 vec keys = load(b->turned[i] + at + j * VEC);
                 for (int u = 0; u < n_units; u++)
-                    sum[u][j] += keys * unit[u].q[from + i];
+                    sum[u][j] += keys * unit[u].q[i];
             }
         }
         for (int u = 0; u < n_units; u++) {
@@ -193,7 +243,7 @@ INLINE void add_values(struct unit *unit, const struct block *b, uint32_t n, siz
     }
     for (uint32_t key = 0; key < n; key++) {
         for (int j = 0; j < n_vecs; j++) {
-            vec values = load(b->v[key] + at + j * VEC);
+            vec values = load(b->rows[key] + at + j * VEC);
             for (int u = 0; u < n_units; u++)
                 sum[u][j] += values * p[u][key];
         }
@@ -211,7 +261,7 @@ static void add_last_values(struct unit *unit, const struct block *b, uint32_t n
     for (; at < dim; at++) {
         float sum = unit->y[at] * unit->shrink;
         for (uint32_t key = 0; key < n; key++)
-            sum += p[key] * b->v[key][at];
+            sum += p[key] * b->rows[key][at];
         unit->y[at] = sum;
     }
 }
@@ -259,17 +309,15 @@ static uint32_t alike(const struct tile *t, uint32_t u)
 static void attend_block(const struct lg_cpu_attention *a, struct tile *t)
 {
     struct block *b = &t->block;
-    find_keys(a, b);
-    for (size_t from = 0; from < a->push->head_dim; from += MAX_DIM) {
-        size_t n = a->push->head_dim - from < MAX_DIM ? a->push->head_dim - from : MAX_DIM;
-        turn(b, from, n);
-        for (uint32_t u = 0; u < t->n;) {
-            uint32_t count = lg_min_u32(t->n - u, UNITS);
-#define ADD_SCORES(n_units) add_scores(&t->unit[u], b, from, n, &t->p[u], n_units)
-            BY_COUNT(count, ADD_SCORES)
-            u += count;
-        }
+    find_rows(a, a->k_cache, b);
+    turn(b, a->push->head_dim);
+    for (uint32_t u = 0; u < t->n;) {
+        uint32_t count = lg_min_u32(t->n - u, UNITS);
+#define PUT_SCORES(n_units) put_scores(&t->unit[u], b, a->push->head_dim, &t->p[u], n_units)
+        BY_COUNT(count, PUT_SCORES)
+        u += count;
     }
+    find_rows(a, a->v_cache, b);
     for (uint32_t u = 0; u < t->n;) {
         uint32_t count = alike(t, u), n = visible(&t->unit[u], b);
 #define ATTEND(n_units) attend(a, &t->unit[u], b, n, &t->p[u], n_units)
@@ -299,9 +347,10 @@ static void attend_tile(const struct lg_cpu_attention *a, struct tile *t)
 }
 
 /* Heads of rows [begin, end), which may be of any slots. */
-static void attend_rows(const struct lg_attention_push *push, void *const *view, struct lg_cpu_heads heads,
+static void attend_rows(const struct lg_cpu_args *args, void *const *view, struct lg_cpu_heads heads,
                         uint32_t begin, uint32_t end)
 {
+    const struct lg_attention_push *push = args->push;
     const struct lg_row *rows = view[0];
     struct lg_cpu_attention a = {0};
     struct tile t;
@@ -309,7 +358,7 @@ static void attend_rows(const struct lg_attention_push *push, void *const *view,
     for (uint32_t row = begin; row < end; row++) {
         if (t.n > 0 && rows[row].slot != rows[row - 1].slot)
             attend_tile(&a, &t);
-        a = lg_cpu_attention_of(push, view, rows[row].slot, heads.kv_head);
+        a = lg_cpu_attention_of(push, args->spec[4], view, rows[row].slot, heads.kv_head);
         for (uint32_t head = heads.begin; head < heads.end; head++) {
             size_t at = ((size_t)row * push->n_heads + head) * push->head_dim;
             if (t.n == MAX_UNITS)
@@ -331,7 +380,7 @@ static void attention(const struct lg_cpu_args *args, uint32_t first, uint32_t l
     const struct lg_attention_push *push = args->push;
     for (uint32_t i = first; i < last; i++) {
         uint32_t row = i / args->grid[0];
-        attend_rows(push, args->view, lg_cpu_heads(push, args->spec[3], i % args->grid[0]), row, row + 1);
+        attend_rows(args, args->view, lg_cpu_heads(push, args->spec[3], i % args->grid[0]), row, row + 1);
     }
 }
 
@@ -340,7 +389,7 @@ static void attention_tile(const struct lg_cpu_args *args, uint32_t first, uint3
     const struct lg_attention_push *push = args->push;
     for (uint32_t i = first; i < last; i++) {
         struct lg_cpu_span rows = lg_cpu_attention_rows(args, i);
-        attend_rows(push, args->view + 1, lg_cpu_heads(push, args->spec[3], i % args->grid[0]), rows.begin,
+        attend_rows(args, args->view + 1, lg_cpu_heads(push, args->spec[3], i % args->grid[0]), rows.begin,
                     rows.end);
     }
 }
