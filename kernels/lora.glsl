@@ -25,8 +25,9 @@ uint t_at(uint r, uint m)
     return (r * LG_LORA_MATRICES + m) * p.t_stride;
 }
 
-// numbers 4 * unit and on of a matrix that begins at `at`
-vec4 load4(uint at, uint unit, bool half_size)
+// Numbers 4 * unit and on of a matrix that begins at `at`. half_size is a constant: drivers on a CPU do both halves of a
+// condition, so loops are inside of it.
+vec4 load4(uint at, uint unit, const bool half_size)
 {
     if (!half_size)
         return uintBitsToFloat(w4[at / 2 + unit]);

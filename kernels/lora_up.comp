@@ -36,6 +36,14 @@ uint units_of(uint m)
     return (p.n_rows[m] + 3) / 4;
 }
 
+vec4 product(lg_lora_pair pair, uint r, uint m, uint u, const bool half_size)
+{
+    vec4 sum = vec4(0);
+    for (uint i = 0; i < pair.rank; i++)
+        sum += load4(pair.b_at, i * units_of(m) + u, half_size) * t[t_at(r, m) + i];
+    return sum;
+}
+
 void main()
 {
     uint r = gl_WorkGroupID.y, group = gl_WorkGroupID.x, m = p.first;
@@ -47,9 +55,11 @@ void main()
     lg_lora_pair pair = pair_of(slot.seat, m);
     if (u >= n_units || (pair.rank == 0 && !whole))
         return;
-    vec4 sum = vec4(0);
-    for (uint i = 0; i < pair.rank; i++)
-        sum += load4(pair.b_at, i * n_units + u, pair.half_size != 0) * t[t_at(r, m) + i];
+    vec4 sum;
+    if (pair.half_size != 0)
+        sum = product(pair, r, m, u, true);
+    else
+        sum = product(pair, r, m, u, false);
     sum *= slot.scale * pair.factor;
     uint at = p.y_at[m] + r * n_cols + u * 4, n = min(4, n_cols - u * 4);
     for (uint j = 0; j < n; j++) {
