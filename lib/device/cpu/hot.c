@@ -221,7 +221,10 @@ TYPED(q6_k, 256, 210, NULL)
 
 /* ---- adapters ------------------------------------------------------------------------------------ */
 
-enum { UP_COLS = 2048 }; // of y that are made at a time
+enum {
+    UP_COLS = 2048, // of y that are made at a time
+    UP_ROWS = 8,     // of B that are added at a time
+};
 
 /* Some elements of t for rows of x from `row` on that have one adapter: a single row streams A, several share what is decoded. */
 INLINE void make_small(const struct lg_cpu_args *args, const struct lg_cpu_lora *lora, struct lg_cpu_lora_part part,
@@ -275,32 +278,42 @@ static void lora_down(const struct lg_cpu_args *args, uint32_t first, uint32_t l
     }
 }
 
-/* sum += b * t for n columns of a row of B. load_weights is a constant. */
-INLINE void add_row(float *restrict sum, load_fn *load_weights, decode_fn *decode, const uint8_t *b, size_t size, float t,
-                    size_t n)
+/* sum += b[r] * t[r] for n columns of n_rows rows of B. n_rows and load_weights are constants. */
+INLINE void add_rows(float *restrict sum, load_fn *load_weights, decode_fn *decode, const struct lg_cpu_lora *lora,
+                     const uint8_t *b, const float *t, int n_rows, size_t n)
 {
     float rest[VEC];
     size_t j = 0;
-    for (; j + VEC <= n; j += VEC)
-        store(sum + j, load(sum + j) + load_weights(b + j * size) * t);
-    if (j < n) {
-        decode(b + j * size, rest, n - j);
+    for (; j + VEC <= n; j += VEC) {
+        vec v = load(sum + j);
+        for (int r = 0; r < n_rows; r++)
+            v += load_weights(b + (size_t)r * lora->b_row_bytes + j * lora->number_bytes) * t[r];
+        store(sum + j, v);
+    }
+    for (int r = 0; r < n_rows && j < n; r++) {
+        decode(b + (size_t)r * lora->b_row_bytes + j * lora->number_bytes, rest, n - j);
         for (size_t i = 0; j + i < n; i++)
-            sum[j + i] += rest[i] * t;
+            sum[j + i] += rest[i] * t[r];
     }
 }
 
-/* What B makes of a row of t, up to UP_COLS columns of it, a row of B after the other as they lie in memory. */
-static void make_wide(const struct lg_cpu_lora *lora, size_t begin, const float *t, float *sum, size_t n)
+/* What B makes of a row of t, up to UP_COLS columns of it. */
+INLINE void make_wide(const struct lg_cpu_lora *lora, load_fn *load_weights, decode_fn *decode, size_t begin, const float *t,
+                      float *sum, size_t n)
 {
+    const uint8_t *b = lora->b + begin * lora->number_bytes;
+    uint32_t i = 0;
     memset(sum, 0, n * sizeof(*sum));
-    for (uint32_t i = 0; i < lora->pair.rank; i++) {
-        const uint8_t *b = lora->b + i * lora->b_row_bytes + begin * lora->number_bytes;
-        if (lora->pair.half_size)
-            add_row(sum, load_halves, decode_f16, b, 2, t[i], n);
-        else
-            add_row(sum, load_floats, decode_f32, b, 4, t[i], n);
-    }
+    for (; lora->pair.rank - i >= UP_ROWS; i += UP_ROWS)
+        add_rows(sum, load_weights, decode, lora, b + i * lora->b_row_bytes, t + i, UP_ROWS, n);
+    for (; i < lora->pair.rank; i++)
+        add_rows(sum, load_weights, decode, lora, b + i * lora->b_row_bytes, t + i, 1, n);
+}
+
+INLINE void add_scaled(float *restrict y, const float *restrict sum, float scale, uint32_t n)
+{
+    for (uint32_t j = 0; j < n; j++)
+        y[j] += scale * sum[j];
 }
 
 static void lora_up_part(const struct lg_cpu_args *args, struct lg_cpu_lora_part part, uint32_t row)
@@ -317,9 +330,11 @@ static void lora_up_part(const struct lg_cpu_args *args, struct lg_cpu_lora_part
             y[begin + j] = bias ? bias[begin + j] : 0;
         if (lora.pair.rank == 0)
             continue;
-        make_wide(&lora, begin, t, sum, n);
-        for (uint32_t j = 0; j < n; j++)
-            y[begin + j] += lora.scale * sum[j];
+        if (lora.pair.half_size)
+            make_wide(&lora, load_halves, decode_f16, begin, t, sum, n);
+        else
+            make_wide(&lora, load_floats, decode_f32, begin, t, sum, n);
+        add_scaled(y + begin, sum, lora.scale, n);
     }
 }
 
