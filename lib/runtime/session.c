@@ -104,6 +104,7 @@ static uint32_t count_kept(const struct lg_session *s)
 
 int lg_session_revive(struct lg_session *s)
 {
+    s->engine->counts = &s->sched->pools;
     int slot = lg_engine_take_slot(s->engine, s->params.n_ctx, s->params.n_batch);
     LG_TRY(slot);
     lock(s);
@@ -192,12 +193,21 @@ void lg_session_finish(struct lg_session *s)
 
 /* ---- the conversation */
 
+void lg_session_change_from(struct lg_session *s, uint32_t n)
+{
+    if (n < s->hashed.n * LG_PAGE_SIZE)
+        s->hashed.n = 0;
+    if (s->hashed.n == 0)
+        s->hashed.hash = s->hashed.begin;
+}
+
 /** Cuts it off behind n tokens. Nothing that runs for it means anything any more. */
 static void cut(struct lg_session *s, uint32_t n)
 {
     uint32_t last = n ? n - 1 : 0; // what comes next says how it is computed
     if (last < s->n_tokens)
         memset(s->decoded + last, 0, s->n_tokens - last);
+    lg_session_change_from(s, n);
     s->n_generated -= s->n_tokens - s->n_visible; // those were not given
     s->n_tokens = s->n_visible = n;
     s->n_past = n == 0 ? 0 : lg_min_u32(s->n_past, n - 1);
@@ -339,6 +349,8 @@ int lg_session_feed(struct lg_session *s, const int32_t *tokens, size_t n)
     s->n_tokens += (uint32_t)n;
     s->n_visible = s->n_tokens;
     s->n_prompt += (uint32_t)n;
+    if (!s->fed_ns)
+        s->fed_ns = lg_now_ns();
     s->closed = false;
     s->failure = 0;
     return unlock(s, 0);
@@ -372,8 +384,10 @@ static int give(struct lg_session *s, int32_t *token)
     int rc = lg_session_look(s);
     if (rc != LLMGPU_TOKEN)
         return tell(s, rc);
-    if (s->n_visible + 1 == s->n_tokens)
-        s->asked = s->sched->n_passes; // for the next one
+    if (s->n_visible + 1 == s->n_tokens) { // the next one is wanted from now on
+        s->asked = s->sched->n_passes;
+        s->token_ns = lg_now_ns();
+    }
     *token = s->tokens[s->n_visible++];
     s->given = s->sampled;
     if (s->remaining != UINT32_MAX)
@@ -403,6 +417,7 @@ void lg_session_reset(struct lg_session *s)
     s->remaining = UINT32_MAX;
     s->failure = 0;
     s->n_prompt = s->n_generated = s->n_forgotten = 0;
+    s->fed_ns = s->token_ns = 0;
     s->prompt_ns = s->decode_ns = s->prompt_submits = s->decode_submits = 0;
     unlock(s, 0);
 }
@@ -476,6 +491,7 @@ static void replace(struct lg_session *s, const struct lg_state *state, uint32_t
     if (n < s->n_tokens)
         memset(s->decoded + n, 0, s->n_tokens - n);
     n_past = lg_max_u32(n_past, lg_min_u32(s->n_past, n_prefix));
+    lg_session_change_from(s, n_prefix);
     memcpy(s->tokens + n_prefix, state->tokens, state->n_tokens * sizeof(*s->tokens));
     set_runs(s, n_prefix, state);
     s->n_tokens = s->n_visible = n;
@@ -599,6 +615,7 @@ int lg_session_set_speculation(struct lg_session *s, enum llmgpu_speculation kin
             drafter->drafts_for = true;
         s->drafter = drafter;
         s->speculation = kind;
+        s->found_behind = 0; // another kind drafts in the same place
         s->n_draft = n;
     }
     return unlock(s, rc);
@@ -726,18 +743,28 @@ static void read_choice(struct lg_session *s, uint32_t row)
     memcpy(s->sampled.top, told, s->params.n_candidates * sizeof(*told));
 }
 
+/** Counts how long a token was waited for. */
+static void count_latency(struct lg_session *s)
+{
+    uint64_t now = lg_now_ns(), since = s->fed_ns ? s->fed_ns : s->token_ns;
+    if (since && !s->drafts_for)
+        lg_latency_add(s->fed_ns ? &s->sched->first : &s->sched->between, (now - since) / 1000);
+    s->fed_ns = 0;
+    s->token_ns = now;
+}
+
 void lg_session_append(struct lg_session *s, int32_t token)
 {
+    count_latency(s);
     s->tokens[s->n_tokens++] = token;
     s->decoded[s->n_past++] = 1;
     s->n_generated++;
     s->closed = ends_answer(s, token);
 }
 
-void lg_session_take_samples(struct lg_session *s, uint32_t row)
+void lg_session_take_samples(struct lg_session *s, uint32_t first, uint32_t n, uint32_t row)
 {
-    const uint32_t *ring = lg_engine_ring(s->engine, s->slot);
-    uint32_t n = lg_engine_sampler(s->engine, s->slot)->n_sampled;
+    const uint32_t *ring = lg_engine_ring(s->engine, s->slot) + first;
     if (n && !lg_mask_allows(s, ring[0])) {
         lg_session_set_failure(s, LLMGPU_E_INVALID, s->sched->env->error);
         return;
