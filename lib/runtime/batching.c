@@ -565,6 +565,8 @@ static void end_piece(struct lg_scheduler *sched, struct lg_engine *e, const str
     bool sampled = run->kind == LG_RUN_DECODE && !m->replay, told = run->finished || run->n_done > 0;
     *(sampled ? &s->decode_ns : &s->prompt_ns) += ns * m->n;
     *(sampled ? &s->decode_submits : &s->prompt_submits) += submits;
+    if (run->n_done > 1)
+        s->asked = sched->n_passes;
     if (rc >= 0 && told && still_wanted(run, m)) {
         if (m->drafted)
             lg_speculate_take(s, (const uint32_t *)e->batch.targets->map + m->row);
@@ -597,6 +599,7 @@ static void count_busy(struct lg_scheduler *sched, const struct lg_engine *e, ui
 {
     pthread_mutex_lock(&sched->lock);
     sched->busy_ns += ns;
+    sched->n_passes += e->runs[LG_RUN_DECODE].n_done > 1; // the first was counted when it began
     for (int kind = 0; kind < LG_N_RUN_KINDS; kind++)
         if (e->runs[kind].finished && e->runs[kind].fine)
             sched->slice_ns = e->runs[kind].pass->longest_ns;

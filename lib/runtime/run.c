@@ -197,7 +197,7 @@ bool lg_run_may_fly(const struct lg_engine *e)
     if (!r->pass || r->most <= r->n_begun || r->fine || r->next > 0 || e->runs[LG_RUN_PREFILL].pass)
         return false;
     uint32_t n = r->pass->chain.program->n_slices;
-    return r->rows == 1 || lg_run_slices(r->pass, n) == n;
+    return lg_run_slices(r->pass, n) == n; // a request to stop is answered after two of them
 }
 
 bool lg_run_flies(const struct lg_engine *e)
