@@ -185,7 +185,7 @@ void lg_session_cancel(struct lg_session *s);
 /** Ends the answer here: what was sampled behind the tokens that were given is forgotten. */
 void lg_session_close(struct lg_session *s);
 
-/* ---- for restoring (save.c) */
+/* ---- for restoring (restore.c, for save.c) */
 
 struct lg_state;
 
