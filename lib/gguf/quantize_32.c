@@ -5,6 +5,8 @@
 
 enum { BLOCK = 32 };
 
+#define SHARE 0.5f // of the mean square, in what a weight counts
+
 static void store_u16(uint8_t *b, uint16_t h)
 {
     b[0] = (uint8_t)h;
@@ -69,10 +71,11 @@ static void store_q5(const float *q, float offset, uint8_t *high, uint8_t *low)
 
 static void quantize_q5_0(const float *x, uint8_t *b)
 {
-    float q[BLOCK];
+    float q[BLOCK], w[BLOCK];
     if (!has_room(x, b, 22))
         return;
-    uint16_t d = lg_f32_to_f16(fit_around(x, BLOCK, 16, false, 1, 0.5f));
+    fit_importance(x, BLOCK, SHARE, w);
+    uint16_t d = lg_f32_to_f16(fit_around(x, w, BLOCK, 16, false, 1, 0.5f));
     fit_codes(x, BLOCK, 0, inverse(lg_f16_to_f32(d)), -16, 15, q);
     store_u16(b, d);
     store_q5(q, 16, b + 2, b + 6);
@@ -81,7 +84,9 @@ static void quantize_q5_0(const float *x, uint8_t *b)
 /** Scale and minimum of a block as float16, and the codes for these. */
 INLINE void fit_block(const float *x, float levels, uint8_t *b, float *q)
 {
-    struct fit_line line = fit_between(x, BLOCK, levels, false, 1, 0.5f);
+    float w[BLOCK];
+    fit_importance(x, BLOCK, SHARE, w);
+    struct fit_line line = fit_between(x, w, BLOCK, levels, false, 1, 0.5f);
     uint16_t d = lg_f32_to_f16(line.scale), m = lg_f32_to_f16(-line.min);
     fit_codes(x, BLOCK, lg_f16_to_f32(m), inverse(lg_f16_to_f32(d)), 0, levels, q);
     store_u16(b, d);
