@@ -22,16 +22,10 @@ static void store_f16(uint8_t *b, uint16_t h)
 }
 
 /** False, and a block that decodes to what is not finite, when weights are too large or not finite. */
-static bool has_room(const float *x, uint8_t *b, size_t size, size_t d_at)
+INLINE bool has_room(const float *x, uint8_t *b, size_t size, size_t d_at)
 {
-    float largest = 0;
-    bool finite = true;
-    for (int i = 0; i < BLOCK; i++) {
-        largest = fmaxf(largest, fabsf(x[i]));
-        finite &= isfinite(x[i]) != 0;
-    }
     memset(b, 0, size);
-    if (finite && largest <= LG_FIT_LARGEST)
+    if (fit_magnitude(x, BLOCK) <= LG_FIT_LARGEST)
         return true;
     store_f16(b + d_at, 0x7c00);
     return false;

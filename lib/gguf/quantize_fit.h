@@ -65,6 +65,22 @@ INLINE float fit_sum(f32x8 v)
     return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7]));
 }
 
+/** The largest magnitude; more than LG_FIT_LARGEST also where a weight is not finite. */
+INLINE float fit_magnitude(const float *x, int n)
+{
+    i32x8 top = {0}; // as integers floats above 0 are in the same order, infinities and NaN above the others
+    for (int i = 0; i < n; i += 8) {
+        i32x8 bits = (i32x8)fit_load(x + i) & 0x7fffffff, more = bits > top;
+        top = (bits & more) | (top & ~more);
+    }
+    int32_t largest = 0;
+    for (int i = 0; i < 8; i++)
+        largest = top[i] > largest ? top[i] : largest;
+    float f;
+    memcpy(&f, &largest, sizeof(f));
+    return f <= __FLT_MAX__ ? f : INFINITY;
+}
+
 /**
  * How much each of n weights counts: its square, and `share` of the mean square. What large weights lose shows more in what a
  * model says than the same loss elsewhere.
