@@ -82,17 +82,18 @@ INLINE float fit_magnitude(const float *x, int n)
 }
 
 /**
- * How much each of n weights counts: its square, and `share` of the mean square. What large weights lose shows more in what a
- * model says than the same loss elsewhere.
+ * How much each of n weights counts: `share`, and its square beside the mean of them. What large weights lose shows more in what
+ * a model says than the same loss elsewhere.
  */
 INLINE void fit_importance(const float *x, int n, float share, float *w)
 {
     f32x8 sum = {0};
     for (int i = 0; i < n; i += 8)
         sum += fit_load(x + i) * fit_load(x + i);
-    f32x8 least = fit_all(share * fit_sum(sum) / (float)n);
+    float mean = fit_sum(sum) / (float)n;
+    f32x8 factor = fit_all(mean > LG_FIT_LEAST ? 1 / mean : 0);
     for (int i = 0; i < n; i += 8)
-        fit_store(w + i, least + fit_load(x + i) * fit_load(x + i));
+        fit_store(w + i, share + factor * fit_load(x + i) * fit_load(x + i));
 }
 
 /** Of the codes of a group and its weights, each times what it counts. */
