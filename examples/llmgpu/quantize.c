@@ -2,7 +2,7 @@
  *
  * llmgpu quantize: writes a model's file with weights of another type.
  */
-#include "quantize.h"
+#include "rewrite.h"
 
 #include <string.h>
 #include <unistd.h>
