@@ -123,18 +123,6 @@ HANDLE(device_list, )
     $1 = &told;
 }
 
-/* And so does writing a model. */
-%typemap(check) const llmgpu_quantize_params *params (llmgpu_quantize_params told) {
-    begin();
-    if ($1)
-        told = *$1;
-    else
-        llmgpu_quantize_params_init(&told, sizeof told);
-    told.error = call.text;
-    told.error_size = sizeof call.text;
-    $1 = &told;
-}
-
 %typemap(in, numinputs=0) (char *error, size_t error_size) {
     $1 = call.text;
     $2 = sizeof call.text;
