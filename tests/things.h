@@ -26,7 +26,7 @@ struct things {
     llmgpu_model_cache *cache; // knows a model "tiny"
     llmgpu_file *file;
     llmgpu_device_list *list;
-    char model_path[64], lora_path[64], state_path[64], folder[64];
+    char model_path[64], lora_path[64], state_path[64], folder[64], out_path[64];
     char state[1 << 16];
     size_t state_size;
     llmgpu_context_params context_params;
@@ -38,6 +38,8 @@ struct things {
     llmgpu_request request;
     uint64_t id;
     llmgpu_model_cache_params cache_params;
+    llmgpu_quantize_params quantize_params;
+    llmgpu_merge_adapter adapter;
     llmgpu_io io;
     int32_t token, tokens[256];
     float floats[ROOM];
@@ -135,6 +137,8 @@ static inline void open_things(struct things *t, const char *device)
     api_open_tiny(&t->f, device, NULL);
     snprintf(t->model_path, sizeof(t->model_path), "/tmp/llmgpu-misuse-%d.gguf", (int)getpid());
     snprintf(t->lora_path, sizeof(t->lora_path), "/tmp/llmgpu-misuse-%d.lora.gguf", (int)getpid());
+    t->adapter = (llmgpu_merge_adapter){.path = t->lora_path, .scale = 1};
+    snprintf(t->out_path, sizeof(t->out_path), "/tmp/llmgpu-misuse-%d.out.gguf", (int)getpid());
     snprintf(t->state_path, sizeof(t->state_path), "/tmp/llmgpu-misuse-%d.state", (int)getpid());
     write_file(t->model_path, api_tiny()->file.data, api_tiny()->file.size);
     lora_write(&adapter, api_tiny(), &shape, 1);
@@ -175,6 +179,7 @@ static inline void close_things(struct things *t)
     unlink(t->model_path);
     unlink(t->lora_path);
     unlink(t->state_path);
+    unlink(t->out_path);
     close_cache(t);
     llmgpu_device_list_free(t->list);
     llmgpu_file_close(t->file);

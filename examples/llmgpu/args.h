@@ -47,7 +47,7 @@ struct cli_option {
     size_t offset;     // of the target in the command's values
     double min, max;   // allowed numbers
     const char *help;  // the default and the range are added to it
-    bool required;     // of a CLI_TEXT: it has to be given
+    bool required;     // of a CLI_TEXT or CLI_TEXTS: it has to be given
 };
 
 /** What is left of a command line when the options are taken. */
@@ -70,7 +70,8 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_command_chat, cli_command_run, cli_command_score, cli_command_bench,
-    cli_command_tokenize, cli_command_detokenize, cli_command_inspect, cli_command_devices;
+    cli_command_tokenize, cli_command_detokenize, cli_command_inspect, cli_command_devices,
+    cli_command_quantize, cli_command_merge;
 
 /**
  * Takes the options of `argv` into `values`; `argv` is rearranged. `--` ends options, and `-` alone is none.
