@@ -18,6 +18,9 @@ enum { ROWS = 6, WIDE = 4 }; // sums that fit into the registers: rows by vector
 enum { ROWS = 4, WIDE = 2 };
 #endif
 
+/* Keeps sums in registers from end to end. */
+#define UNROLL_SUMS _Pragma("GCC unroll 8")
+
 enum {
     STEPS = LG_BACK_BLOCK,
     SLICE = WIDE * VEC,
@@ -29,15 +32,11 @@ struct panel {
     _Alignas(64) float slice[N_SLICES][STEPS][SLICE];
 };
 
-/* Puts columns [begin, end) of a row of COLUMNS behind those of the rows before. */
+/* Puts n numbers behind those of the rows before; those up to a multiple of SLICE may be anything. */
 INLINE void lay_out(struct panel *panel, uint32_t step, const float *row, uint32_t n)
 {
-    for (uint32_t k = 0; k < n; k += SLICE) {
-        uint32_t count = lg_min_u32(n - k, SLICE);
-        float *to = panel->slice[k / SLICE][step];
-        memcpy(to, row + k, count * sizeof(float));
-        memset(to + count, 0, (SLICE - count) * sizeof(float));
-    }
+    for (uint32_t k = 0; k < n; k += SLICE)
+        memcpy(panel->slice[k / SLICE][step], row + k, SLICE * sizeof(float));
 }
 
 /* A factor for each row and step: of row r in step s at[r * row_stride + s * step_stride]. */
@@ -49,24 +48,26 @@ struct factors {
 /* sum[r][j] += the products of n_steps of factor and columns. n_rows and n_vecs are constants. */
 INLINE void add_steps(vec (*sum)[WIDE], struct factors f, const float *columns, uint32_t n_steps, int n_rows, int n_vecs)
 {
-    for (uint32_t s = 0; s < n_steps; s++, columns += SLICE) {
+    for (uint32_t s = 0; s < n_steps; s++, columns += SLICE, f.at += f.step_stride) {
         vec c[WIDE];
+        UNROLL_SUMS
         for (int j = 0; j < n_vecs; j++)
             c[j] = load(columns + j * VEC);
+        UNROLL_SUMS
         for (int r = 0; r < n_rows; r++) {
-            vec factor = splat(f.at[(size_t)r * f.row_stride + s * f.step_stride]);
+            vec factor = splat(f.at[(size_t)r * f.row_stride]);
+            UNROLL_SUMS
             for (int j = 0; j < n_vecs; j++)
                 sum[r][j] += factor * c[j];
         }
     }
 }
 
-/* What becomes of the sums: in the first n columns of each row y = y + them, or y = them. */
+/* What becomes of the sums of n columns: y += them, or y = them; with `go_on` they begin with what y is. */
 struct target {
     float *y;
     size_t stride;
-    bool add;
-    bool begin; // sums begin as 0; otherwise with what y is, and are put in its place
+    bool add, go_on;
 };
 
 INLINE vec load_part(const float *p, uint32_t n)
@@ -83,40 +84,52 @@ INLINE void store_part(float *p, vec v, uint32_t n)
     memcpy(p, lane, n * sizeof(*p));
 }
 
-/* n columns, more than (n_vecs - 1) * VEC of them. */
-INLINE void multiply(const struct target *to, struct factors f, const float *columns, uint32_t n_steps, uint32_t n, int n_rows,
-                     int n_vecs)
+/* Of whole vectors; n_rows and n_vecs are constants. */
+INLINE void multiply(const struct target *to, struct factors f, const float *columns, uint32_t n_steps, int n_rows, int n_vecs)
 {
     vec sum[ROWS][WIDE];
-    uint32_t last = n - (uint32_t)(n_vecs - 1) * VEC;
+    float *y = to->y;
+    size_t stride = to->stride;
+    bool add = to->add, go_on = to->go_on;
+    UNROLL_SUMS
     for (int r = 0; r < n_rows; r++) {
+        UNROLL_SUMS
         for (int j = 0; j < n_vecs; j++)
-            sum[r][j] = to->begin ? (vec){0} : load(to->y + (size_t)r * to->stride + j * VEC);
+            sum[r][j] = go_on ? load(y + (size_t)r * stride + j * VEC) : (vec){0};
     }
     add_steps(sum, f, columns, n_steps, n_rows, n_vecs);
+    UNROLL_SUMS
     for (int r = 0; r < n_rows; r++) {
-        for (int j = 0; j < n_vecs; j++) {
-            float *y = to->y + (size_t)r * to->stride + j * VEC;
-            if (j < n_vecs - 1 || last == VEC)
-                store(y, to->add ? load(y) + sum[r][j] : sum[r][j]);
-            else
-                store_part(y, to->add ? load_part(y, last) + sum[r][j] : sum[r][j], last);
-        }
+        UNROLL_SUMS
+        for (int j = 0; j < n_vecs; j++)
+            store(y + (size_t)r * stride + j * VEC, add ? load(y + (size_t)r * stride + j * VEC) + sum[r][j] : sum[r][j]);
     }
 }
 
-typedef void multiply_fn(const struct target *to, struct factors f, const float *columns, uint32_t n_steps, uint32_t n);
+/* The first n columns of a vector that has no more in y. */
+static void multiply_end(const struct target *to, struct factors f, const float *columns, uint32_t n_steps, uint32_t n,
+                         uint32_t n_rows)
+{
+    for (uint32_t r = 0; r < n_rows; r++, f.at += f.row_stride) {
+        float *y = to->y + r * to->stride;
+        const float *factor = f.at;
+        vec before = load_part(y, n), sum = to->go_on ? before : (vec){0};
+        for (uint32_t s = 0; s < n_steps; s++, factor += f.step_stride)
+            sum += splat(*factor) * load(columns + (size_t)s * SLICE);
+        store_part(y, to->add ? before + sum : sum, n);
+    }
+}
 
-#define MULTIPLY(rows)                                                                                                \
-    static void multiply_wide_##rows(const struct target *to, struct factors f, const float *columns, uint32_t n_steps, \
-                                     uint32_t n)                                                                      \
-    {                                                                                                                 \
-        multiply(to, f, columns, n_steps, n, rows, WIDE);                                                             \
-    }                                                                                                                 \
-    static void multiply_thin_##rows(const struct target *to, struct factors f, const float *columns, uint32_t n_steps, \
-                                     uint32_t n)                                                                      \
-    {                                                                                                                 \
-        multiply(to, f, columns, n_steps, n, rows, 1);                                                                \
+typedef void multiply_fn(const struct target *to, struct factors f, const float *columns, uint32_t n_steps);
+
+#define MULTIPLY(rows)                                                                                               \
+    static void multiply_wide_##rows(const struct target *to, struct factors f, const float *columns, uint32_t n_steps) \
+    {                                                                                                                \
+        multiply(to, f, columns, n_steps, rows, WIDE);                                                               \
+    }                                                                                                                \
+    static void multiply_thin_##rows(const struct target *to, struct factors f, const float *columns, uint32_t n_steps) \
+    {                                                                                                                \
+        multiply(to, f, columns, n_steps, rows, 1);                                                                  \
     }
 MULTIPLY(1)
 MULTIPLY(2)
@@ -125,32 +138,31 @@ MULTIPLY(4)
 #if defined(__AVX512F__)
 MULTIPLY(5)
 MULTIPLY(6)
+#define BY_ROWS(name) NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6
+#else
+#define BY_ROWS(name) NULL, name##_1, name##_2, name##_3, name##_4
 #endif
-
-static multiply_fn *const multiply_wide[ROWS + 1] = {NULL, multiply_wide_1, multiply_wide_2, multiply_wide_3, multiply_wide_4,
-#if defined(__AVX512F__)
-                                                     multiply_wide_5, multiply_wide_6
-#endif
-};
-static multiply_fn *const multiply_thin[ROWS + 1] = {NULL, multiply_thin_1, multiply_thin_2, multiply_thin_3, multiply_thin_4,
-#if defined(__AVX512F__)
-                                                     multiply_thin_5, multiply_thin_6
-#endif
-};
+static multiply_fn *const multiply_wide[ROWS + 1] = {BY_ROWS(multiply_wide)};
+static multiply_fn *const multiply_thin[ROWS + 1] = {BY_ROWS(multiply_thin)};
 
 /* All rows of a slice of n columns. */
 static void multiply_slice(struct target to, struct factors f, const float *columns, uint32_t n_steps, uint32_t n,
                            uint32_t n_rows)
 {
     for (uint32_t r = 0; r < n_rows; r += ROWS) {
-        uint32_t rows = lg_min_u32(n_rows - r, ROWS);
-        if (n > SLICE - VEC)
-            multiply_wide[rows](&to, f, columns, n_steps, n);
-        for (uint32_t k = 0; k < n && n <= SLICE - VEC; k += VEC) {
-            struct target part = to;
-            part.y += k;
-            multiply_thin[rows](&part, f, columns + k, n_steps, lg_min_u32(n - k, VEC));
+        uint32_t rows = lg_min_u32(n_rows - r, ROWS), k = 0;
+        struct target part = to;
+        if (n == SLICE) {
+            multiply_wide[rows](&part, f, columns, n_steps);
+            k = SLICE;
         }
+        for (; n - k >= VEC; k += VEC) {
+            part.y = to.y + k;
+            multiply_thin[rows](&part, f, columns + k, n_steps);
+        }
+        part.y = to.y + k;
+        if (k < n)
+            multiply_end(&part, f, columns + k, n_steps, n - k, rows);
         to.y += rows * to.stride;
         f.at += rows * f.row_stride;
     }
@@ -172,7 +184,7 @@ static void decode_panel(const struct weights *w, const struct lg_cpu_args *args
     const struct lg_matmul_back_push *push = args->push;
     uint32_t at = begin / COLUMNS * COLUMNS, n = lg_min_u32(push->n_cols - at, COLUMNS);
     const uint8_t *src = (const uint8_t *)args->view[2] + at / w->block_elements * w->block_bytes;
-    _Alignas(64) float row[COLUMNS];
+    _Alignas(64) float row[COLUMNS + SLICE];
     for (uint32_t i = m; i < m_end; i++) {
         w->decode(src + (size_t)i * push->row_bytes, row, n);
         lay_out(panel, i - m, row + (begin - at), end - begin);
@@ -195,7 +207,7 @@ static void matmul_back(const struct weights *w, const struct lg_cpu_args *args,
                 uint32_t n_steps = lg_min_u32(push->n_rows - m, STEPS);
                 decode_panel(w, args, &panel, at, end, m, m + n_steps);
                 for (uint32_t c = at; c < end; c += SLICE)
-                    multiply_slice((struct target){dx + c, push->n_cols, m > 0 || push->add, true},
+                    multiply_slice((struct target){dx + c, push->n_cols, m > 0 || push->add, false},
                                    (struct factors){dy + m, push->y_stride, 1}, panel.slice[(c - at) / SLICE][0], n_steps,
                                    lg_min_u32(end - c, SLICE), rows);
             }
@@ -222,7 +234,7 @@ static void weight_slice(const struct lg_cpu_args *args, uint32_t begin, uint32_
             memset(columns[s] + n, 0, (SLICE - n) * sizeof(float));
             memcpy(factors[s], dy + (size_t)(t + s) * push->y_stride, n_m * sizeof(float));
         }
-        multiply_slice((struct target){sums[0], SLICE, false, t == 0}, (struct factors){factors[0], 1, MAX_M}, columns[0],
+        multiply_slice((struct target){sums[0], SLICE, false, t > 0}, (struct factors){factors[0], 1, MAX_M}, columns[0],
                        n_steps, (n + VEC - 1) / VEC * VEC, n_m);
     }
     for (uint32_t i = 0; i < n_m && n_t > 0; i++) {
