@@ -108,6 +108,43 @@ static void check_weights(enum lg_cpu_isa isa)
     free(dw);
 }
 
+/* Samples of any lengths; the reference's workgroups take one row of one head. */
+static void check_attention(enum lg_cpu_isa isa)
+{
+    static const uint32_t dims_of_heads[] = {64, 16, 80, 128, 38, 1, 256};
+    uint32_t n_t = test_randu(&rng, 1, 200), n_kv = test_randu(&rng, 1, 2), n_heads = n_kv * test_randu(&rng, 1, 3);
+    struct lg_attention_train_push push = {
+        .n_heads = n_heads, .n_kv = n_kv, .head_dim = dims_of_heads[test_rand(&rng) % 7], .scale = 0.3f};
+    struct lg_row *rows = calloc(n_t, sizeof(*rows));
+    REQUIRE(rows);
+    for (uint32_t i = 0, sample = 0, pos = 0; i < n_t; i++, pos++) {
+        if (test_rand(&rng) % 70 == 0)
+            sample++, pos = 0;
+        rows[i] = (struct lg_row){.pos = pos, .slot = sample};
+    }
+    size_t n_q = (size_t)n_t * n_heads * push.head_dim, n_k = (size_t)n_t * n_kv * push.head_dim, n = (size_t)n_t * n_heads;
+    float *q = random_floats(n_q), *k = random_floats(n_k), *v = random_floats(n_k), *a = random_floats(n_q);
+    float *lse = random_floats(n), *da = random_floats(n_q), *dq = random_floats(n_q), *delta = random_floats(n);
+    float *dk = random_floats(n_k), *dv = random_floats(n_k);
+    uint32_t dims[LG_N_DIMS] = {n_t}, spec[LG_MAX_SPEC] = {1, 0, 1, 1};
+    uint32_t other[LG_MAX_SPEC] = {1, 0, test_randu(&rng, 1, 70), test_randu(&rng, 1, 3)};
+    uint32_t grid[3] = {n_kv * up(n_heads / n_kv, other[3]), up(n_t, other[2]), 1};
+    struct lg_cpu_args args = {.view = {dims, rows, q, k, v, a, lse, da, dq, delta},
+                               .view_size = {[5] = n_q * 4, [6] = n * 4, [8] = n_q * 4, [9] = n * 4},
+                               .push = &push,
+                               .spec = spec,
+                               .grid = {n_heads, n_t, 1}};
+    compare(isa, LG_K_ATTENTION_TRAIN, args, grid, other, (int[]){5, 6}, 2);
+    compare(isa, LG_K_ATTENTION_BACK_Q, args, grid, other, (int[]){8, 9}, 2);
+    memcpy(args.view + 5, (void *[]){lse, delta, da, dk, dv}, 5 * sizeof(void *));
+    args.view_size[8] = args.view_size[9] = n_k * 4;
+    args.grid[0] = grid[0] = n_kv;
+    compare(isa, LG_K_ATTENTION_BACK_KV, args, grid, other, (int[]){8, 9}, 2);
+    void *all[] = {rows, q, k, v, a, lse, da, dq, delta, dk, dv};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        free(all[i]);
+}
+
 int main(void)
 {
     for (int isa = 0; isa < LG_CPU_ISA_COUNT; isa++) {
@@ -117,6 +154,7 @@ int main(void)
 #define CHECK(lower, UPPER) check_product(isa, LG_K_MATMUL_BACK_##UPPER, LG_TYPE_##UPPER);
             LG_WEIGHT_TYPES(CHECK)
             check_weights(isa);
+            check_attention(isa);
         }
         printf("%s: the same bits as the reference\n", lg_cpu_isa_name(isa));
     }
