@@ -25,10 +25,18 @@ enum cli_kind {
     CLI_HEADING, // a heading in the help; only `help` is used
     CLI_FLAG,    // bool, no value
     CLI_TEXT,    // const char *
+    CLI_TEXTS,   // struct cli_texts, each time that it is given another one
     CLI_U32,     // uint32_t
     CLI_I32,     // int32_t
     CLI_U64,     // uint64_t, any; `min` and `max` are not used
     CLI_F32,     // float
+};
+
+enum { CLI_MAX_TEXTS = 64 };
+
+struct cli_texts {
+    const char *words[CLI_MAX_TEXTS];
+    uint32_t n;
 };
 
 struct cli_option {
