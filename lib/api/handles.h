@@ -85,6 +85,8 @@ struct llmgpu_lora {
     struct lg_later later; // its destruction
 };
 
+llmgpu_latency lg_api_latency(const struct lg_latency *latency);
+
 void lg_api_context_ref(llmgpu_context *ctx);
 void lg_api_context_unref(llmgpu_context *ctx);
 /** Adds a loaded model to its context, which it keeps alive. */
