@@ -163,3 +163,4 @@ ROOM(char, void *buffer, size_t capacity, size_t *size)
 %include "llmgpu/chat.h"
 %include "llmgpu/lora.h"
 %include "llmgpu/profile.h"
+%include "llmgpu/dataset.h"
