@@ -18,7 +18,6 @@ struct work {
     struct lg_arena *arena;
     const struct lg_value *line;
     struct lg_sample *out;
-    bool begun; // text precedes
 };
 
 void lg_sample_free(struct lg_env *env, struct lg_sample *sample)
@@ -79,16 +78,22 @@ static size_t count_said(const struct lg_vocab *vocab, const int32_t *tokens, si
     return n;
 }
 
+/** Whether what comes next follows text, and not a special token or nothing. */
+static bool follows_text(const struct work *w)
+{
+    const struct lg_sample *s = w->out;
+    return s->n > 0 && !(lg_vocab_attr(w->reader->vocab, s->tokens[s->n - 1]) & (LG_TOKEN_CONTROL | LG_TOKEN_USER_DEFINED));
+}
+
 static int put_text(struct work *w, const char *text, size_t len, bool counts)
 {
     const struct lg_vocab *vocab = w->reader->vocab;
     const struct lg_vocab_special *special = lg_vocab_special(vocab);
     int32_t *tokens;
     size_t n;
-    if (!w->begun && special->add_bos && special->bos >= 0 && !lg_chat_has_bos(vocab, text, len))
+    if (w->out->n == 0 && special->add_bos && special->bos >= 0 && !lg_chat_has_bos(vocab, text, len))
         LG_TRY(put_tokens(w, &special->bos, 1, false));
-    uint32_t flags = LG_ENCODE_PARSE_SPECIAL | (w->begun ? LG_ENCODE_CONTINUE : 0);
-    w->begun = true;
+    uint32_t flags = LG_ENCODE_PARSE_SPECIAL | (follows_text(w) ? LG_ENCODE_CONTINUE : 0);
     LG_TRY(lg_vocab_encode(vocab, w->env, text, len, flags, &tokens, &n));
     size_t said = counts ? count_said(vocab, tokens, n) : 0;
     int rc = put_tokens(w, tokens, said, true);
