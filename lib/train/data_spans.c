@@ -61,7 +61,7 @@ static bool begins_with(const struct lg_rendering *text, const struct lg_renderi
 /** By what comes before an answer, and that with it: 1, or 0 when these are no beginnings. */
 static int find_by_beginnings(const struct finder *f, uint32_t i, struct lg_span *out)
 {
-    struct lg_rendering before, with = {0};
+    struct lg_rendering before = {0}, with = {0};
     int rc = render_first(f, i, true, &before);
     if (rc > 0 && i + 1 < f->messages->list->n)
         rc = render_first(f, i + 1, false, &with);
@@ -129,7 +129,7 @@ static int count_end(const struct finder *f, const char *text, size_t len, size_
 /** By two other contents: 1, or 0 when the whole is not like these two around them. */
 static int find_by_others(const struct finder *f, uint32_t i, struct lg_span *out)
 {
-    struct lg_rendering a, b = {0};
+    struct lg_rendering a = {0}, b = {0};
     const struct lg_rendering *whole = f->whole;
     int rc = render_replaced(f, i, "AxxxA", &a);
     if (rc == 0)
