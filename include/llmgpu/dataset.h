@@ -218,7 +218,7 @@ LLMGPU_EXPERIMENTAL_API int llmgpu_dataset_get_line(const llmgpu_dataset *datase
  * @param size     receives how many there are, at most 1024
  * @return 0; LLMGPU_E_RANGE when the room is too small; LLMGPU_E_INVALID
  */
-LLMGPU_EXPERIMENTAL_API int llmgpu_dataset_save(const llmgpu_dataset *dataset, void *data, size_t capacity, size_t *size);
+LLMGPU_EXPERIMENTAL_API int llmgpu_dataset_save(llmgpu_dataset *dataset, void *data, size_t capacity, size_t *size);
 
 /**
  * Goes to a place that was saved; what comes next is what would have come then.

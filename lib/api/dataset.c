@@ -275,7 +275,7 @@ int llmgpu_dataset_get_line(const llmgpu_dataset *d, uint64_t line, const char *
 
 /* ---- places */
 
-int llmgpu_dataset_save(const llmgpu_dataset *d, void *data, size_t capacity, size_t *size)
+int llmgpu_dataset_save(llmgpu_dataset *d, void *data, size_t capacity, size_t *size)
 {
     uint8_t place[LG_DATA_PLACE_BYTES];
     if (!d || !size || (!data && capacity))

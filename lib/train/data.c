@@ -49,6 +49,8 @@ struct lg_data {
 
     uint64_t pass, index; // of the next line
     bool usable;          // some line of this pass was
+    uint64_t fingerprint; // once it is
+    bool known;
     struct lg_order order; // of this pass
     struct waiting waiting[WAITING];
     uint32_t n_waiting;
@@ -154,6 +156,7 @@ int lg_data_split(struct lg_data *data, struct lg_env *env, double share, struct
     (*out)->n_passes = 1;
     (*out)->stats.n_lines = s->n_split;
     data->stats.n_lines -= s->n_split;
+    data->known = false;
     lg_data_rewind(*out);
     return 0;
 }
@@ -423,11 +426,19 @@ static uint64_t fingerprint(const struct lg_data *data)
     return hash;
 }
 
-size_t lg_data_save(const struct lg_data *data, uint8_t *out)
+static uint64_t known_fingerprint(struct lg_data *data)
+{
+    if (!data->known)
+        data->fingerprint = fingerprint(data);
+    data->known = true;
+    return data->fingerprint;
+}
+
+size_t lg_data_save(struct lg_data *data, uint8_t *out)
 {
     memcpy(out, magic, sizeof(magic));
     put_u64(out + 8, data->n_waiting | (uint64_t)data->usable << 32);
-    put_u64(out + 16, fingerprint(data));
+    put_u64(out + 16, known_fingerprint(data));
     put_u64(out + 24, data->pass);
     put_u64(out + 32, data->index);
     for (uint32_t i = 0; i < data->n_waiting; i++)
@@ -458,7 +469,7 @@ static int restore(struct lg_data *data, const uint8_t *place, size_t size)
     uint32_t n = (uint32_t)facts;
     if (n > WAITING || facts >> 33 || size != PLACE_HEAD + 8 * (size_t)n)
         return lg_fail(data->env, LLMGPU_E_FORMAT, "%s of a size that it cannot have", what);
-    if (get_u64(place + 16) != fingerprint(data) || index > data->source->lines.n)
+    if (get_u64(place + 16) != known_fingerprint(data) || index > data->source->lines.n)
         return lg_fail(data->env, LLMGPU_E_FORMAT, "%s of other files or other parameters", what);
     begin_pass(data, pass, index);
     data->usable = facts >> 32;

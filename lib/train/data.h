@@ -89,7 +89,7 @@ const char *lg_data_where(const struct lg_data *data, uint64_t line, uint64_t *n
 int lg_data_read(struct lg_data *data, uint64_t line, const int32_t **tokens, const uint8_t **counts, uint32_t *n);
 
 /** The place as bytes, at most LG_DATA_PLACE_BYTES. Returns how many. */
-size_t lg_data_save(const struct lg_data *data, uint8_t *out);
+size_t lg_data_save(struct lg_data *data, uint8_t *out);
 /** Goes to a saved place. LLMGPU_E_FORMAT when the bytes are none of this data set, LLMGPU_E_NOMEM; then it is at the beginning. */
 int lg_data_restore(struct lg_data *data, const uint8_t *place, size_t size);
 
