@@ -163,4 +163,3 @@ ROOM(char, void *buffer, size_t capacity, size_t *size)
 %include "llmgpu/chat.h"
 %include "llmgpu/lora.h"
 %include "llmgpu/profile.h"
-%include "llmgpu/dataset.h"
