@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Data sets: what lines of every shape become, what of it counts, how samples share micro-batches, and that a place which was
- * saved is a place. Samples are written as text, with what counts in brackets.
+ * Data sets: what lines of every shape become, what of it counts, how samples share micro-batches, and that a
+ * place which was saved is a place. Samples are written as text, with what counts in brackets.
  */
 #define LLMGPU_EXPERIMENTAL
 #include <unistd.h>
@@ -33,20 +33,22 @@ static const char *put_text(const char *name, const char *text)
 
 /* ---- vocabularies */
 
-static const char chatml[] =
-    "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+static const char chatml[] = "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\\n' + m['content'] + "
+                             "'<|im_end|>' + '\\n'}}{% endfor %}"
+                             "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 /* Answers begin with a space and end with one before the end token, as those of Llama 2 do. */
 static const char llama[] =
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content | trim }} [/INST]"
-    "{% elif m.role == 'assistant' %} {{ m.content | trim }} {{ eos_token }}{% else %}{{ raise_exception('no role') }}"
+    "{% elif m.role == 'assistant' %} {{ m.content | trim }} {{ eos_token }}{% else %}{{ raise_exception('no "
+    "role') }}"
     "{% endif %}{% endfor %}";
 
 /* Refuses to begin with nothing, and shows only the last answer's thoughts. */
 static const char thinker[] =
     "{{ messages[0].role }}:{% for m in messages %}{% if m.role == 'assistant' and not loop.last %}"
-    "<|im_start|>{{ m.content.split('|')[-1] }}<|im_end|>{% else %}<|im_start|>{{ m.content }}<|im_end|>{% endif %}"
+    "<|im_start|>{{ m.content.split('|')[-1] }}<|im_end|>{% else %}<|im_start|>{{ m.content }}<|im_end|>{% "
+    "endif %}"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>{% endif %}";
 
 struct subject {
@@ -71,7 +73,8 @@ static void make_vocab(struct subject *s, bool spm, const char *pre)
 }
 
 /** A sample as text. */
-static const char *spell(const struct lg_vocab *vocab, const int32_t *tokens, const uint8_t *counts, uint32_t n)
+static const char *spell(const struct lg_vocab *vocab, const int32_t *tokens, const uint8_t *counts,
+                         uint32_t n)
 {
     static char out[1 << 16];
     size_t len = 0;
@@ -92,13 +95,15 @@ static const char *spell(const struct lg_vocab *vocab, const int32_t *tokens, co
     return out;
 }
 
-static int read_sample(struct subject *s, const char *template_text, bool plain, bool all, const char *line, const char **out)
+static int read_sample(struct subject *s, const char *template_text, bool plain, bool all, const char *line,
+                       const char **out)
 {
     struct lg_template *template = NULL;
     struct lg_sample sample = {0};
     if (template_text)
         REQUIRE_INT(lg_template_parse(&s->env, template_text, strlen(template_text), NULL, &template), ==, 0);
-    const struct lg_sample_reader reader = {.vocab = s->vocab, .template = template, .plain = plain, .all = all};
+    const struct lg_sample_reader reader = {
+        .vocab = s->vocab, .template = template, .plain = plain, .all = all};
     s->env.error[0] = '\0';
     int rc = lg_sample_read(&s->env, &reader, (struct lg_str){line, strlen(line)}, &sample);
     *out = spell(s->vocab, sample.tokens, sample.counts, sample.n);
@@ -127,18 +132,22 @@ static void check_chatml(void)
     const char *templates[] = {chatml, NULL}; // the model's, and the one for models without
     for (int i = 0; i < 2; i++) {
         expect(&s, templates[i],
-               "{\"messages\":[" SAYS("system", "be") "," SAYS("user", "hi") "," SAYS("assistant", "the ball") ","
-               SAYS("user", "a") "," SAYS("assistant", "\\n\\nb") "]}",
+               "{\"messages\":[" SAYS("system", "be") "," SAYS("user", "hi") "," SAYS(
+                   "assistant", "the ball") "," SAYS("user", "a") "," SAYS("assistant", "\\n\\nb") "]}",
                "<|im_start|>system\nbe<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
-               "[the ball<|im_end|>]\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n[\n\nb<|im_end|>]\n");
+               "[the "
+               "ball<|im_end|>]\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n[\n\nb<|im_end|>]\n");
         expect(&s, templates[i], "{\"prompt\":\"what\",\"completion\":\"this\"}",
                "<|im_start|>user\nwhat<|im_end|>\n<|im_start|>assistant\n[this<|im_end|>]\n");
-        expect(&s, templates[i], "{\"instruction\":\"add\",\"input\":\"1\",\"output\":\"2\",\"text\":\"other\"}",
+        expect(&s, templates[i],
+               "{\"instruction\":\"add\",\"input\":\"1\",\"output\":\"2\",\"text\":\"other\"}",
                "<|im_start|>user\nadd\n\n1<|im_end|>\n<|im_start|>assistant\n[2<|im_end|>]\n");
         expect(&s, templates[i], "{\"instruction\":\"add\",\"input\":\"\",\"output\":\"2\"}",
                "<|im_start|>user\nadd<|im_end|>\n<|im_start|>assistant\n[2<|im_end|>]\n");
-        expect(&s, templates[i], "{\"messages\":[" SAYS("assistant", "hm") "]}", "<|im_start|>assistant\n[hm<|im_end|>]\n");
-        expect(&s, templates[i], "{\"messages\":[" SAYS("user", "hm") "]}", "<|im_start|>user\nhm<|im_end|>\n");
+        expect(&s, templates[i], "{\"messages\":[" SAYS("assistant", "hm") "]}",
+               "<|im_start|>assistant\n[hm<|im_end|>]\n");
+        expect(&s, templates[i], "{\"messages\":[" SAYS("user", "hm") "]}",
+               "<|im_start|>user\nhm<|im_end|>\n");
     }
     expect(&s, chatml, "{\"text\":\"once <|im_start|>\"}", "[once <|im_start|><|im_end|>]");
     expect(&s, chatml, "{\"text\":\"once<|im_end|>\"}", "[once<|im_end|>]");
@@ -148,7 +157,8 @@ static void check_chatml(void)
 
     REQUIRE_INT(read_sample(&s, chatml, false, true, "{\"prompt\":\"a\",\"completion\":\"b\"}", &got), ==, 0);
     REQUIRE_STR(got, "[<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n]");
-    REQUIRE_INT(read_sample(&s, NULL, true, false, "{\"prompt\":\"a\\n\",\"completion\":\"b\"}", &got), ==, 0);
+    REQUIRE_INT(read_sample(&s, NULL, true, false, "{\"prompt\":\"a\\n\",\"completion\":\"b\"}", &got), ==,
+                0);
     REQUIRE_STR(got, "a\n[b<|im_end|>]");
     lg_vocab_destroy(s.vocab);
 
@@ -166,24 +176,30 @@ static void check_llama(void)
     struct subject s;
     const char *got;
     make_vocab(&s, true, NULL);
-    expect(&s, llama, "{\"messages\":[" SAYS("user", " the ") "," SAYS("assistant", "hello") "," SAYS("user", "ab") ","
-           SAYS("assistant", "cd ") "]}",
+    expect(&s, llama,
+           "{\"messages\":[" SAYS("user", " the ") "," SAYS("assistant", "hello") "," SAYS(
+               "user", "ab") "," SAYS("assistant", "cd ") "]}",
            "<s> [INST] the [/INST][ hello </s>] [INST] ab [/INST][ cd </s>]");
-    REQUIRE_INT(read_sample(&s, NULL, true, false, "{\"prompt\":\"the\",\"completion\":\"hello\"}", &got), ==, 0);
+    REQUIRE_INT(read_sample(&s, NULL, true, false, "{\"prompt\":\"the\",\"completion\":\"hello\"}", &got), ==,
+                0);
     REQUIRE_STR(got, "<s> the[hello</s>]");
-    REQUIRE_INT(read_sample(&s, llama, false, false, "{\"messages\":[" SAYS("system", "a") "]}", &got), ==, LLMGPU_E_TEMPLATE);
+    REQUIRE_INT(read_sample(&s, llama, false, false, "{\"messages\":[" SAYS("system", "a") "]}", &got), ==,
+                LLMGPU_E_TEMPLATE);
     REQUIRE(strstr(s.env.error, "no role"));
 
     // The prompt is cut into tokens as it is when a model is asked.
     struct lg_template *template;
     struct lg_sample sample = {0};
-    static const char line[] = "{\"prompt\":\"the\",\"completion\":\"hello\"}", asked[] = "[INST] the [/INST]";
+    static const char line[] = "{\"prompt\":\"the\",\"completion\":\"hello\"}",
+                      asked[] = "[INST] the [/INST]";
     REQUIRE_INT(lg_template_parse(&s.env, llama, sizeof(llama) - 1, NULL, &template), ==, 0);
     const struct lg_sample_reader reader = {.vocab = s.vocab, .template = template};
     REQUIRE_INT(lg_sample_read(&s.env, &reader, (struct lg_str){line, sizeof(line) - 1}, &sample), ==, 0);
     int32_t *tokens;
     size_t n;
-    REQUIRE_INT(lg_vocab_encode(s.vocab, &s.env, asked, sizeof(asked) - 1, LG_ENCODE_ADD_SPECIAL, &tokens, &n), ==, 0);
+    REQUIRE_INT(
+        lg_vocab_encode(s.vocab, &s.env, asked, sizeof(asked) - 1, LG_ENCODE_ADD_SPECIAL, &tokens, &n), ==,
+        0);
     REQUIRE(n < sample.n && memcmp(tokens, sample.tokens, n * sizeof(*tokens)) == 0);
     REQUIRE(!sample.counts[n - 1] && sample.counts[n]);
     lg_free(&s.env, tokens);
@@ -197,17 +213,22 @@ static void check_thinker(void)
 {
     struct subject s;
     make_vocab(&s, false, "qwen2");
-    expect(&s, thinker, "{\"messages\":[" SAYS("user", "a") "," SAYS("assistant", "hm|b") "," SAYS("user", "c") ","
-           SAYS("assistant", "hm|d") "]}",
-           "user:<|im_start|>a<|im_end|><|im_start|>[b<|im_end|>]<|im_start|>c<|im_end|><|im_start|>[hm|d<|im_end|>]");
+    expect(&s, thinker,
+           "{\"messages\":[" SAYS("user", "a") "," SAYS("assistant", "hm|b") "," SAYS("user", "c") "," SAYS(
+               "assistant", "hm|d") "]}",
+           "user:<|im_start|>a<|im_end|><|im_start|>[b<|im_end|>]<|im_start|>c<|im_end|><|im_start|>[hm|d<|"
+           "im_end|>]");
     expect(&s, thinker, "{\"messages\":[" SAYS("assistant", "b") "," SAYS("user", "c") "]}",
            "assistant:<|im_start|>[b<|im_end|>]<|im_start|>c<|im_end|>");
     const char *got;
-    REQUIRE_INT(read_sample(&s, "{% for m in messages %}{{ m.content | upper | length }}{% endfor %}", false, false,
-                            "{\"messages\":[" SAYS("user", "c") "," SAYS("assistant", "bb") "]}", &got), ==, 0);
+    REQUIRE_INT(read_sample(&s, "{% for m in messages %}{{ m.content | upper | length }}{% endfor %}", false,
+                            false, "{\"messages\":[" SAYS("user", "c") "," SAYS("assistant", "bb") "]}",
+                            &got),
+                ==, 0);
     REQUIRE_STR(got, "1[2]"); // whatever it is, it is what the model has to say
     REQUIRE_INT(read_sample(&s, "{{ messages | length }}", false, false,
-                            "{\"messages\":[" SAYS("user", "c") "," SAYS("assistant", "bb") "]}", &got), ==, LLMGPU_E_TEMPLATE);
+                            "{\"messages\":[" SAYS("user", "c") "," SAYS("assistant", "bb") "]}", &got),
+                ==, LLMGPU_E_TEMPLATE);
     REQUIRE(strstr(s.env.error, "message 2"));
     lg_vocab_destroy(s.vocab);
 }
@@ -277,10 +298,11 @@ static void check_order(void)
     }
     for (int i = 0; i < 49; i++)
         REQUIRE(stands[i / 7][i % 7] > 800 && stands[i / 7][i % 7] < 1200);
-    struct lg_order a = lg_order_make(1000, 1, 0), b = lg_order_make(1000, 2, 0), c = lg_order_make(1000, 1, 1);
+    struct lg_order a = lg_order_make(1000, 1, 0), b = lg_order_make(1000, 2, 0),
+                    c = lg_order_make(1000, 1, 1);
     for (uint64_t place = 0; place < 1000; place++)
-        same += (lg_order_at(&a, place) == lg_order_at(&b, place)) + (lg_order_at(&a, place) == lg_order_at(&c, place)) +
-                (lg_order_at(&a, place) == place);
+        same += (lg_order_at(&a, place) == lg_order_at(&b, place)) +
+                (lg_order_at(&a, place) == lg_order_at(&c, place)) + (lg_order_at(&a, place) == place);
     REQUIRE_INT(same, <, 30);
     struct lg_order large = lg_order_make(UINT64_C(1) << 62, 3, 0);
     REQUIRE(lg_order_at(&large, (UINT64_C(1) << 62) - 1) < UINT64_C(1) << 62);
@@ -304,7 +326,9 @@ static void expect_lines(const char *const *paths, size_t n_paths, const char *c
 
 static void check_lines(void)
 {
-    const char *paths[] = {put_text("a", "one\r\ntwo\n\nthree"), put_text("empty", ""), put_text("b", "\xef\xbb\xbf" "four\n"),
+    const char *paths[] = {put_text("a", "one\r\ntwo\n\nthree"), put_text("empty", ""),
+                           put_text("b", "\xef\xbb\xbf"
+                                         "four\n"),
                            put_text("c", "\n"), put_text("empty2", "")};
     const char *expected[] = {"one\r", "two", "", "three", "four", ""};
     expect_lines(paths, 5, expected, 6);
@@ -341,7 +365,8 @@ static void check_lines(void)
 
 enum { N_LINES = 200, ROWS = 64 };
 
-/** Line i is of tokens that say which it is: the first two i in base 256, the third its place; length 2 .. 60. */
+/** Line i is of tokens that say which it is: the first two i in base 256, the third its place; length 2
+ * .. 60. */
 static uint32_t length_of(uint32_t line)
 {
     return 2 + line * 37 % 59;
@@ -420,7 +445,8 @@ static void check_passes(struct subject *s)
         n_rows += length_of(i) - 1;
     for (int pack = 0; pack < 2; pack++) {
         for (int shuffle = 0; shuffle < 2; shuffle++) {
-            struct lg_data_params p = {.n_ctx = ROWS, .n_batch = 4, .pack = pack, .shuffle = shuffle, .n_passes = 3, .seed = 9};
+            struct lg_data_params p = {
+                .n_ctx = ROWS, .n_batch = 4, .pack = pack, .shuffle = shuffle, .n_passes = 3, .seed = 9};
             struct lg_data *data = open_lines(s, path, &p);
             struct lg_data_stats stats;
             REQUIRE_INT(lg_data_count(data, &stats), ==, 0);
@@ -430,7 +456,8 @@ static void check_passes(struct subject *s)
             REQUIRE_INT(lg_data_stats(data)->n_batches, ==, n);
             REQUIRE_INT(lg_data_stats(data)->n_samples, ==, 3 * N_LINES);
             REQUIRE_INT(lg_data_stats(data)->n_rows, ==, 3 * n_rows);
-            REQUIRE(stats.n_samples == N_LINES && stats.n_lines == N_LINES && stats.n_rows == n_rows && stats.max_rows == 59);
+            REQUIRE(stats.n_samples == N_LINES && stats.n_lines == N_LINES && stats.n_rows == n_rows &&
+                    stats.max_rows == 59);
             REQUIRE(stats.n_targets == n_rows && stats.n_bad == 0 && stats.n_cut == 0 && stats.n_idle == 0);
             if (pack) // nearly full
                 REQUIRE_INT(n, <=, 3 * n_rows / (4 * ROWS) * 103 / 100 + 1);
@@ -463,7 +490,8 @@ static uint64_t hash_batch(const struct lg_train_batch *b)
 {
     uint64_t hash = b->n_rows;
     for (uint32_t i = 0; i < b->n_rows; i++)
-        hash = hash * 6364136223846793005u + (uint64_t)b->tokens[i] * 31 + (uint64_t)b->targets[i] * 7 + b->pos[i] * 3 + b->sample[i];
+        hash = hash * 6364136223846793005u + (uint64_t)b->tokens[i] * 31 + (uint64_t)b->targets[i] * 7 +
+               b->pos[i] * 3 + b->sample[i];
     return hash;
 }
 
@@ -520,7 +548,8 @@ static void check_places(struct subject *s)
 static void check_split(struct subject *s)
 {
     const char *path = put_samples("samples", N_LINES);
-    struct lg_data_params p = {.n_ctx = ROWS, .n_batch = 4, .pack = true, .shuffle = true, .n_passes = 2, .seed = 11};
+    struct lg_data_params p = {
+        .n_ctx = ROWS, .n_batch = 4, .pack = true, .shuffle = true, .n_passes = 2, .seed = 11};
     struct lg_data *data = open_lines(s, path, &p), *other, *third;
     uint32_t lines[N_LINES], those[N_LINES], again[N_LINES];
     REQUIRE_INT(lg_data_split(data, &s->env, 0.1, &other), ==, 0);
@@ -550,8 +579,9 @@ static void check_split(struct subject *s)
 /** Long samples lose their ends; what then has nothing to learn is left out. */
 static void check_cut(struct subject *s)
 {
-    const char *path = put_text("cut", "{\"tokens\":[1,2,3,4,5,6,7]}\n\r\n{\"tokens\":[1,2,3,4,5,6],\"mask\":[1,0,0,0,0,1]}\n"
-                                       "{\"tokens\":[1]}\n{\"tokens\":[1,2,3],\"mask\":[1,0,0]}\n{\"tokens\":[1,2,3,4,5]}");
+    const char *path = put_text(
+        "cut", "{\"tokens\":[1,2,3,4,5,6,7]}\n\r\n{\"tokens\":[1,2,3,4,5,6],\"mask\":[1,0,0,0,0,1]}\n"
+               "{\"tokens\":[1]}\n{\"tokens\":[1,2,3],\"mask\":[1,0,0]}\n{\"tokens\":[1,2,3,4,5]}");
     struct lg_data_params p = {.n_ctx = 4, .n_batch = 4, .n_passes = 1};
     struct lg_data *data = open_lines(s, path, &p);
     struct lg_train_batch batch;
@@ -583,7 +613,8 @@ static void keep_log(void *user, int level, const char *text)
 
 static void check_skipped(struct subject *s)
 {
-    static const char text[] = "{\"tokens\":[1,2]}\r\n{\"tokens\":[1,2}\n\n{\"x\":1}\n{\"text\":\"\xff\"}\n{\"tokens\":[3,4]}\n";
+    static const char text[] =
+        "{\"tokens\":[1,2]}\r\n{\"tokens\":[1,2}\n\n{\"x\":1}\n{\"text\":\"\xff\"}\n{\"tokens\":[3,4]}\n";
     const char *path = put_text("bad", text);
     struct subject logged = *s;
     struct log log = {{0}, 0};
@@ -617,9 +648,14 @@ static void check_skipped(struct subject *s)
 /** Each allocation fails in turn. */
 static void check_memory(struct subject *s)
 {
-    const char *path = put_text("memory", "{\"messages\":[" SAYS("user", "a") "," SAYS("assistant", "b") "]}\n{\"text\":\"abc\"}\n"
-                                          "{\"tokens\":[1,2,3]}\n");
-    struct lg_data_params p = {.n_ctx = 16, .n_batch = 2, .pack = true, .n_passes = 1, .template_text = chatml,
+    const char *path = put_text(
+        "memory", "{\"messages\":[" SAYS("user", "a") "," SAYS("assistant", "b") "]}\n{\"text\":\"abc\"}\n"
+                                                                                 "{\"tokens\":[1,2,3]}\n");
+    struct lg_data_params p = {.n_ctx = 16,
+                               .n_batch = 2,
+                               .pack = true,
+                               .n_passes = 1,
+                               .template_text = chatml,
                                .template_len = sizeof(chatml) - 1};
     int rc = LLMGPU_E_NOMEM;
     for (uint64_t fail_at = 1; rc < 0; fail_at++) {

@@ -45,12 +45,12 @@ struct train_run {
     FILE *metrics;
     struct train_history history;
 
-    uint64_t first, step, n_steps; // done before, done, to be done
-    uint64_t n_tokens;             // in the rows of this run's steps
-    double begin, shown, plotted;  // seconds
-    double first_loss, loss;       // of the first and the last step of this run
-    llmgpu_train_result result;    // of the last step
-    double last_speed, speed;      // tokens a second, of that and smoothed
+    uint64_t first, step, n_steps;         // done before, done, to be done
+    uint64_t n_tokens;                     // in the rows of this run's steps
+    double begin, shown, plotted;          // seconds
+    double first_loss, loss;               // of the first and the last step of this run
+    llmgpu_train_result result;            // of the last step
+    double last_speed, speed;              // tokens a second, of that and smoothed
     double val_before, val_loss, val_best; // mean losses; negative: not known
     uint64_t best_step;
     uint64_t val_step; // of the last evaluation; UINT64_MAX: there was none
@@ -88,7 +88,8 @@ void train_print_json(const struct train_run *run, FILE *out);
 
 /* ---- train_plot.c */
 
-/** Writes the curve as SVG; the file is there as a whole or not at all. False, with errno, when it could not. */
+/** Writes the curve as SVG; the file is there as a whole or not at all. False, with errno, when it could not.
+ */
 bool train_plot(const struct train_run *run);
 
 #endif

@@ -14,8 +14,8 @@ int train_fail_data(const llmgpu_dataset *data, int status)
     return cli_fail_library(status, llmgpu_dataset_error(data));
 }
 
-static int open_files(struct train_run *run, const struct cli_list *files, const llmgpu_dataset_params *params,
-                      llmgpu_dataset **out)
+static int open_files(struct train_run *run, const struct cli_list *files,
+                      const llmgpu_dataset_params *params, llmgpu_dataset **out)
 {
     int status = llmgpu_dataset_open(out, run->engine.model, files->items, files->n, params);
     return status < 0 ? cli_fail_library(status, llmgpu_context_error(run->engine.ctx)) : CLI_OK;
@@ -124,7 +124,8 @@ static size_t count_counted(const struct sample *s, size_t n)
     return counted;
 }
 
-static void print_sample_json(struct json *j, const char *path, uint64_t number, const struct sample *s, size_t kept)
+static void print_sample_json(struct json *j, const char *path, uint64_t number, const struct sample *s,
+                              size_t kept)
 {
     json_begin(j, '{');
     json_key(j, "file");
@@ -175,11 +176,13 @@ static void print_counts(const struct train_run *run, uint32_t n_rows, FILE *out
     const llmgpu_dataset_stats *c = &run->counted;
     fprintf(out,
             "%llu lines: %llu samples, %llu bad lines, %llu samples with nothing to learn\n"
-            "%llu rows, of which %llu count; the longest sample has %u; %llu samples are cut and lose %llu tokens\n"
+            "%llu rows, of which %llu count; the longest sample has %u; %llu samples are cut and lose %llu "
+            "tokens\n"
             "%llu micro-batches of at most %u rows, %.0f%% full; %llu steps\n",
             (unsigned long long)c->n_lines, (unsigned long long)c->n_samples, (unsigned long long)c->n_bad,
-            (unsigned long long)c->n_idle, (unsigned long long)c->n_rows, (unsigned long long)c->n_targets, c->max_rows,
-            (unsigned long long)c->n_cut, (unsigned long long)c->cut_tokens, (unsigned long long)c->n_batches, n_rows,
+            (unsigned long long)c->n_idle, (unsigned long long)c->n_rows, (unsigned long long)c->n_targets,
+            c->max_rows, (unsigned long long)c->n_cut, (unsigned long long)c->cut_tokens,
+            (unsigned long long)c->n_batches, n_rows,
             c->n_batches ? 100.0 * (double)c->n_rows / ((double)c->n_batches * n_rows) : 0.0,
             (unsigned long long)run->n_steps);
 }
@@ -191,9 +194,12 @@ static void print_counts_json(const struct train_run *run, struct json *j)
         const char *name;
         uint64_t n;
     } counts[] = {
-        {"lines", c->n_lines},   {"samples", c->n_samples},      {"bad_lines", c->n_bad},      {"idle", c->n_idle},
-        {"cut", c->n_cut},       {"cut_tokens", c->cut_tokens},  {"rows", c->n_rows},          {"targets", c->n_targets},
-        {"longest", c->max_rows}, {"micro_batches", c->n_batches}, {"steps", run->n_steps},
+        {"lines", c->n_lines},    {"samples", c->n_samples},
+        {"bad_lines", c->n_bad},  {"idle", c->n_idle},
+        {"cut", c->n_cut},        {"cut_tokens", c->cut_tokens},
+        {"rows", c->n_rows},      {"targets", c->n_targets},
+        {"longest", c->max_rows}, {"micro_batches", c->n_batches},
+        {"steps", run->n_steps},
     };
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         json_key(j, counts[i].name);

@@ -66,8 +66,10 @@ static void put_axes(const struct plot *p)
                 LEFT, WIDTH - RIGHT, place_y(p, y), place_y(p, y), LEFT - 6, place_y(p, y) + 4, y);
     unit = fmax(1, nice_step(p->steps));
     for (double x = 0; x <= p->steps; x += unit)
-        fprintf(p->out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.0f</text>\n", place_x(p, x), HEIGHT - BOTTOM + 18, x);
-    fprintf(p->out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">step</text>\n", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6);
+        fprintf(p->out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.0f</text>\n", place_x(p, x),
+                HEIGHT - BOTTOM + 18, x);
+    fprintf(p->out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">step</text>\n",
+            (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6);
 }
 
 /** The losses, or their mean over the last few. */
@@ -91,25 +93,29 @@ static void put_validation(const struct plot *p)
     const struct train_history *h = p->h;
     fputs("<polyline class=\"val\" points=\"", p->out);
     for (uint32_t i = 0; i < h->n_val; i++)
-        fprintf(p->out, "%.1f,%.1f ", place_x(p, (double)h->val_steps[i]), place_y(p, (double)h->val_losses[i]));
+        fprintf(p->out, "%.1f,%.1f ", place_x(p, (double)h->val_steps[i]),
+                place_y(p, (double)h->val_losses[i]));
     fputs("\"/>\n", p->out);
     for (uint32_t i = 0; i < h->n_val; i++)
-        fprintf(p->out, "<circle class=\"val\" r=\"3\" cx=\"%.1f\" cy=\"%.1f\"><title>step %llu: %.4f</title></circle>\n",
-                place_x(p, (double)h->val_steps[i]), place_y(p, (double)h->val_losses[i]),
-                (unsigned long long)h->val_steps[i], (double)h->val_losses[i]);
+        fprintf(
+            p->out,
+            "<circle class=\"val\" r=\"3\" cx=\"%.1f\" cy=\"%.1f\"><title>step %llu: %.4f</title></circle>\n",
+            place_x(p, (double)h->val_steps[i]), place_y(p, (double)h->val_losses[i]),
+            (unsigned long long)h->val_steps[i], (double)h->val_losses[i]);
 }
 
 static void put_plot(const struct train_run *run, FILE *out)
 {
     struct plot p = {.out = out, .h = &run->history, .steps = fmax(1, (double)run->n_steps)};
     find_range(&p);
-    fprintf(out,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\">\n"
-            "<style>text{font:12px sans-serif;fill:#444}.grid{stroke:#ddd}polyline{fill:none}"
-            ".loss{stroke:#9cc3e6}.mean{stroke:#1f6fb5;stroke-width:2}polyline.val{stroke:#d1602a;stroke-width:2}"
-            "circle.val{fill:#d1602a}</style>\n"
-            "<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n",
-            WIDTH, HEIGHT, WIDTH, HEIGHT, WIDTH, HEIGHT);
+    fprintf(
+        out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\">\n"
+        "<style>text{font:12px sans-serif;fill:#444}.grid{stroke:#ddd}polyline{fill:none}"
+        ".loss{stroke:#9cc3e6}.mean{stroke:#1f6fb5;stroke-width:2}polyline.val{stroke:#d1602a;stroke-width:2}"
+        "circle.val{fill:#d1602a}</style>\n"
+        "<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n",
+        WIDTH, HEIGHT, WIDTH, HEIGHT, WIDTH, HEIGHT);
     put_axes(&p);
     put_curve(&p, false);
     put_curve(&p, true);

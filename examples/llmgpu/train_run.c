@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The loop: steps, evaluations, checkpoints. A checkpoint holds, beside what the trainer writes, the place in the data and what
- * the loop knows, so that a run that goes on is the run that would have been.
+ * The loop: steps, evaluations, checkpoints. A checkpoint holds, beside what the trainer writes, the place in
+ * the data and what the loop knows, so that a run that goes on is the run that would have been.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -80,8 +80,9 @@ static void get_history(struct blob *b, struct train_history *h)
     *h = (struct train_history){.n = (uint32_t)get_u64(b), .n_val = (uint32_t)get_u64(b)};
     h->stride = (uint32_t)get_u64(b);
     h->n_last = (uint32_t)get_u64(b);
-    b->good &= h->n <= sizeof(h->losses) / sizeof(float) && h->n_val < sizeof(h->val_losses) / sizeof(float) + 1 &&
-               h->n_last <= h->stride && (h->n == 0 || h->stride > 0);
+    b->good &= h->n <= sizeof(h->losses) / sizeof(float) &&
+               h->n_val < sizeof(h->val_losses) / sizeof(float) + 1 && h->n_last <= h->stride &&
+               (h->n == 0 || h->stride > 0);
     for (uint32_t i = 0; b->good && i < h->n; i++)
         h->losses[i] = (float)get_double(b);
     for (uint32_t i = 0; b->good && i < h->n_val; i++) {
@@ -155,7 +156,8 @@ static int load_checkpoint(struct train_run *run)
     int rc = CLI_OK;
     if (!b.bytes)
         return cli_fail(LLMGPU_E_NOMEM, "no memory for a checkpoint");
-    int status = llmgpu_trainer_load_checkpoint(run->trainer, run->names.checkpoint, b.bytes, BLOB_SIZE, &b.size);
+    int status =
+        llmgpu_trainer_load_checkpoint(run->trainer, run->names.checkpoint, b.bytes, BLOB_SIZE, &b.size);
     if (status < 0)
         rc = fail_trainer(run, status);
     else if (!(place = get_state(&b, run, &size)))
@@ -185,7 +187,8 @@ static int trim_metrics(const struct train_run *run)
     for (char *line = old.bytes, *end = line + old.len; rc == CLI_OK && line < end;) {
         static const char head[] = "{\"step\":";
         char *stop = memchr(line, '\n', (size_t)(end - line));
-        bool whole = stop && (size_t)(stop - line) > sizeof(head) && memcmp(line, head, sizeof(head) - 1) == 0;
+        bool whole =
+            stop && (size_t)(stop - line) > sizeof(head) && memcmp(line, head, sizeof(head) - 1) == 0;
         if (whole && strtoull(line + sizeof(head) - 1, NULL, 10) <= run->step)
             fwrite(line, 1, (size_t)(stop - line) + 1, out);
         line = stop ? stop + 1 : end;
@@ -411,14 +414,17 @@ static void tell_begin(const struct train_run *run)
     fprintf(stderr, "llmgpu: %llu parameters", (unsigned long long)info->n_params);
     if (info->rank > 0)
         fprintf(stderr, " of rank %u, alpha %g", info->rank, (double)info->alpha);
-    fprintf(stderr, "; %.1f MB beside the model (planned: %.1f MB); %s %s\n", 1e-6 * (double)info->device_bytes,
-            1e-6 * (double)info->estimated_bytes, run->engine.device.id, run->engine.device.name);
+    fprintf(stderr, "; %.1f MB beside the model (planned: %.1f MB); %s %s\n",
+            1e-6 * (double)info->device_bytes, 1e-6 * (double)info->estimated_bytes, run->engine.device.id,
+            run->engine.device.name);
     if (run->counted.n_lines > 0)
-        fprintf(stderr, "llmgpu: %llu samples of %llu lines, %llu rows, of which %llu count; %llu cut, %llu bad\n",
+        fprintf(stderr,
+                "llmgpu: %llu samples of %llu lines, %llu rows, of which %llu count; %llu cut, %llu bad\n",
                 (unsigned long long)run->counted.n_samples, (unsigned long long)run->counted.n_lines,
                 (unsigned long long)run->counted.n_rows, (unsigned long long)run->counted.n_targets,
                 (unsigned long long)run->counted.n_cut, (unsigned long long)run->counted.n_bad);
-    fprintf(stderr, "llmgpu: steps %llu to %llu\n", (unsigned long long)run->first + 1, (unsigned long long)run->n_steps);
+    fprintf(stderr, "llmgpu: steps %llu to %llu\n", (unsigned long long)run->first + 1,
+            (unsigned long long)run->n_steps);
 }
 
 static int save_results(struct train_run *run)
@@ -440,8 +446,8 @@ static int finish(struct train_run *run)
     if (rc == CLI_OK && run->history.n > 0 && !train_plot(run))
         rc = cli_fail(LLMGPU_E_IO, "%s: %s", run->names.plot, strerror(errno));
     if (rc == CLI_OK && run->interrupted)
-        fprintf(stderr, "\nllmgpu: stopped after step %llu; --resume goes on from %s\n", (unsigned long long)run->step,
-                run->names.checkpoint);
+        fprintf(stderr, "\nllmgpu: stopped after step %llu; --resume goes on from %s\n",
+                (unsigned long long)run->step, run->names.checkpoint);
     return rc;
 }
 

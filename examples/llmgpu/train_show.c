@@ -47,7 +47,8 @@ void train_history_add_val(struct train_history *h, uint64_t step, double loss)
 
 void train_sparkline(const struct train_history *h, uint32_t n, char *out)
 {
-    static const char bars[8][4] = {"\u2581", "\u2582", "\u2583", "\u2584", "\u2585", "\u2586", "\u2587", "\u2588"};
+    static const char bars[8][4] = {"\u2581", "\u2582", "\u2583", "\u2584",
+                                    "\u2585", "\u2586", "\u2587", "\u2588"};
     float means[256], low = 0, high = 0;
     n = n < h->n ? n : h->n;
     n = n < 256 ? n : 256;
@@ -78,7 +79,8 @@ static const char *duration(double seconds, char *buf, size_t size)
 {
     uint64_t s = seconds < 0 ? 0 : (uint64_t)(seconds + 0.5);
     if (s >= 3600)
-        snprintf(buf, size, "%llu:%02u:%02u", (unsigned long long)(s / 3600), (unsigned)(s / 60 % 60), (unsigned)(s % 60));
+        snprintf(buf, size, "%llu:%02u:%02u", (unsigned long long)(s / 3600), (unsigned)(s / 60 % 60),
+                 (unsigned)(s % 60));
     else
         snprintf(buf, size, "%u:%02u", (unsigned)(s / 60), (unsigned)(s % 60));
     return buf;
@@ -112,8 +114,9 @@ void train_show(struct train_run *run, bool done)
     run->shown = now;
     double per_step = (now - run->begin) / (double)(run->step - run->first);
     snprintf(figures, sizeof(figures), "step %llu/%llu  loss %.4f  lr %.2e  %.0f tok/s  ETA %s  %.0f MB",
-             (unsigned long long)run->step, (unsigned long long)run->n_steps, result->loss, result->lr, run->speed,
-             duration(per_step * (double)(run->n_steps - run->step), eta, sizeof(eta)), 1e-6 * (double)run->info.device_bytes);
+             (unsigned long long)run->step, (unsigned long long)run->n_steps, result->loss, result->lr,
+             run->speed, duration(per_step * (double)(run->n_steps - run->step), eta, sizeof(eta)),
+             1e-6 * (double)run->info.device_bytes);
     if (terminal)
         show_bar(run, figures);
     else

@@ -22,16 +22,18 @@ int llmgpu_dataset_params_init(llmgpu_dataset_params *params, size_t size)
 static int check_params(struct lg_env *env, const llmgpu_dataset_params *p)
 {
     if (p->n_ctx < 1 || p->n_ctx > LG_DATA_MAX_CTX)
-        return lg_fail(env, LLMGPU_E_INVALID, "samples of %u rows; 1 .. %d may be asked for", p->n_ctx, LG_DATA_MAX_CTX);
+        return lg_fail(env, LLMGPU_E_INVALID, "samples of %u rows; 1 .. %d may be asked for", p->n_ctx,
+                       LG_DATA_MAX_CTX);
     if (p->n_batch < 1 || p->n_batch > LG_DATA_MAX_BATCH)
-        return lg_fail(env, LLMGPU_E_INVALID, "micro-batches of %u samples; 1 .. %d may be asked for", p->n_batch,
-                       LG_DATA_MAX_BATCH);
+        return lg_fail(env, LLMGPU_E_INVALID, "micro-batches of %u samples; 1 .. %d may be asked for",
+                       p->n_batch, LG_DATA_MAX_BATCH);
     if (p->loss < LLMGPU_DATASET_ANSWERS || p->loss > LLMGPU_DATASET_ALL)
         return lg_fail(env, LLMGPU_E_INVALID, "there is no loss %d", p->loss);
     const int32_t switches[] = {p->pack, p->shuffle, p->strict, p->plain};
     for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++)
         if ((switches[i] | 1) != 1)
-            return lg_fail(env, LLMGPU_E_INVALID, "pack, shuffle, strict and plain are 0 or 1, not %d", switches[i]);
+            return lg_fail(env, LLMGPU_E_INVALID, "pack, shuffle, strict and plain are 0 or 1, not %d",
+                           switches[i]);
     return 0;
 }
 
@@ -55,7 +57,8 @@ static struct lg_data_params params_of(const llmgpu_model *model, const llmgpu_d
 }
 
 /** Opens the files with the caller's template, or the model's, or, where that cannot be used, ChatML. */
-static int open_data(llmgpu_dataset *d, const char *const *paths, size_t n_paths, const llmgpu_dataset_params *from)
+static int open_data(llmgpu_dataset *d, const char *const *paths, size_t n_paths,
+                     const llmgpu_dataset_params *from)
 {
     struct lg_data_params p = params_of(d->model, from);
     const struct lg_vocab *vocab = d->model->model->vocab;
@@ -70,7 +73,8 @@ static int open_data(llmgpu_dataset *d, const char *const *paths, size_t n_paths
     rc = lg_data_open(&d->env, vocab, paths, n_paths, &p, &d->data);
     if (rc != LLMGPU_E_TEMPLATE)
         return rc;
-    lg_log(&d->env, LG_LOG_WARN, "%s; the ChatML format is taken in place of the model's template", d->env.error);
+    lg_log(&d->env, LG_LOG_WARN, "%s; the ChatML format is taken in place of the model's template",
+           d->env.error);
     p.template_text = NULL;
     d->env.error[0] = '\0';
     return lg_data_open(&d->env, vocab, paths, n_paths, &p, &d->data);
@@ -79,7 +83,8 @@ static int open_data(llmgpu_dataset *d, const char *const *paths, size_t n_paths
 static int check_paths(struct lg_env *env, const char *const *paths, size_t n_paths)
 {
     if (!paths || n_paths == 0 || n_paths > MAX_PATHS)
-        return lg_fail(env, LLMGPU_E_INVALID, "%zu files; 1 .. %d may be given", paths ? n_paths : 0, MAX_PATHS);
+        return lg_fail(env, LLMGPU_E_INVALID, "%zu files; 1 .. %d may be given", paths ? n_paths : 0,
+                       MAX_PATHS);
     for (size_t i = 0; i < n_paths; i++)
         if (!paths[i])
             return lg_fail(env, LLMGPU_E_INVALID, "path %zu is NULL", i);
@@ -100,7 +105,7 @@ static int create(struct lg_env *env, llmgpu_model *model, llmgpu_dataset **out)
 }
 
 static int open_dataset(struct lg_env *env, llmgpu_model *model, const char *const *paths, size_t n_paths,
-                const llmgpu_dataset_params *params, llmgpu_dataset **out)
+                        const llmgpu_dataset_params *params, llmgpu_dataset **out)
 {
     llmgpu_dataset_params p = defaults;
     if (params)
@@ -242,8 +247,8 @@ static int check_line(const llmgpu_dataset *d, uint64_t line)
     return line < lg_data_n_lines(d->data) ? 0 : LLMGPU_E_INVALID;
 }
 
-int llmgpu_dataset_get_sample(llmgpu_dataset *d, uint64_t line, int32_t *tokens, uint8_t *counts, size_t capacity,
-                              size_t *n_tokens)
+int llmgpu_dataset_get_sample(llmgpu_dataset *d, uint64_t line, int32_t *tokens, uint8_t *counts,
+                              size_t capacity, size_t *n_tokens)
 {
     if (!d || !n_tokens || (!tokens && capacity))
         return LLMGPU_E_INVALID;

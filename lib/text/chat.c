@@ -13,11 +13,8 @@ static int set_special(const struct lg_vocab *vocab, struct lg_arena *arena, con
         const char *name;
         int32_t id;
     } tokens[] = {
-        {"bos_token", special->bos},
-        {"eos_token", special->eos},
-        {"unk_token", special->unk},
-        {"sep_token", special->sep},
-        {"pad_token", special->pad},
+        {"bos_token", special->bos}, {"eos_token", special->eos}, {"unk_token", special->unk},
+        {"sep_token", special->sep}, {"pad_token", special->pad},
     };
     for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
         struct lg_str text;
@@ -87,7 +84,8 @@ static void put_chatml(struct text *t, const struct lg_value *messages, bool ans
         put_string(t, "<|im_start|>assistant\n");
 }
 
-int lg_chat_render_chatml(struct lg_env *env, const struct lg_value *messages, bool answer, struct lg_rendering *out)
+int lg_chat_render_chatml(struct lg_env *env, const struct lg_value *messages, bool answer,
+                          struct lg_rendering *out)
 {
     struct text t = {0};
     put_chatml(&t, messages, answer);

@@ -9,8 +9,8 @@
 #include "text/vocab.h"
 
 /**
- * Fills the variables that every template knows: messages, tools, documents, add_generation_prompt, and the texts of special
- * tokens.
+ * Fills the variables that every template knows: messages, tools, documents, add_generation_prompt, and the
+ * texts of special tokens.
  *
  * @param messages a list
  * @param tools    a list, or none
@@ -20,13 +20,15 @@ int lg_chat_variables(struct lg_arena *arena, const struct lg_vocab *vocab, cons
                       const struct lg_value *tools, bool answer, struct lg_value *out);
 
 /**
- * Renders without a template: <|im_start|>role, a line break, the content, <|im_end|>. Of contents in parts, the texts count.
+ * Renders without a template: <|im_start|>role, a line break, the content, <|im_end|>. Of contents in parts,
+ * the texts count.
  *
  * @param messages a list
  * @param answer   as above
  * @return 0 or LLMGPU_E_NOMEM
  */
-int lg_chat_render_chatml(struct lg_env *env, const struct lg_value *messages, bool answer, struct lg_rendering *out);
+int lg_chat_render_chatml(struct lg_env *env, const struct lg_value *messages, bool answer,
+                          struct lg_rendering *out);
 
 /** Whether a text begins with BOS as it is written. */
 bool lg_chat_has_bos(const struct lg_vocab *vocab, const char *text, size_t len);

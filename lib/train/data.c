@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The place in a data set. What comes next depends on (pass, index, samples that wait) alone, so that is all that a checkpoint
- * needs.
+ * The place in a data set. What comes next depends on (pass, index, samples that wait) alone, so that is all
+ * that a checkpoint needs.
  *
- * Packing: a micro-batch takes the oldest sample that waits, then each that still fits, and reads on until WAITING of them wait
- * that do not. The oldest always fits into an empty one, so none waits for ever.
+ * Packing: a micro-batch takes the oldest sample that waits, then each that still fits, and reads on until
+ * WAITING of them wait that do not. The oldest always fits into an empty one, so none waits for ever.
  */
 #include "train/data.h"
 
@@ -83,8 +83,8 @@ void lg_data_close(struct lg_data *data)
     lg_free(env, data);
 }
 
-static int open_source(struct lg_env *env, const struct lg_vocab *vocab, const char *const *paths, size_t n_paths,
-                       const struct lg_data_params *params, struct source *s)
+static int open_source(struct lg_env *env, const struct lg_vocab *vocab, const char *const *paths,
+                       size_t n_paths, const struct lg_data_params *params, struct source *s)
 {
     s->params = *params;
     s->params.template_text = NULL;
@@ -184,8 +184,8 @@ static int next_line(struct lg_data *data, uint64_t *line)
     for (;;) {
         if (data->index == s->lines.n) {
             if (!data->usable)
-                return lg_fail(data->env, LLMGPU_E_FORMAT, "%s: no line%s can be used", s->lines.files[0].path,
-                               data->validates ? " that was split off" : "");
+                return lg_fail(data->env, LLMGPU_E_FORMAT, "%s: no line%s can be used",
+                               s->lines.files[0].path, data->validates ? " that was split off" : "");
             if (data->n_passes > 0 && data->pass + 1 >= data->n_passes)
                 return 0;
             begin_pass(data, data->pass + 1, 0);
@@ -216,7 +216,8 @@ static int refuse(struct lg_data *data, uint64_t line, int rc)
         return lg_fail(data->env, rc, "%s:%llu: %s", path, (unsigned long long)number, why);
     data->env->error[0] = '\0';
     if (data->stats.n_bad < data->n_told)
-        lg_log(data->env, LG_LOG_WARN, "%s:%llu: %s; the line is skipped", path, (unsigned long long)number, why);
+        lg_log(data->env, LG_LOG_WARN, "%s:%llu: %s; the line is skipped", path, (unsigned long long)number,
+               why);
     if (++data->stats.n_bad == data->n_told)
         lg_log(data->env, LG_LOG_WARN, "lines that are skipped from here on are only counted");
     return 0;
@@ -371,7 +372,8 @@ uint64_t lg_data_n_lines(const struct lg_data *data)
     return data->source->lines.n;
 }
 
-int lg_data_read(struct lg_data *data, uint64_t line, const int32_t **tokens, const uint8_t **counts, uint32_t *n)
+int lg_data_read(struct lg_data *data, uint64_t line, const int32_t **tokens, const uint8_t **counts,
+                 uint32_t *n)
 {
     int rc = read_line(data, line, &data->sample);
     *tokens = data->sample.tokens;
@@ -380,7 +382,8 @@ int lg_data_read(struct lg_data *data, uint64_t line, const int32_t **tokens, co
     return rc;
 }
 
-/* ---- places: magic; how many samples wait, and whether a line was usable; fingerprint; pass; index; lines that wait */
+/* ---- places: magic; how many samples wait, and whether a line was usable; fingerprint; pass; index; lines
+ * that wait */
 
 static const char magic[8] = {'L', 'G', 'P', 'L', 'A', 'C', 'E', '1'};
 
@@ -407,8 +410,8 @@ static uint64_t fingerprint(const struct lg_data *data)
 {
     const struct source *s = data->source;
     const struct lg_data_params *p = &s->params;
-    uint64_t facts[] = {s->lines.n, s->lines.n_files, p->n_ctx, p->n_batch, p->all, p->pack, p->shuffle, p->plain,
-                        p->seed, s->n_split, data->validates};
+    uint64_t facts[] = {s->lines.n, s->lines.n_files, p->n_ctx, p->n_batch, p->all,         p->pack,
+                        p->shuffle, p->plain,         p->seed,  s->n_split, data->validates};
     uint8_t bytes[sizeof(facts)];
     for (size_t i = 0; i < sizeof(facts) / sizeof(facts[0]); i++)
         put_u64(bytes + 8 * i, facts[i]);

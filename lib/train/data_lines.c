@@ -30,7 +30,8 @@ static int add_line(struct lg_env *env, struct lg_lines *lines, uint64_t *room, 
     return 0;
 }
 
-static int index_file(struct lg_env *env, struct lg_lines *lines, const struct lg_filemap *map, uint64_t *room)
+static int index_file(struct lg_env *env, struct lg_lines *lines, const struct lg_filemap *map,
+                      uint64_t *room)
 {
     if (map->size > 0)
         LG_TRY(add_line(env, lines, room, 0));
@@ -57,7 +58,8 @@ int lg_lines_open(struct lg_env *env, const char *const *paths, size_t n_paths, 
         struct lg_data_file *file = &out->files[out->n_files++];
         file->first = out->n;
         file->path = lg_strndup(env, paths[i], strlen(paths[i]));
-        rc = file->path ? lg_filemap_open(env, paths[i], &file->map) : lg_fail_nomem(env, "a path", strlen(paths[i]));
+        rc = file->path ? lg_filemap_open(env, paths[i], &file->map)
+                        : lg_fail_nomem(env, "a path", strlen(paths[i]));
         if (rc == 0)
             rc = index_file(env, out, &file->map, &room);
     }

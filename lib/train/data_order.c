@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Shuffling without memory: a Feistel network over the smallest even number of bits that holds n - 1 is a permutation of a
- * power of 4; from a place outside 0 .. n - 1 the walk goes on until it is inside again, which is a permutation of these. The
- * power is below 4 n, so a walk has less than 4 steps in the mean. What stands at a place depends on (n, seed, round, place)
- * alone, so a place in a data set is a number.
+ * Shuffling without memory: a Feistel network over the smallest even number of bits that holds n - 1 is a
+ * permutation of a power of 4; from a place outside 0 .. n - 1 the walk goes on until it is inside again,
+ * which is a permutation of these. The power is below 4 n, so a walk has less than 4 steps in the mean. What
+ * stands at a place depends on (n, seed, round, place) alone, so a place in a data set is a number.
  */
 #include <assert.h>
 

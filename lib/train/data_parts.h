@@ -64,7 +64,7 @@ struct lg_sample {
 struct lg_sample_reader {
     const struct lg_vocab *vocab;
     const struct lg_template *template; // NULL: ChatML
-    uint32_t n_vocab; // ids there are; 0: those of the vocabulary
+    uint32_t n_vocab;                   // ids there are; 0: those of the vocabulary
     bool plain, all;
 };
 
@@ -74,7 +74,8 @@ struct lg_sample_reader {
  * @param out what it held is replaced; nothing is in it for an empty line
  * @return 0; LLMGPU_E_FORMAT, LLMGPU_E_TEMPLATE for a line that cannot be used; LLMGPU_E_NOMEM
  */
-int lg_sample_read(struct lg_env *env, const struct lg_sample_reader *reader, struct lg_str line, struct lg_sample *out);
+int lg_sample_read(struct lg_env *env, const struct lg_sample_reader *reader, struct lg_str line,
+                   struct lg_sample *out);
 void lg_sample_free(struct lg_env *env, struct lg_sample *sample);
 
 /* ---- data_spans.c */

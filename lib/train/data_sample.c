@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A line of JSON as tokens. Text is encoded in parts, whose borders are where answers begin and end: so a prompt is cut into
- * tokens as it is when a model is asked, and no token is half of an answer.
+ * A line of JSON as tokens. Text is encoded in parts, whose borders are where answers begin and end: so a
+ * prompt is cut into tokens as it is when a model is asked, and no token is half of an answer.
  */
 #include <string.h>
 
@@ -69,7 +69,8 @@ static int put_end(struct work *w)
     return put_tokens(w, &end, 1, true);
 }
 
-/** How many of an answer's tokens a model has to say: up to its last end token. What follows is the template's. */
+/** How many of an answer's tokens a model has to say: up to its last end token. What follows is the
+ * template's. */
 static size_t count_said(const struct lg_vocab *vocab, const int32_t *tokens, size_t n)
 {
     for (size_t i = n; i > 0; i--)
@@ -82,7 +83,8 @@ static size_t count_said(const struct lg_vocab *vocab, const int32_t *tokens, si
 static bool follows_text(const struct work *w)
 {
     const struct lg_sample *s = w->out;
-    return s->n > 0 && !(lg_vocab_attr(w->reader->vocab, s->tokens[s->n - 1]) & (LG_TOKEN_CONTROL | LG_TOKEN_USER_DEFINED));
+    return s->n > 0 && !(lg_vocab_attr(w->reader->vocab, s->tokens[s->n - 1]) &
+                         (LG_TOKEN_CONTROL | LG_TOKEN_USER_DEFINED));
 }
 
 static int put_text(struct work *w, const char *text, size_t len, bool counts)
@@ -206,7 +208,8 @@ static int read_instruction(struct work *w, const struct lg_value *instruction)
 {
     const struct lg_value *input = lg_value_get(w->line, "input"), *output = lg_value_get(w->line, "output");
     bool has_input = is_text(input) && input->n > 0;
-    if (!is_text(instruction) || !is_text(output) || (input && !is_text(input) && input->kind != LG_VALUE_NONE))
+    if (!is_text(instruction) || !is_text(output) ||
+        (input && !is_text(input) && input->kind != LG_VALUE_NONE))
         return bad(w, "its instruction, input and output are not all texts");
     if (!has_input)
         return put_pair(w, instruction->s, instruction->n, output);
@@ -236,7 +239,8 @@ static int read_tokens(struct work *w, const struct lg_value *tokens)
     int64_t n_vocab = lg_vocab_size(w->reader->vocab);
     if (w->reader->n_vocab > 0)
         n_vocab = w->reader->n_vocab;
-    if (tokens->kind != LG_VALUE_LIST || (mask && (mask->kind != LG_VALUE_LIST || mask->list->n != tokens->list->n)))
+    if (tokens->kind != LG_VALUE_LIST ||
+        (mask && (mask->kind != LG_VALUE_LIST || mask->list->n != tokens->list->n)))
         return bad(w, "its tokens and mask are not lists of the same length");
     LG_TRY(reserve(w, tokens->list->n));
     for (uint32_t i = 0; i < tokens->list->n; i++) {
@@ -244,7 +248,8 @@ static int read_tokens(struct work *w, const struct lg_value *tokens)
         if (token->kind != LG_VALUE_INT || token->i < 0 || token->i >= n_vocab)
             return lg_fail(w->env, LLMGPU_E_FORMAT, "token %u is no id of the vocabulary, 0 .. %lld", i,
                            (long long)n_vocab - 1);
-        if (counts && ((counts->kind != LG_VALUE_INT && counts->kind != LG_VALUE_BOOL) || (counts->i | 1) != 1))
+        if (counts &&
+            ((counts->kind != LG_VALUE_INT && counts->kind != LG_VALUE_BOOL) || (counts->i | 1) != 1))
             return lg_fail(w->env, LLMGPU_E_FORMAT, "the mask of token %u is not 0 or 1", i);
         int32_t id = (int32_t)token->i;
         LG_TRY(put_tokens(w, &id, 1, !counts || counts->i == 1));
@@ -258,8 +263,9 @@ static int read_shape(struct work *w)
         const char *name;
         int (*read)(struct work *w, const struct lg_value *value);
     } shapes[] = {
-        {"messages", put_messages},  {"tokens", read_tokens}, {"prompt", read_prompt},
-        {"instruction", read_instruction}, {"text", read_text}, // last: some files repeat the sample there, in a format of theirs
+        {"messages", put_messages},        {"tokens", read_tokens}, {"prompt", read_prompt},
+        {"instruction", read_instruction}, {"text", read_text}, // last: some files repeat the sample there,
+                                                                // in a format of theirs
     };
     if (w->line->kind != LG_VALUE_DICT)
         return bad(w, "it is no object");
@@ -273,12 +279,14 @@ static int read_shape(struct work *w)
 
 static bool is_empty(struct lg_str line)
 {
-    while (line.len > 0 && (line.ptr[line.len - 1] == ' ' || line.ptr[line.len - 1] == '\t' || line.ptr[line.len - 1] == '\r'))
+    while (line.len > 0 && (line.ptr[line.len - 1] == ' ' || line.ptr[line.len - 1] == '\t' ||
+                            line.ptr[line.len - 1] == '\r'))
         line.len--;
     return line.len == 0;
 }
 
-int lg_sample_read(struct lg_env *env, const struct lg_sample_reader *reader, struct lg_str line, struct lg_sample *out)
+int lg_sample_read(struct lg_env *env, const struct lg_sample_reader *reader, struct lg_str line,
+                   struct lg_sample *out)
 {
     struct lg_arena arena;
     struct lg_value value;

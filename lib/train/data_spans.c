@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where the answers are. A template is a program, so its text is compared, not parsed. The conversation up to an answer, with
- * what asks for it, and the conversation with that answer, are beginnings of the whole for nearly every template; then the
- * answer is what the second has more than the first: exactly what the model is to say when it is asked. Where they are not (a
- * template that shows older answers in another way, or does not begin with one), the content is replaced by two others that
- * differ from their first to their last byte: what these two texts have in common before and behind is not the answer.
+ * Where the answers are. A template is a program, so its text is compared, not parsed. The conversation up to
+ * an answer, with what asks for it, and the conversation with that answer, are beginnings of the whole for
+ * nearly every template; then the answer is what the second has more than the first: exactly what the model
+ * is to say when it is asked. Where they are not (a template that shows older answers in another way, or does
+ * not begin with one), the content is replaced by two others that differ from their first to their last byte:
+ * what these two texts have in common before and behind is not the answer.
  */
 #include <string.h>
 
 #include "text/chat.h"
 #include "train/data_parts.h"
 
-/** What templates that ask for the date are told, so that samples are the same every day: the first of 2025. */
+/** What templates that ask for the date are told, so that samples are the same every day: the first of 2025.
+ */
 #define NOW INT64_C(1735689600)
 
 struct finder {
@@ -26,7 +28,8 @@ bool lg_is_answer(const struct lg_value *message)
 {
     static const char name[] = "assistant";
     const struct lg_value *role = lg_value_get(message, "role");
-    return role && role->kind == LG_VALUE_STRING && role->n == sizeof(name) - 1 && memcmp(role->s, name, role->n) == 0;
+    return role && role->kind == LG_VALUE_STRING && role->n == sizeof(name) - 1 &&
+           memcmp(role->s, name, role->n) == 0;
 }
 
 static int no_room(const struct finder *f, int rc)
@@ -34,7 +37,8 @@ static int no_room(const struct finder *f, int rc)
     return rc == LLMGPU_E_NOMEM ? lg_fail_nomem(f->env, "the messages", f->arena->used) : rc;
 }
 
-static int render(const struct finder *f, const struct lg_value *messages, bool answer, struct lg_rendering *out)
+static int render(const struct finder *f, const struct lg_value *messages, bool answer,
+                  struct lg_rendering *out)
 {
     struct lg_value vars;
     *out = (struct lg_rendering){0};
@@ -93,7 +97,8 @@ static int render_replaced(const struct finder *f, uint32_t i, const char *conte
         key[old->pairs[2 * p].n] = '\0';
         LG_TRY(no_room(f, lg_value_set(f->arena, &items[i], key, old->pairs[2 * p + 1])));
     }
-    LG_TRY(no_room(f, lg_value_set(f->arena, &items[i], "content", lg_value_string(content, strlen(content)))));
+    LG_TRY(
+        no_room(f, lg_value_set(f->arena, &items[i], "content", lg_value_string(content, strlen(content)))));
     LG_TRY(no_room(f, lg_value_list(f->arena, items, from->n, &list)));
     return render(f, &list, false, out);
 }
@@ -117,7 +122,8 @@ static int count_end(const struct finder *f, const char *text, size_t len, size_
     while (spaces < len && text[spaces] == ' ')
         spaces++;
     size_t room = len - spaces < LONGEST ? len - spaces : LONGEST;
-    LG_TRY(lg_vocab_encode(f->reader->vocab, f->env, text + spaces, room, LG_ENCODE_PARSE_SPECIAL | LG_ENCODE_CONTINUE, &tokens, &n));
+    LG_TRY(lg_vocab_encode(f->reader->vocab, f->env, text + spaces, room,
+                           LG_ENCODE_PARSE_SPECIAL | LG_ENCODE_CONTINUE, &tokens, &n));
     if (n > 0 && lg_vocab_is_end(f->reader->vocab, tokens[0])) {
         lg_vocab_piece(f->reader->vocab, tokens[0], true, &piece);
         *out = spaces + piece.len;
@@ -155,7 +161,8 @@ int lg_find_answers(struct lg_env *env, const struct lg_sample_reader *reader, s
                     const struct lg_value *messages, const struct lg_value *tools, struct lg_rendering *text,
                     struct lg_span *spans)
 {
-    struct finder f = {.env = env, .reader = reader, .arena = arena, .messages = messages, .tools = tools, .whole = text};
+    struct finder f = {
+        .env = env, .reader = reader, .arena = arena, .messages = messages, .tools = tools, .whole = text};
     size_t n = 0, behind = 0;
     LG_TRY(render(&f, messages, false, text));
     for (uint32_t i = 0; i < messages->list->n; i++) {
@@ -166,7 +173,8 @@ int lg_find_answers(struct lg_env *env, const struct lg_sample_reader *reader, s
             rc = find_by_others(&f, i, &spans[n]);
         LG_TRY(rc);
         if (rc == 0 || spans[n].begin < behind || spans[n].end < spans[n].begin)
-            return lg_fail(env, LLMGPU_E_TEMPLATE, "the template does not show where the answer of message %u is", i + 1);
+            return lg_fail(env, LLMGPU_E_TEMPLATE,
+                           "the template does not show where the answer of message %u is", i + 1);
         behind = spans[n++].end;
     }
     return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Lines of data sets: the first byte chooses a vocabulary and a template, the second what counts, and each line of the rest is
- * a sample or says why it is none. The same when an allocation fails.
+ * Lines of data sets: the first byte chooses a vocabulary and a template, the second what counts, and each
+ * line of the rest is a sample or says why it is none. The same when an allocation fails.
  */
 #include "fuzz.h"
 #include "heap.h"
@@ -12,9 +12,11 @@ static const char *const templates[] = {
     NULL,
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
-    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[{{ m.content | trim }}]{% else %} {{ m.content }} "
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[{{ m.content | trim }}]{% else %} {{ "
+    "m.content }} "
     "{{ eos_token }}{% endif %}{% endfor %}",
-    "{% for m in messages %}{% if loop.last %}{{ m.content }}{% else %}{{ m.content | upper }}{% endif %}{% endfor %}{{ tools }}",
+    "{% for m in messages %}{% if loop.last %}{{ m.content }}{% else %}{{ m.content | upper }}{% endif %}{% "
+    "endfor %}{{ tools }}",
     "{{ messages[0].content[2:] }}{{ messages | length }}",
 };
 
@@ -52,7 +54,9 @@ static void check(const struct lg_sample_reader *reader, struct lg_str line, uin
     struct lg_sample sample = {0};
     test_heap_env(&env, &heap, fail_at);
     int rc = lg_sample_read(&env, reader, line, &sample);
-    REQUIRE(rc == 0 || ((rc == LLMGPU_E_FORMAT || rc == LLMGPU_E_TEMPLATE || (rc == LLMGPU_E_NOMEM && fail_at)) && *env.error));
+    REQUIRE(rc == 0 ||
+            ((rc == LLMGPU_E_FORMAT || rc == LLMGPU_E_TEMPLATE || (rc == LLMGPU_E_NOMEM && fail_at)) &&
+             *env.error));
     REQUIRE(rc == 0 || sample.n == 0);
     for (uint32_t i = 0; i < sample.n; i++) {
         REQUIRE(sample.tokens[i] >= 0 && (uint32_t)sample.tokens[i] < lg_vocab_size(reader->vocab));
