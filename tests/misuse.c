@@ -172,6 +172,36 @@ CALL(llmgpu_profile_get_row,
 CALL(llmgpu_context_measure_dispatch, llmgpu_context_measure_dispatch(P(0, t->f.ctx), P(1, &t->number)))
 CALL(llmgpu_session_set_lora, llmgpu_session_set_lora(P(0, t->s), P(1, t->lora), 1))
 
+/** From another one, since each is split once. */
+static int split_data(struct things *t, int null)
+{
+    llmgpu_dataset *whole, *part = NULL;
+    REQUIRE_INT(llmgpu_dataset_open(&whole, t->f.model, t->data_paths, 1, NULL), ==, 0);
+    int rc = llmgpu_dataset_split(P(0, &part), P(1, whole), 0.5);
+    REQUIRE(rc == 0 || !part);
+    llmgpu_dataset_free(part);
+    llmgpu_dataset_free(whole);
+    return rc;
+}
+
+CALL(llmgpu_dataset_params_init, llmgpu_dataset_params_init(P(0, &t->dataset_params), sizeof(t->dataset_params)))
+CREATE(llmgpu_dataset_open, llmgpu_dataset, llmgpu_dataset_free,
+       llmgpu_dataset_open(P(0, &made), P(1, t->f.model), P(2, t->data_paths), 1, P(3, &t->dataset_params)))
+CALL(llmgpu_dataset_free, (llmgpu_dataset_free(NULL), 0))
+CALL(llmgpu_dataset_error, is_text(llmgpu_dataset_error(P(0, t->dataset))))
+CALL(llmgpu_dataset_split, split_data(t, null))
+CALL(llmgpu_dataset_next, llmgpu_dataset_next(P(0, t->dataset), P(1, &t->info.batch), sizeof(t->info.batch)))
+CALL(llmgpu_dataset_rewind, llmgpu_dataset_rewind(P(0, t->dataset)))
+CALL(llmgpu_dataset_get_stats,
+     llmgpu_dataset_get_stats(P(0, t->dataset), P(1, &t->info.dataset_stats), sizeof(t->info.dataset_stats)))
+CALL(llmgpu_dataset_count,
+     llmgpu_dataset_count(P(0, t->dataset), P(1, &t->info.dataset_stats), sizeof(t->info.dataset_stats)))
+CALL(llmgpu_dataset_get_sample,
+     llmgpu_dataset_get_sample(P(0, t->dataset), 1, P(1, t->tokens), P(2, t->counts), 256, P(3, &t->n)))
+CALL(llmgpu_dataset_get_line, llmgpu_dataset_get_line(P(0, t->dataset), 1, P(1, &t->piece), P(2, &t->id)))
+CALL(llmgpu_dataset_save, llmgpu_dataset_save(P(0, t->dataset), P(1, t->place), sizeof(t->place), P(2, &t->place_size)))
+CALL(llmgpu_dataset_restore, llmgpu_dataset_restore(P(0, t->dataset), P(1, t->place), t->place_size))
+
 /** Another agent, which goes again. */
 static int add_agent(struct things *t, int null)
 {
@@ -344,6 +374,19 @@ static const struct row {
     ROW(llmgpu_profile_get_info, "II"),
     ROW(llmgpu_profile_get_row, "II"),
     ROW(llmgpu_context_measure_dispatch, "II"),
+    ROW(llmgpu_dataset_params_init, "I"),
+    ROW(llmgpu_dataset_open, "III-"),
+    ROW(llmgpu_dataset_free, "-"),
+    ROW(llmgpu_dataset_error, "-"),
+    ROW(llmgpu_dataset_split, "II"),
+    ROW(llmgpu_dataset_next, "II"),
+    ROW(llmgpu_dataset_rewind, "I"),
+    ROW(llmgpu_dataset_get_stats, "II"),
+    ROW(llmgpu_dataset_count, "II"),
+    ROW(llmgpu_dataset_get_sample, "II-I"),
+    ROW(llmgpu_dataset_get_line, "III"),
+    ROW(llmgpu_dataset_save, "III"),
+    ROW(llmgpu_dataset_restore, "II"),
 };
 
 static void test_null(struct things *t)

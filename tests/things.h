@@ -23,10 +23,12 @@ struct things {
     llmgpu_agents *agents;
     llmgpu_session *worker; // of their only agent
     llmgpu_profile *profile;
+    llmgpu_dataset *dataset;
     llmgpu_model_cache *cache; // knows a model "tiny"
     llmgpu_file *file;
     llmgpu_device_list *list;
-    char model_path[64], lora_path[64], state_path[64], folder[64];
+    char model_path[64], lora_path[64], state_path[64], data_path[64], folder[64];
+    const char *data_paths[1];
     char state[1 << 16];
     size_t state_size;
     llmgpu_context_params context_params;
@@ -38,6 +40,9 @@ struct things {
     llmgpu_request request;
     uint64_t id;
     llmgpu_model_cache_params cache_params;
+    llmgpu_dataset_params dataset_params;
+    uint8_t place[1024], counts[256];
+    size_t place_size;
     llmgpu_io io;
     int32_t token, tokens[256];
     float floats[ROOM];
@@ -58,6 +63,8 @@ struct things {
         llmgpu_model_cache_stats cache_stats;
         llmgpu_profile_info profile;
         llmgpu_profile_row profile_row;
+        llmgpu_dataset_stats dataset_stats;
+        llmgpu_batch batch;
         llmgpu_file_info file;
         llmgpu_file_metadata metadata;
         llmgpu_file_value value;
@@ -127,6 +134,19 @@ static inline void close_cache(struct things *t)
     rmdir(t->folder);
 }
 
+/** A data set of a few tokens, and a place in it. */
+static inline void open_data(struct things *t)
+{
+    static const char lines[] = "{\"tokens\":[1,2,3]}\n{\"tokens\":[2,3,1,2]}\n{\"tokens\":[3,1]}\n";
+    snprintf(t->data_path, sizeof(t->data_path), "/tmp/llmgpu-misuse-%d.jsonl", (int)getpid());
+    write_file(t->data_path, lines, sizeof(lines) - 1);
+    t->data_paths[0] = t->data_path;
+    llmgpu_dataset_params_init(&t->dataset_params, sizeof(t->dataset_params));
+    t->dataset_params.n_ctx = 16;
+    REQUIRE_INT(llmgpu_dataset_open(&t->dataset, t->f.model, t->data_paths, 1, &t->dataset_params), ==, 0);
+    REQUIRE_INT(llmgpu_dataset_save(t->dataset, t->place, sizeof(t->place), &t->place_size), ==, 0);
+}
+
 static inline void open_things(struct things *t, const char *device)
 {
     static struct model_build adapter;
@@ -163,6 +183,7 @@ static inline void open_things(struct things *t, const char *device)
     REQUIRE_INT(llmgpu_lora_load(&t->lora, t->f.model, t->lora_path), ==, 0);
     REQUIRE_INT(llmgpu_profile_create(&t->profile, t->other, LLMGPU_PROFILE_DECODE, 1, 1), ==, 0);
     open_cache(t);
+    open_data(t);
     REQUIRE_INT(llmgpu_file_open(&t->file, t->model_path, NULL, 0), ==, 0);
     REQUIRE_INT(llmgpu_device_list_create(&t->list), ==, 0);
     REQUIRE_INT(llmgpu_session_save(t->other, LLMGPU_STATE_COMPACT, NULL, t->state, sizeof(t->state), &t->state_size),
@@ -175,7 +196,9 @@ static inline void close_things(struct things *t)
     unlink(t->model_path);
     unlink(t->lora_path);
     unlink(t->state_path);
+    unlink(t->data_path);
     close_cache(t);
+    llmgpu_dataset_free(t->dataset);
     llmgpu_device_list_free(t->list);
     llmgpu_file_close(t->file);
     llmgpu_agents_free(t->agents);

@@ -82,8 +82,8 @@ LLMGPU_EXPERIMENTAL_API int llmgpu_dataset_params_init(llmgpu_dataset_params *pa
  * @param paths   of the files
  * @param n_paths how many
  * @param params  NULL: defaults
- * @return 0; LLMGPU_E_IO; LLMGPU_E_FORMAT when there is no line; LLMGPU_E_NOMEM; LLMGPU_E_TEMPLATE; LLMGPU_E_INVALID. The
- *         sentence is llmgpu_model_error().
+ * @return 0; LLMGPU_E_IO; LLMGPU_E_FORMAT when there is no line; LLMGPU_E_NOMEM; LLMGPU_E_TEMPLATE when
+ *         `template_text` cannot be used; LLMGPU_E_INVALID. The sentence is llmgpu_model_error().
  */
 LLMGPU_EXPERIMENTAL_API int llmgpu_dataset_open(llmgpu_dataset **out, llmgpu_model *model, const char *const *paths,
                                                 size_t n_paths, const llmgpu_dataset_params *params);
@@ -134,8 +134,8 @@ typedef struct llmgpu_batch {
  * @param dataset where
  * @param out     to fill; the arrays are valid until the next call on the data set
  * @param size    sizeof(llmgpu_batch)
- * @return 1; 0 when n_passes are over; LLMGPU_E_FORMAT when no line can be used, or with `strict` one cannot; LLMGPU_E_IO when a
- *         file has become shorter; LLMGPU_E_NOMEM; LLMGPU_E_INVALID
+ * @return 1; 0 when n_passes are over; LLMGPU_E_FORMAT when no line can be used, or with `strict` one cannot;
+ *         LLMGPU_E_TEMPLATE likewise, for the model's template; LLMGPU_E_NOMEM; LLMGPU_E_INVALID
  */
 LLMGPU_EXPERIMENTAL_API int llmgpu_dataset_next(llmgpu_dataset *dataset, llmgpu_batch *out, size_t size);
 
@@ -191,8 +191,8 @@ LLMGPU_EXPERIMENTAL_API int llmgpu_dataset_count(llmgpu_dataset *dataset, llmgpu
  * @param counts   receives 1 for each token that counts, else 0; as many; may be NULL
  * @param capacity of both arrays
  * @param n_tokens receives how many there are; 0 for an empty line
- * @return 0; LLMGPU_E_RANGE when the room is too small; LLMGPU_E_FORMAT when the line cannot be used; LLMGPU_E_NOMEM;
- *         LLMGPU_E_INVALID
+ * @return 0; LLMGPU_E_RANGE when the room is too small; LLMGPU_E_FORMAT or LLMGPU_E_TEMPLATE when the line cannot be used;
+ *         LLMGPU_E_NOMEM; LLMGPU_E_INVALID
  */
 LLMGPU_EXPERIMENTAL_API int llmgpu_dataset_get_sample(llmgpu_dataset *dataset, uint64_t line, int32_t *tokens, uint8_t *counts,
                                                       size_t capacity, size_t *n_tokens);
@@ -218,7 +218,7 @@ LLMGPU_EXPERIMENTAL_API int llmgpu_dataset_get_line(const llmgpu_dataset *datase
  * @param size     receives how many there are, at most 1024
  * @return 0; LLMGPU_E_RANGE when the room is too small; LLMGPU_E_INVALID
  */
-LLMGPU_EXPERIMENTAL_API int llmgpu_dataset_save(const llmgpu_dataset *dataset, void *data, size_t capacity, size_t *size);
+LLMGPU_EXPERIMENTAL_API int llmgpu_dataset_save(llmgpu_dataset *dataset, void *data, size_t capacity, size_t *size);
 
 /**
  * Goes to a place that was saved; what comes next is what would have come then.

@@ -41,5 +41,6 @@
 #include "llmgpu/agent.h"
 #include "llmgpu/cache.h"
 #include "llmgpu/profile.h"
+#include "llmgpu/dataset.h"
 
 #endif

@@ -27,7 +27,8 @@ void lg_train_batch_free(struct lg_env *env, struct lg_train_batch *batch)
     *batch = (struct lg_train_batch){0};
 }
 
-void lg_train_batch_add(struct lg_train_batch *batch, const int32_t *tokens, const uint8_t *counts, uint32_t n)
+void lg_train_batch_add(struct lg_train_batch *batch, const int32_t *tokens, const uint8_t *counts,
+                        uint32_t n)
 {
     assert(n >= 2 && n - 1 <= batch->max_rows - batch->n_rows);
     for (uint32_t i = 0; i + 1 < n; i++) {

@@ -26,14 +26,15 @@ enum {
 
 struct lg_data_params {
     uint32_t n_ctx, n_batch;
-    bool all;      // every token counts, not only answers
-    bool pack;     // as many samples as fit into a micro-batch, not n_batch of them
+    bool all;  // every token counts, not only answers
+    bool pack; // as many samples as fit into a micro-batch, not n_batch of them
     bool shuffle;
-    bool strict;   // a bad line is a failure
-    bool plain;    // no template
-    uint32_t n_told; // bad lines that are told to the log
+    bool strict;       // a bad line is a failure
+    bool plain;        // no template
+    uint32_t n_told;   // bad lines that are told to the log
     uint32_t n_passes; // 0: without end
     uint64_t seed;
+    uint32_t n_vocab;          // ids that pre-tokenised samples may have; 0: those of the vocabulary
     const char *template_text; // NULL: ChatML
     size_t template_len;
 };
@@ -49,7 +50,7 @@ struct lg_data;
 /**
  * Opens files and finds their lines.
  *
- * @param env   must outlive it, and have the last of its errors
+ * @param env   must outlive it, and has the sentences of its errors
  * @param vocab must outlive it
  * @return 0; LLMGPU_E_IO, LLMGPU_E_FORMAT (no line), LLMGPU_E_TEMPLATE, LLMGPU_E_NOMEM
  */
@@ -57,13 +58,17 @@ int lg_data_open(struct lg_env *env, const struct lg_vocab *vocab, const char *c
                  const struct lg_data_params *params, struct lg_data **out);
 /** NULL is allowed. */
 void lg_data_close(struct lg_data *data);
-/** Takes `share` of the lines away into another data set, which reads them once in order. LLMGPU_E_INVALID, LLMGPU_E_NOMEM. */
+/**
+ * Takes `share` of the lines away into another data set, which reads them once in order and has its errors in
+ * `env`. LLMGPU_E_INVALID, LLMGPU_E_NOMEM.
+ */
 int lg_data_split(struct lg_data *data, struct lg_env *env, double share, struct lg_data **out);
 
 /**
  * Fills an empty batch, of at least n_ctx * n_batch rows.
  *
- * @return 1; 0 when n_passes are over; LLMGPU_E_FORMAT when no line can be used; LLMGPU_E_NOMEM
+ * @return 1; 0 when n_passes are over; LLMGPU_E_FORMAT when no line can be used; LLMGPU_E_TEMPLATE, as that
+ * when `strict`; LLMGPU_E_NOMEM
  */
 int lg_data_next(struct lg_data *data, struct lg_train_batch *batch);
 /** To the beginning. */
@@ -76,9 +81,19 @@ int lg_data_count(struct lg_data *data, struct lg_data_stats *out);
 /** Rows of a batch at most. */
 uint32_t lg_data_max_rows(const struct lg_data *data);
 
+/** Lines of the files, whatever part of them this is. */
+uint64_t lg_data_n_lines(const struct lg_data *data);
+/** Where a line is: the file, and its number there from 1. */
+const char *lg_data_where(const struct lg_data *data, uint64_t line, uint64_t *number);
+/** Reads a line whole; what `out` points to is valid until the next call. 0, LLMGPU_E_FORMAT,
+ * LLMGPU_E_TEMPLATE, LLMGPU_E_NOMEM. */
+int lg_data_read(struct lg_data *data, uint64_t line, const int32_t **tokens, const uint8_t **counts,
+                 uint32_t *n);
+
 /** The place as bytes, at most LG_DATA_PLACE_BYTES. Returns how many. */
-size_t lg_data_save(const struct lg_data *data, uint8_t *out);
-/** Goes to a saved place. LLMGPU_E_FORMAT when the bytes are none of this data set, LLMGPU_E_NOMEM; then it is at the beginning. */
+size_t lg_data_save(struct lg_data *data, uint8_t *out);
+/** Goes to a saved place. LLMGPU_E_FORMAT when the bytes are none of this data set, LLMGPU_E_NOMEM; then it
+ * is at the beginning. */
 int lg_data_restore(struct lg_data *data, const uint8_t *place, size_t size);
 
 #endif
