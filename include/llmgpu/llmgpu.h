@@ -42,5 +42,6 @@
 #include "llmgpu/cache.h"
 #include "llmgpu/profile.h"
 #include "llmgpu/dataset.h"
+#include "llmgpu/quantize.h"
 
 #endif
