@@ -30,6 +30,7 @@ typedef lg_cpu_kernel_fn *const lg_cpu_fast_table[LG_K_COUNT];
 extern lg_cpu_fast_table lg_cpu_hot_portable, lg_cpu_hot_avx2, lg_cpu_hot_avx512;
 extern lg_cpu_fast_table lg_cpu_hot_attention_portable, lg_cpu_hot_attention_avx2, lg_cpu_hot_attention_avx512;
 extern lg_cpu_fast_table lg_cpu_hot_rows_portable, lg_cpu_hot_rows_avx2, lg_cpu_hot_rows_avx512;
+extern lg_cpu_fast_table lg_cpu_hot_train_portable, lg_cpu_hot_train_avx2, lg_cpu_hot_train_avx512;
 extern lg_cpu_fast_table lg_cpu_hot_i8_avx2, lg_cpu_hot_i8_vnni;
 extern lg_cpu_fast_table lg_cpu_hot_i8_tile_avx2, lg_cpu_hot_i8_tile_vnni, lg_cpu_hot_i8_tile_dotprod;
 

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Products of training: sums of outer products, whose columns are lanes. Compiled once for each instruction set with HOT_TABLE
+ * as the name of its table; sums are in the order of matmul_back.c, so the variants agree with the reference bit for bit.
+ *
+ * What is multiplied is first laid out as the innermost loop meets it: blocks of STEPS rows, cut into slices of SLICE columns
+ * that lie one row behind the other, and so stay in the nearest cache whatever the distance of rows in memory.
+ */
+#include "device/cpu/decode.h"
+#include "device/cpu/fast.h"
+#include "device/cpu/grid.h"
+#include "device/cpu/matmul_back.h"
+#include "device/cpu/simd_math.h"
+
+#if defined(__AVX512F__)
+enum { ROWS = 6, WIDE = 4 }; // sums that fit into the registers: rows by vectors
+#else
+enum { ROWS = 4, WIDE = 2 };
+#endif
+
+/* Keeps sums in registers from end to end. */
+#define UNROLL_SUMS _Pragma("GCC unroll 8")
+
+enum {
+    STEPS = LG_BACK_BLOCK,
+    SLICE = WIDE * VEC,
+    COLUMNS = 256, // laid out at a time: a multiple of all blocks and of SLICE
+    N_SLICES = COLUMNS / SLICE,
+};
+
+struct panel {
+    _Alignas(64) float slice[N_SLICES][STEPS][SLICE];
+};
+
+/* Puts n numbers behind those of the rows before; those up to a multiple of SLICE may be anything. */
+INLINE void lay_out(struct panel *panel, uint32_t step, const float *row, uint32_t n)
+{
+    for (uint32_t k = 0; k < n; k += SLICE)
+        memcpy(panel->slice[k / SLICE][step], row + k, SLICE * sizeof(float));
+}
+
+/* A factor for each row and step: of row r in step s at[r * row_stride + s * step_stride]. */
+struct factors {
+    const float *at;
+    size_t row_stride, step_stride;
+};
+
+/* sum[r][j] += the products of n_steps of factor and columns. n_rows and n_vecs are constants. */
+INLINE void add_steps(vec (*sum)[WIDE], struct factors f, const float *columns, uint32_t n_steps, int n_rows, int n_vecs)
+{
+    for (uint32_t s = 0; s < n_steps; s++, columns += SLICE, f.at += f.step_stride) {
+        vec c[WIDE];
+        UNROLL_SUMS
+        for (int j = 0; j < n_vecs; j++)
+            c[j] = load(columns + j * VEC);
+        UNROLL_SUMS
+        for (int r = 0; r < n_rows; r++) {
+            vec factor = splat(f.at[(size_t)r * f.row_stride]);
+            UNROLL_SUMS
+            for (int j = 0; j < n_vecs; j++)
+                sum[r][j] += factor * c[j];
+        }
+    }
+}
+
+/* What becomes of the sums of n columns: y += them, or y = them; with `go_on` they begin with what y is. */
+struct target {
+    float *y;
+    size_t stride;
+    bool add, go_on;
+};
+
+INLINE vec load_part(const float *p, uint32_t n)
+{
+    float lane[VEC] = {0};
+    memcpy(lane, p, n * sizeof(*p));
+    return load(lane);
+}
+
+INLINE void store_part(float *p, vec v, uint32_t n)
+{
+    float lane[VEC];
+    store(lane, v);
+    memcpy(p, lane, n * sizeof(*p));
+}
+
+/* Of whole vectors; n_rows and n_vecs are constants. */
+INLINE void multiply(const struct target *to, struct factors f, const float *columns, uint32_t n_steps, int n_rows, int n_vecs)
+{
+    vec sum[ROWS][WIDE];
+    float *y = to->y;
+    size_t stride = to->stride;
+    bool add = to->add, go_on = to->go_on;
+    UNROLL_SUMS
+    for (int r = 0; r < n_rows; r++) {
+        UNROLL_SUMS
+        for (int j = 0; j < n_vecs; j++)
+            sum[r][j] = go_on ? load(y + (size_t)r * stride + j * VEC) : (vec){0};
+    }
+    add_steps(sum, f, columns, n_steps, n_rows, n_vecs);
+    UNROLL_SUMS
+    for (int r = 0; r < n_rows; r++) {
+        UNROLL_SUMS
+        for (int j = 0; j < n_vecs; j++)
+            store(y + (size_t)r * stride + j * VEC, add ? load(y + (size_t)r * stride + j * VEC) + sum[r][j] : sum[r][j]);
+    }
+}
+
+/* The first n columns of a vector that has no more in y. */
+static void multiply_end(const struct target *to, struct factors f, const float *columns, uint32_t n_steps, uint32_t n,
+                         uint32_t n_rows)
+{
+    for (uint32_t r = 0; r < n_rows; r++, f.at += f.row_stride) {
+        float *y = to->y + r * to->stride;
+        const float *factor = f.at;
+        vec before = load_part(y, n), sum = to->go_on ? before : (vec){0};
+        for (uint32_t s = 0; s < n_steps; s++, factor += f.step_stride)
+            sum += splat(*factor) * load(columns + (size_t)s * SLICE);
+        store_part(y, to->add ? before + sum : sum, n);
+    }
+}
+
+typedef void multiply_fn(const struct target *to, struct factors f, const float *columns, uint32_t n_steps);
+
+#define MULTIPLY(rows)                                                                                               \
+    static void multiply_wide_##rows(const struct target *to, struct factors f, const float *columns, uint32_t n_steps) \
+    {                                                                                                                \
+        multiply(to, f, columns, n_steps, rows, WIDE);                                                               \
+    }                                                                                                                \
+    static void multiply_thin_##rows(const struct target *to, struct factors f, const float *columns, uint32_t n_steps) \
+    {                                                                                                                \
+        multiply(to, f, columns, n_steps, rows, 1);                                                                  \
+    }
+MULTIPLY(1)
+MULTIPLY(2)
+MULTIPLY(3)
+MULTIPLY(4)
+#if defined(__AVX512F__)
+MULTIPLY(5)
+MULTIPLY(6)
+#define BY_ROWS(name) NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6
+#else
+#define BY_ROWS(name) NULL, name##_1, name##_2, name##_3, name##_4
+#endif
+static multiply_fn *const multiply_wide[ROWS + 1] = {BY_ROWS(multiply_wide)};
+static multiply_fn *const multiply_thin[ROWS + 1] = {BY_ROWS(multiply_thin)};
+
+/* All rows of a slice of n columns. */
+static void multiply_slice(struct target to, struct factors f, const float *columns, uint32_t n_steps, uint32_t n,
+                           uint32_t n_rows)
+{
+    for (uint32_t r = 0; r < n_rows; r += ROWS) {
+        uint32_t rows = lg_min_u32(n_rows - r, ROWS), k = 0;
+        struct target part = to;
+        if (n == SLICE) {
+            multiply_wide[rows](&part, f, columns, n_steps);
+            k = SLICE;
+        }
+        for (; n - k >= VEC; k += VEC) {
+            part.y = to.y + k;
+            multiply_thin[rows](&part, f, columns + k, n_steps);
+        }
+        part.y = to.y + k;
+        if (k < n)
+            multiply_end(&part, f, columns + k, n_steps, n - k, rows);
+        to.y += rows * to.stride;
+        f.at += rows * f.row_stride;
+    }
+}
+
+/* ---- through weights ----------------------------------------------------------------------------- */
+
+typedef void decode_fn(const uint8_t *src, float *y, size_t n);
+
+struct weights {
+    decode_fn *decode;
+    uint32_t block_elements, block_bytes;
+};
+
+/* Columns [begin, end) of weight rows [m, m_end), within one run of COLUMNS. */
+static void decode_panel(const struct weights *w, const struct lg_cpu_args *args, struct panel *panel, uint32_t begin,
+                         uint32_t end, uint32_t m, uint32_t m_end)
+{
+    const struct lg_matmul_back_push *push = args->push;
+    uint32_t at = begin / COLUMNS * COLUMNS, n = lg_min_u32(push->n_cols - at, COLUMNS);
+    const uint8_t *src = (const uint8_t *)args->view[2] + at / w->block_elements * w->block_bytes;
+    _Alignas(64) float row[COLUMNS + SLICE];
+    for (uint32_t i = m; i < m_end; i++) {
+        w->decode(src + (size_t)i * push->row_bytes, row, n);
+        lay_out(panel, i - m, row + (begin - at), end - begin);
+    }
+}
+
+static void matmul_back(const struct weights *w, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    const struct lg_matmul_back_push *push = args->push;
+    uint32_t n_t = ((const uint32_t *)args->view[0])[push->dim];
+    struct panel panel;
+    for (uint32_t g = first; g < last; g++) {
+        struct lg_cpu_span k = lg_cpu_span(args, g, args->spec[1], push->n_cols);
+        uint32_t t = k.row * args->spec[2], rows = t < n_t ? lg_min_u32(args->spec[2], n_t - t) : 0;
+        const float *dy = (const float *)args->view[1] + (size_t)t * push->y_stride + push->row_begin;
+        float *dx = (float *)args->view[3] + (size_t)t * push->n_cols;
+        for (uint32_t at = k.begin, end; at < k.end && rows > 0; at = end) {
+            end = lg_min_u32(k.end, (at / COLUMNS + 1) * COLUMNS);
+            for (uint32_t m = 0; m < push->n_rows; m += STEPS) {
+                uint32_t n_steps = lg_min_u32(push->n_rows - m, STEPS);
+                decode_panel(w, args, &panel, at, end, m, m + n_steps);
+                for (uint32_t c = at; c < end; c += SLICE)
+                    multiply_slice((struct target){dx + c, push->n_cols, m > 0 || push->add, false},
+                                   (struct factors){dy + m, push->y_stride, 1}, panel.slice[(c - at) / SLICE][0], n_steps,
+                                   lg_min_u32(end - c, SLICE), rows);
+            }
+        }
+    }
+}
+
+/* ---- to weights ---------------------------------------------------------------------------------- */
+
+enum { MAX_M = 48 }; // rows of dw whose sums are kept
+
+/* Columns [begin, begin + n), at most SLICE, of rows [m, m + n_m) of dw. */
+static void weight_slice(const struct lg_cpu_args *args, uint32_t begin, uint32_t n, uint32_t m, uint32_t n_m)
+{
+    const struct lg_weight_back_push *push = args->push;
+    uint32_t n_t = ((const uint32_t *)args->view[0])[push->dim];
+    const float *x = (const float *)args->view[1] + begin, *dy = (const float *)args->view[2] + push->row_begin + m;
+    float *dw = (float *)args->view[3] + (size_t)m * push->n_cols + begin;
+    _Alignas(64) float sums[MAX_M][SLICE], columns[STEPS][SLICE], factors[STEPS][MAX_M];
+    for (uint32_t t = 0; t < n_t; t += STEPS) {
+        uint32_t n_steps = lg_min_u32(n_t - t, STEPS);
+        for (uint32_t s = 0; s < n_steps; s++) {
+            memcpy(columns[s], x + (size_t)(t + s) * push->n_cols, n * sizeof(float));
+            memset(columns[s] + n, 0, (SLICE - n) * sizeof(float));
+            memcpy(factors[s], dy + (size_t)(t + s) * push->y_stride, n_m * sizeof(float));
+        }
+        multiply_slice((struct target){sums[0], SLICE, false, t > 0}, (struct factors){factors[0], 1, MAX_M}, columns[0],
+                       n_steps, (n + VEC - 1) / VEC * VEC, n_m);
+    }
+    for (uint32_t i = 0; i < n_m && n_t > 0; i++) {
+        for (uint32_t k = 0; k < n; k++)
+            dw[(size_t)i * push->n_cols + k] += push->scale * sums[i][k];
+    }
+}
+
+static void weight_back(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    const struct lg_weight_back_push *push = args->push;
+    for (uint32_t g = first; g < last; g++) {
+        struct lg_cpu_span k = lg_cpu_span(args, g, args->spec[2], push->n_cols);
+        uint32_t m = k.row * args->spec[1], m_end = lg_min_u32(m + args->spec[1], push->n_rows);
+        for (; m < m_end; m += MAX_M) {
+            for (uint32_t c = k.begin; c < k.end; c += SLICE)
+                weight_slice(args, c, lg_min_u32(k.end - c, SLICE), m, lg_min_u32(m_end - m, MAX_M));
+        }
+    }
+}
+
+#define TYPED(name, block_elements, block_bytes)                                                  \
+    static void matmul_back_##name(const struct lg_cpu_args *args, uint32_t first, uint32_t last) \
+    {                                                                                             \
+        struct weights w = {decode_##name, block_elements, block_bytes};                          \
+        matmul_back(&w, args, first, last);                                                       \
+    }
+TYPED(f32, 1, 4)
+TYPED(f16, 1, 2)
+TYPED(bf16, 1, 2)
+TYPED(q4_0, 32, 18)
+TYPED(q4_1, 32, 20)
+TYPED(q5_0, 32, 22)
+TYPED(q5_1, 32, 24)
+TYPED(q8_0, 32, 34)
+TYPED(q2_k, 256, 84)
+TYPED(q3_k, 256, 110)
+TYPED(q4_k, 256, 144)
+TYPED(q5_k, 256, 176)
+TYPED(q6_k, 256, 210)
+
+#define ENTRIES(lower, UPPER) [LG_K_MATMUL_BACK_##UPPER] = matmul_back_##lower,
+lg_cpu_fast_table HOT_TABLE = {[LG_K_WEIGHT_BACK] = weight_back, LG_WEIGHT_TYPES(ENTRIES)};
