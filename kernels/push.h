@@ -259,4 +259,124 @@ struct lg_candidates_push {
     lg_uint id_offset;
 };
 
+/* ---- training ---------------------------------------------------------------------------------------------------- */
+
+/* What differs from micro-batch to micro-batch and from step to step; the host writes it, kernels have it as a view. */
+struct lg_train_step {
+    float lr;
+    float correct1, correct2; /* 1 / (1 - beta^t) of AdamW's moments, t from 1 */
+    float loss_scale;         /* of each row's gradient: 1 / the number of targets that the mean is over */
+    float clip;               /* the largest norm of all gradients together; 0: any */
+    lg_uint seed_lo, seed_hi; /* of dropout and of what adamw8 rounds */
+    lg_uint draw;             /* micro-batches so far, so that each has a dropout of its own */
+};
+
+/* What grad_norm leaves for the optimizers. */
+struct lg_train_norm {
+    float norm;
+    float factor; /* of all gradients */
+};
+
+/* dx[t][k] = or += sum over m of dy[t][row_begin + m] * w[m][k], m < n_rows */
+struct lg_matmul_back_push {
+    lg_uint n_cols;    /* K */
+    lg_uint n_rows;    /* M, rows of the view */
+    lg_uint row_bytes; /* of a weight row */
+    lg_uint y_stride;  /* elements of a row of dy */
+    lg_uint row_begin; /* where the view's rows begin in dy */
+    lg_uint dim;       /* LG_DIM_* that holds the number of rows of dy, T */
+    lg_uint add;       /* 1: += */
+};
+
+/* dw[m][k] += scale * sum over t of dy[t][row_begin + m] * x[t][k], m < n_rows */
+struct lg_weight_back_push {
+    lg_uint n_cols;    /* K */
+    lg_uint n_rows;    /* M, rows of the view */
+    lg_uint y_stride;  /* elements of a row of dy */
+    lg_uint row_begin; /* where the view's rows begin in dy */
+    lg_uint dim;       /* LG_DIM_* that holds the number of rows, T */
+    float scale;
+};
+
+/* Sums over all rows of a batch, one for each column. */
+struct lg_column_push {
+    lg_uint n_cols;
+    lg_uint dim; /* LG_DIM_* that holds the number of rows */
+};
+
+struct lg_scale_add_push {
+    lg_uint n_cols;
+    float scale;
+};
+
+struct lg_attention_train_push {
+    lg_uint n_heads;
+    lg_uint n_kv;
+    lg_uint head_dim; /* at most LG_MAX_HEAD_DIM */
+    lg_uint dim;      /* LG_DIM_* that holds the number of rows */
+    float scale;      /* of q . k, 1 / sqrt(head_dim) */
+};
+#define LG_MAX_HEAD_DIM 256
+
+/* What loss_part keeps of a row between the parts of the vocabulary. */
+struct lg_loss_state {
+    float top;   /* the largest logit so far */
+    float sum;   /* of exp(logit - top) */
+    float logit; /* the target's */
+    float unused;
+};
+#define LG_NO_TARGET 0xffffffffu /* of a row that is not counted */
+
+/* logits (T, n_cols) are those of tokens first, first + 1, ... */
+struct lg_loss_push {
+    lg_uint n_cols;
+    lg_uint first; /* 0: the state begins anew */
+};
+
+/* Rows of dx that belong to the same id are added to the id's row of de, a view of rows [row_begin, row_end). */
+struct lg_embed_back_push {
+    lg_uint n_cols;
+    lg_uint row_begin;
+    lg_uint row_end;
+    lg_uint id_stride; /* the id of row r is ids[r * id_stride + id_offset] */
+    lg_uint id_offset;
+    lg_uint dim; /* LG_DIM_* that holds the number of rows */
+};
+
+struct lg_dropout_push {
+    lg_uint n_cols;
+    lg_uint drop;  /* what is left out: a part of drop / 2^32 */
+    lg_uint site;  /* which dropout of the model: each has its own */
+    float scale;   /* 1 / (1 - p) */
+};
+
+/* Optimizers take n elements; a workgroup takes per_group of them. */
+struct lg_sum_squares_push {
+    lg_uint n;
+    lg_uint per_group;
+    lg_uint first; /* of the partial sums, one for each workgroup */
+};
+
+struct lg_grad_norm_push {
+    lg_uint n; /* partial sums */
+};
+
+struct lg_adamw_push {
+    lg_uint n;
+    lg_uint per_group;
+    float beta1, beta2;
+    float eps;
+    float weight_decay;
+};
+
+struct lg_sgd_push {
+    lg_uint n;
+    lg_uint per_group;
+    float momentum;
+    float weight_decay;
+};
+
+/* adamw8 keeps both moments in bytes, with a power of two for each block of so many; see adam8.h. */
+#define LG_ADAM8_BLOCK 256u
+
 #endif

@@ -31,6 +31,12 @@ LG_SHARED_FN lg_uint lg_random_draw(lg_uint seed_lo, lg_uint seed_hi, lg_uint po
     return lg_random_mix(lg_random_mix(lg_random_mix(seed_lo) ^ seed_hi) + pos);
 }
 
+/* What the columns of a row have in common in one of several uses of a draw. */
+LG_SHARED_FN lg_uint lg_random_row(lg_uint draw, lg_uint site, lg_uint row)
+{
+    return lg_random_mix(lg_random_mix(draw + site) + row);
+}
+
 /*
  * A number of the standard Gumbel distribution, -log(-log(1 - v)) with v uniform in (0, 1): of all tokens the one with
  * the largest logit / temperature + gumbel is a sample of the softmax. GPUs compute log near 1 with an absolute error

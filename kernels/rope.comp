@@ -4,6 +4,8 @@
 // (a cos - b sin, a sin + b cos) with the cosine and sine of its position and index j. Pair j is elements
 // (j, j + n_rot / 2), or (2j, 2j + 1) when `halves` is 0; the rest of the head stays.
 //
+// BACK: the other way, with the sine's opposite; what flows back through it.
+//
 //     rows   struct lg_row [rows]
 //     table  float32 [positions][n_rot / 2][2], cosine and sine
 //     x      float32 [rows][n_heads][head_dim]
@@ -25,6 +27,9 @@ void main()
         return;
     uint angle = (rows[r].y * n_pairs + j) * 2;
     float c = table[angle], s = table[angle + 1];
+#ifdef BACK
+    s = -s;
+#endif
     uint at = (r * p.n_heads + head) * p.head_dim;
     uint at_a = at + (p.halves != 0 ? j : 2 * j);
     uint at_b = at + (p.halves != 0 ? j + n_pairs : 2 * j + 1);

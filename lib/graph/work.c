@@ -147,6 +147,45 @@ static uint64_t attention_bytes(const struct lg_work_frame *f, const struct lg_d
     return bytes;
 }
 
+static uint64_t matmul_back_flops(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows)
+{
+    (void)f;
+    READ_PUSH(lg_matmul_back_push, push, d);
+    return 2 * (uint64_t)push.n_cols * push.n_rows * n_rows;
+}
+
+static uint64_t weight_back_flops(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows)
+{
+    (void)f;
+    READ_PUSH(lg_weight_back_push, push, d);
+    return 2 * (uint64_t)push.n_cols * push.n_rows * n_rows;
+}
+
+/** With each key a row sees, a product of D for each sum over it; as of one sample. */
+static uint64_t products_of_keys(const struct lg_dispatch *d, uint32_t n_rows, uint64_t sums)
+{
+    READ_PUSH(lg_attention_train_push, push, d);
+    return sums * push.n_heads * push.head_dim * ((uint64_t)n_rows * (n_rows + 1));
+}
+
+static uint64_t attention_train_flops(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows)
+{
+    (void)f;
+    return products_of_keys(d, n_rows, 2);
+}
+
+static uint64_t attention_back_q_flops(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows)
+{
+    (void)f;
+    return products_of_keys(d, n_rows, 3);
+}
+
+static uint64_t attention_back_kv_flops(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows)
+{
+    (void)f;
+    return products_of_keys(d, n_rows, 4);
+}
+
 typedef uint64_t work_fn(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows);
 
 // clang-format off
@@ -160,6 +199,23 @@ static const struct rule {
     [LG_K_RMS_NORM] = {.each = 4},
     [LG_K_LAYER_NORM] = {.each = 8},
     [LG_K_ROPE] = {.flops = rope_flops},
+    [LG_K_RMS_NORM_BACK] = {.each = 9},
+    [LG_K_LAYER_NORM_BACK] = {.each = 14},
+    [LG_K_RMS_NORM_WEIGHT_BACK] = {.each = 4},
+    [LG_K_LAYER_NORM_WEIGHT_BACK] = {.each = 5},
+    [LG_K_ROPE_BACK] = {.flops = rope_flops},
+    [LG_K_SILU_MUL_BACK] = {.each = 9},
+    [LG_K_GELU_BACK] = {.each = 15},
+    [LG_K_ATTENTION_TRAIN] = {.flops = attention_train_flops},
+    [LG_K_ATTENTION_BACK_Q] = {.flops = attention_back_q_flops},
+    [LG_K_ATTENTION_BACK_KV] = {.flops = attention_back_kv_flops},
+    [LG_K_WEIGHT_BACK] = {.flops = weight_back_flops},
+    [LG_K_BIAS_BACK] = {.each = 1},
+    [LG_K_SCALE_ADD] = {.each = 2},
+    [LG_K_LOSS_PART] = {.each = 3},
+    [LG_K_LOSS_BACK] = {.each = 3},
+    [LG_K_EMBED_BACK] = {.each = 1},
+    [LG_K_DROPOUT] = {.each = 1},
     [LG_K_ATTENTION] = {.flops = attention_flops, .bytes = attention_bytes},
     [LG_K_ATTENTION_TILE] = {.flops = attention_flops, .bytes = attention_bytes},
     [LG_K_ATTENTION_SPLIT] = {.flops = attention_flops, .bytes = attention_bytes},
@@ -177,6 +233,7 @@ static const struct rule {
     [LG_K_EMBED_##UPPER] = {.bytes = embed_bytes},   \
     [LG_K_MATVEC_##UPPER] = {.flops = matmul_flops}, \
     [LG_K_MATMUL_##UPPER] = {.flops = matmul_flops}, \
+    [LG_K_MATMUL_BACK_##UPPER] = {.flops = matmul_back_flops}, \
     [LG_K_QKV_##UPPER] = {.flops = qkv_flops},       \
     [LG_K_PROJECT_##UPPER] = {.flops = project_flops}, \
     [LG_K_FFN_##UPPER] = {.flops = ffn_flops},

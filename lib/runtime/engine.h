@@ -129,6 +129,9 @@ int lg_engine_revive(struct lg_engine *engine);
  * pass that runs is dropped. */
 int lg_engine_grow(struct lg_engine *engine, uint32_t n_pages, uint32_t max_pages, uint32_t prefill_rows);
 
+/** The rotations of positions 0 .. n_pos - 1 on the model's device; nothing for models without them. */
+int lg_rope_create(struct lg_env *env, const struct lg_model *model, uint32_t n_pos, struct lg_buffer **out);
+
 /** Rows of the decode passes of so many sessions. */
 uint32_t lg_engine_decode_rows(const struct lg_engine *engine, uint32_t n_sessions);
 

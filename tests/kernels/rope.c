@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "check.h"
 
-static void rope_case(struct check *c, struct lg_rope_push push, uint32_t n_rows)
+static void rope_case(struct check *c, enum lg_kernel kernel, struct lg_rope_push push, uint32_t n_rows)
 {
     enum { N_POS = 50 };
     uint32_t n_pairs = push.n_rot / 2;
@@ -11,7 +11,7 @@ static void rope_case(struct check *c, struct lg_rope_push push, uint32_t n_rows
     for (uint32_t r = 0; r < n_rows; r++)
         rows[r].pos = check_int(c, 0, N_POS - 1);
     struct check_case k = {
-        .kernel = LG_K_ROPE,
+        .kernel = kernel,
         .data = {rows, table, x},
         .size = {n_rows * sizeof(*rows), (size_t)N_POS * n_pairs * 8, n * 4},
         .tolerance = {[2] = {.abs = 1e-6f, .rel = 1e-6f}},
@@ -30,16 +30,26 @@ static void rope_case(struct check *c, struct lg_rope_push push, uint32_t n_rows
     free(x);
 }
 
-void check_rope(struct check *c)
+static void rope(struct check *c, enum lg_kernel kernel)
 {
     if (c->bench) {
-        rope_case(c, (struct lg_rope_push){.n_heads = 14, .head_dim = 64, .n_rot = 64, .halves = 1}, 64);
+        rope_case(c, kernel, (struct lg_rope_push){.n_heads = 14, .head_dim = 64, .n_rot = 64, .halves = 1}, 64);
         return;
     }
     for (uint32_t halves = 0; halves < 2; halves++) {
-        rope_case(c, (struct lg_rope_push){.n_heads = 14, .head_dim = 64, .n_rot = 64, .halves = halves}, 3);
-        rope_case(c, (struct lg_rope_push){.n_heads = 3, .head_dim = 38, .n_rot = 38, .halves = halves}, 5);
-        rope_case(c, (struct lg_rope_push){.n_heads = 5, .head_dim = 80, .n_rot = 32, .halves = halves}, 2);
-        rope_case(c, (struct lg_rope_push){.n_heads = 1, .head_dim = 2, .n_rot = 2, .halves = halves}, 1);
+        rope_case(c, kernel, (struct lg_rope_push){.n_heads = 14, .head_dim = 64, .n_rot = 64, .halves = halves}, 3);
+        rope_case(c, kernel, (struct lg_rope_push){.n_heads = 3, .head_dim = 38, .n_rot = 38, .halves = halves}, 5);
+        rope_case(c, kernel, (struct lg_rope_push){.n_heads = 5, .head_dim = 80, .n_rot = 32, .halves = halves}, 2);
+        rope_case(c, kernel, (struct lg_rope_push){.n_heads = 1, .head_dim = 2, .n_rot = 2, .halves = halves}, 1);
     }
+}
+
+void check_rope(struct check *c)
+{
+    rope(c, LG_K_ROPE);
+}
+
+void check_rope_back(struct check *c)
+{
+    rope(c, LG_K_ROPE_BACK);
 }

@@ -71,6 +71,46 @@ static uint64_t read_sum(const struct lg_dispatch *d)
     return row(d) / (d->grid[0] ? d->grid[0] : 1);
 }
 
+/* For the columns that a workgroup takes, a number of each row. */
+static uint64_t columns(const struct lg_dispatch *d)
+{
+    return TYPICAL_KEYS * (uint64_t)d->spec[0];
+}
+
+static uint64_t matmul_back(const struct lg_dispatch *d)
+{
+    struct lg_matmul_back_push push;
+    memcpy(&push, d->push, sizeof(push));
+    return (uint64_t)push.n_rows * d->spec[1] * d->spec[2];
+}
+
+static uint64_t weight_back(const struct lg_dispatch *d)
+{
+    return TYPICAL_KEYS * (uint64_t)d->spec[1] * d->spec[2];
+}
+
+static uint64_t attention_train(const struct lg_dispatch *d)
+{
+    struct lg_attention_train_push push;
+    memcpy(&push, d->push, sizeof(push));
+    return 4 * TYPICAL_KEYS * (uint64_t)push.head_dim * d->spec[2] * d->spec[3];
+}
+
+static uint64_t attention_back_kv(const struct lg_dispatch *d)
+{
+    struct lg_attention_train_push push;
+    memcpy(&push, d->push, sizeof(push));
+    return 8 * TYPICAL_KEYS * (uint64_t)push.head_dim * d->spec[2] * (push.n_heads / push.n_kv);
+}
+
+/* The second word of the push constants: elements of a workgroup. */
+static uint64_t optimizer(const struct lg_dispatch *d)
+{
+    struct lg_sum_squares_push push;
+    memcpy(&push, d->push, sizeof(push));
+    return 4 * (uint64_t)push.per_group;
+}
+
 typedef uint64_t cost_fn(const struct lg_dispatch *d);
 
 static cost_fn *const costs[LG_K_COUNT] = {[LG_K_PLAN] = row,
@@ -87,6 +127,7 @@ static cost_fn *const costs[LG_K_COUNT] = {[LG_K_PLAN] = row,
                                            [LG_K_LORA_DOWN] = matvec,
                                            [LG_K_LORA_UP] = lora_up,
                                            [LG_K_COPY] = element,
+                                           [LG_K_ZERO] = element,
                                            [LG_K_QUANTIZE] = row,
                                            [LG_K_HALVE] = row,
                                            [LG_K_SOFTMAX] = exp_row,
@@ -96,7 +137,29 @@ static cost_fn *const costs[LG_K_COUNT] = {[LG_K_PLAN] = row,
                                            [LG_K_PENALTIES] = row,
                                            [LG_K_READ_SUM] = read_sum,
                                            [LG_K_SAMPLE] = exp_row,
+                                           [LG_K_WEIGHT_BACK] = weight_back,
+                                           [LG_K_BIAS_BACK] = columns,
+                                           [LG_K_SCALE_ADD] = element,
+                                           [LG_K_RMS_NORM_BACK] = row,
+                                           [LG_K_RMS_NORM_WEIGHT_BACK] = columns,
+                                           [LG_K_LAYER_NORM_BACK] = row,
+                                           [LG_K_LAYER_NORM_WEIGHT_BACK] = columns,
+                                           [LG_K_ROPE_BACK] = element,
+                                           [LG_K_SILU_MUL_BACK] = exp_element,
+                                           [LG_K_GELU_BACK] = exp_element,
+                                           [LG_K_ATTENTION_TRAIN] = attention_train,
+                                           [LG_K_ATTENTION_BACK_Q] = attention_train,
+                                           [LG_K_ATTENTION_BACK_KV] = attention_back_kv,
+                                           [LG_K_LOSS_PART] = exp_row,
+                                           [LG_K_LOSS_BACK] = exp_element,
+                                           [LG_K_EMBED_BACK] = element,
+                                           [LG_K_DROPOUT] = exp_element,
+                                           [LG_K_SUM_SQUARES] = optimizer,
+                                           [LG_K_ADAMW] = optimizer,
+                                           [LG_K_ADAMW8] = optimizer,
+                                           [LG_K_SGD] = optimizer,
 #define TYPED(lower, UPPER) \
+    [LG_K_MATMUL_BACK_##UPPER] = matmul_back, \
     [LG_K_EMBED_##UPPER] = embed, [LG_K_MATVEC_##UPPER] = matvec, [LG_K_MATMUL_##UPPER] = matmul, \
     [LG_K_QKV_##UPPER] = matvec, [LG_K_PROJECT_##UPPER] = matvec, [LG_K_FFN_##UPPER] = matvec,
                                            LG_WEIGHT_TYPES(TYPED)

@@ -1,27 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Looks the embedding of each row's token up: decodes a row of the table. */
-#include <string.h>
+#include "device/cpu/weight_row.h"
 
-#include "device/cpu/grid.h"
-#include "gguf/quants.h"
-
-enum {
-    WEIGHTS_PER_INVOCATION = 32,
-    MAX_BLOCK = 256, // weights
-};
-
-/** Decodes weights [begin, end) of a row, which need not be whole blocks. */
-static void decode_range(enum lg_type type, const uint8_t *row, uint32_t begin, uint32_t end, float *y)
-{
-    const struct lg_type_info *info = lg_type_info(type);
-    uint32_t unit = info->block_elements;
-    float block[MAX_BLOCK];
-    for (uint32_t at = begin / unit * unit; at < end; at += unit) {
-        uint32_t from = lg_max_u32(at, begin), to = lg_min_u32(at + unit, end);
-        lg_dequantize(type, row + (size_t)(at / unit) * info->block_bytes, block, unit);
-        memcpy(y + from, block + (from - at), (to - from) * sizeof(float));
-    }
-}
+enum { WEIGHTS_PER_INVOCATION = 32 };
 
 static void embed(enum lg_type type, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
@@ -34,7 +15,9 @@ static void embed(enum lg_type type, const struct lg_cpu_args *args, uint32_t fi
             continue;
         const uint8_t *row =
             (const uint8_t *)args->view[1] + (size_t)(id - push->row_begin) * push->row_bytes;
-        decode_range(type, row, s.begin, s.end, (float *)args->view[2] + (size_t)s.row * push->n_cols);
+        float *y = (float *)args->view[2] + (size_t)s.row * push->n_cols;
+        if (s.begin < s.end)
+            lg_weight_row_range(type, row, s.begin, s.end, y + s.begin);
     }
 }
 

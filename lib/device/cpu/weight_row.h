@@ -11,6 +11,20 @@
 #include "device/cpu/round_i8.h"
 #include "gguf/quants.h"
 
+/** Decodes weights [begin, end) of a row, which need not be whole blocks: y[0] is weight `begin`. */
+static inline void lg_weight_row_range(enum lg_type type, const uint8_t *row, uint32_t begin, uint32_t end, float *y)
+{
+    enum { MAX_BLOCK = 256 }; // weights
+    const struct lg_type_info *info = lg_type_info(type);
+    uint32_t unit = info->block_elements;
+    float block[MAX_BLOCK];
+    for (uint32_t at = begin / unit * unit; at < end; at += unit) {
+        uint32_t from = lg_max_u32(at, begin), to = lg_min_u32(at + unit, end);
+        lg_dequantize(type, row + (size_t)(at / unit) * info->block_bytes, block, unit);
+        memcpy(y + (from - begin), block + (from - at), (to - from) * sizeof(float));
+    }
+}
+
 /** The dot product of a row of n encoded weights and the normalised x; `norm` NULL: x as it is. With `int8` x is rounded. */
 static inline float lg_weight_row_dot_norm(enum lg_type type, const uint8_t *row, const struct lg_cpu_norm *norm,
                                            const float *x, size_t n, bool int8)

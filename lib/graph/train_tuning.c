@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#include "graph/train_tuning.h"
+
+#include "util/checked.h"
+
+enum { FEW = 32 }; // rows or columns of a gradient
+
+/** On the CPU a workgroup is what a thread takes at a time; see tuning.c. */
+static const struct lg_train_tuning cpu_tuning = {
+    .back = {.wg = 1, .m = 256, .n = 256},
+    .weight = {.wg = 1, .m = 48, .n = 256},
+    .weight_few_rows = {.wg = 1, .m = 48, .n = 64},
+    .weight_few_cols = {.wg = 1, .m = 128, .n = 64},
+    .attention_wg = 1,
+    .attention_rows = 32,
+    .attention_heads = 1,
+    .optimizer_wg = 1,
+    .optimizer_per_group = 1 << 14,
+};
+
+struct lg_train_tuning lg_train_tuning_choose(const struct lg_device_info *info)
+{
+    if (info->kind == LG_DEVICE_CPU)
+        return cpu_tuning;
+    bool large = info->kind != LG_DEVICE_SOFTWARE && info->max_workgroup >= 128;
+    return (struct lg_train_tuning){
+        .back = {.wg = 64, .m = 64, .n = 64},
+        .weight = {.wg = 64, .m = 64, .n = 64},
+        .weight_few_rows = {.wg = 64, .m = 16, .n = 64},
+        .weight_few_cols = {.wg = 64, .m = 64, .n = 16},
+        .attention_wg = 64,
+        .attention_rows = 1,
+        .attention_heads = 1,
+        .optimizer_wg = large ? 128 : 64,
+        .optimizer_per_group = 1 << 12,
+    };
+}
+
+const struct lg_matmul_tile *lg_train_weight_tile(const struct lg_train_tuning *t, uint32_t n_rows, uint32_t n_cols)
+{
+    if (n_cols <= FEW)
+        return &t->weight_few_cols;
+    return n_rows <= FEW ? &t->weight_few_rows : &t->weight;
+}
