@@ -5,7 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "device/cpu/pool.h"
+#include "util/pool.h"
 
 enum { MAX_ITEMS = 5000 };
 

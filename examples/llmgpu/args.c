@@ -115,6 +115,12 @@ static bool set_value(const struct cli_option *o, const char *text, void *values
         memcpy(target, &text, sizeof(text));
         return true;
     }
+    if (o->kind == CLI_LIST) {
+        struct cli_list *list = (struct cli_list *)(void *)target;
+        if (list->n < CLI_MAX_LIST)
+            list->texts[list->n++] = text;
+        return true;
+    }
     if (is_integer(o->kind)) {
         if (!parse_integer(text, &negative, &magnitude))
             return false;
@@ -197,13 +203,20 @@ static int parse_option(const struct cli_command *command, int argc, char **argv
 static int check_required(const struct cli_command *command, const void *values)
 {
     for (const struct cli_option *o = command->options; o->kind != CLI_END; o++) {
-        const char *text = "";
-        if (o->required)
-            memcpy(&text, (const char *)values + o->offset, sizeof(text));
-        if (!text) {
+        const char *target = (const char *)values + o->offset, *text = "";
+        if (!o->required)
+            continue;
+        if (o->kind == CLI_TEXT)
+            memcpy(&text, target, sizeof(text));
+        else if (((const struct cli_list *)(const void *)target)->n == 0)
+            text = NULL;
+        if (text)
+            continue;
+        if (o->letter)
             cli_usage(command->name, "%s needs -%c %s", command->name, o->letter, o->value);
-            return -1;
-        }
+        else
+            cli_usage(command->name, "%s needs --%s %s", command->name, o->name, o->value);
+        return -1;
     }
     return 0;
 }

@@ -25,10 +25,19 @@ enum cli_kind {
     CLI_HEADING, // a heading in the help; only `help` is used
     CLI_FLAG,    // bool, no value
     CLI_TEXT,    // const char *
+    CLI_LIST,    // struct cli_list, one more text each time
     CLI_U32,     // uint32_t
     CLI_I32,     // int32_t
     CLI_U64,     // uint64_t, any; `min` and `max` are not used
     CLI_F32,     // float
+};
+
+enum { CLI_MAX_LIST = 64 };
+
+/** The values of an option that may come more than once. */
+struct cli_list {
+    uint32_t n;
+    const char *texts[CLI_MAX_LIST];
 };
 
 struct cli_option {
@@ -39,7 +48,7 @@ struct cli_option {
     size_t offset;     // of the target in the command's values
     double min, max;   // allowed numbers
     const char *help;  // the default and the range are added to it
-    bool required;     // of a CLI_TEXT: it has to be given
+    bool required;     // of a CLI_TEXT or CLI_LIST: it has to be given
 };
 
 /** What is left of a command line when the options are taken. */
@@ -62,7 +71,8 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_command_chat, cli_command_run, cli_command_score, cli_command_bench,
-    cli_command_tokenize, cli_command_detokenize, cli_command_inspect, cli_command_devices;
+    cli_command_tokenize, cli_command_detokenize, cli_command_inspect, cli_command_devices,
+    cli_command_quantize, cli_command_merge;
 
 /**
  * Takes the options of `argv` into `values`; `argv` is rearranged. `--` ends options, and `-` alone is none.

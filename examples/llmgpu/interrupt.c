@@ -28,9 +28,10 @@ static void interrupt(int signal_number)
         leave();
     if (now == CLI_INTERRUPT_HOLD)
         held = 1;
-    if (now == CLI_INTERRUPT_CANCEL) {
+    if (now == CLI_INTERRUPT_CANCEL || now == CLI_INTERRUPT_ASK) {
         cancelled = 1;
-        llmgpu_session_cancel(interruptible);
+        if (now == CLI_INTERRUPT_CANCEL)
+            llmgpu_session_cancel(interruptible);
         signal(signal_number, SIG_DFL);
     }
 }
@@ -56,4 +57,9 @@ bool cli_on_interrupt(enum cli_interrupt what, llmgpu_session *session)
         raise(SIGINT);
     }
     return was_cancel && cancelled;
+}
+
+bool cli_interrupted(void)
+{
+    return cancelled;
 }

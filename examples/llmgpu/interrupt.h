@@ -13,6 +13,7 @@ enum cli_interrupt {
     CLI_INTERRUPT_DEFAULT, // it kills the process
     CLI_INTERRUPT_HOLD,    // nothing, until another of these holds: then it is as if it came now
     CLI_INTERRUPT_CANCEL,  // it cancels a session; the second one kills the process
+    CLI_INTERRUPT_ASK,     // it is what cli_interrupted() tells; the second one kills the process
     CLI_INTERRUPT_LEAVE,   // it ends the process with CLI_INTERRUPTED; the terminal is as it is now
 };
 
@@ -23,5 +24,8 @@ enum cli_interrupt {
  * @return whether it has cancelled the session of the last call, which may not have told it yet
  */
 bool cli_on_interrupt(enum cli_interrupt what, llmgpu_session *session);
+
+/** Whether it came since CLI_INTERRUPT_ASK was said. */
+bool cli_interrupted(void);
 
 #endif

@@ -93,8 +93,7 @@ typedef struct llmgpu_trainer_params {
     float beta2;         /**< of AdamW, default 0.999 */
     float eps;           /**< of AdamW, default 1e-8 */
     float momentum;      /**< of SGD, default 0.9 */
-    float weight_decay;  /**< of AdamW and SGD, decoupled: parameters times 1 - lr * weight_decay; default 0.01, of SGD 0 when this
-                              is not set */
+    float weight_decay;  /**< decoupled: each step begins with parameters times 1 - lr * weight_decay; default 0.01 */
     float clip;          /**< the largest norm of all gradients together; 0: any; default 1 */
     uint64_t seed;       /**< of what it begins as, and of dropout; default 0 */
     uint64_t scratch;    /**< bytes for what is computed in pieces, if as few are enough; 0 (default): 6 MiB with `checkpoint`,

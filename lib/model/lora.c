@@ -65,8 +65,7 @@ bool lg_lora_take_number(struct lg_str *s, uint32_t *out)
     return true;
 }
 
-/** The table's row of a tensor's name without its end; NULL when there is none. */
-static const struct lg_lora_name *find_name(struct lg_str base, uint32_t *layer)
+const struct lg_lora_name *lg_lora_find_name(struct lg_str base, uint32_t *layer)
 {
     if (!lg_lora_take_prefix(&base, "blk.") || !lg_lora_take_number(&base, layer) || !lg_lora_take_prefix(&base, ".") ||
         !lg_lora_take_suffix(&base, ".weight"))
@@ -175,7 +174,7 @@ static int read_tensor(struct lg_lora *lora, const struct lg_gguf_tensor *t)
     bool is_a = lg_lora_take_suffix(&base, ".lora_a");
     if (!is_a && !lg_lora_take_suffix(&base, ".lora_b"))
         return lg_lora_fail(lora, LLMGPU_E_UNSUPPORTED, t, "only .lora_a and .lora_b are supported");
-    const struct lg_lora_name *name = find_name(base, &layer);
+    const struct lg_lora_name *name = lg_lora_find_name(base, &layer);
     if (!name)
         return lg_lora_fail(lora, LLMGPU_E_UNSUPPORTED, t, "adapters to this tensor are not supported");
     LG_TRY(lg_lora_check_target(lora, t, layer, name));
@@ -363,7 +362,7 @@ static void write_b(const struct lg_lora_part *part, const struct lg_weight *w, 
     }
 }
 
-static float factor_of(const struct lg_lora *lora, uint32_t rank)
+float lg_lora_factor(const struct lg_lora *lora, uint32_t rank)
 {
     if (lora->alpha == 0 && lora->gguf)
         return 1;
@@ -384,9 +383,17 @@ void lg_lora_write(const struct lg_lora *lora, uint32_t layer, uint8_t *out, uin
         pairs[k].a_at = (uint32_t)((at + used) / 8);
         pairs[k].b_at = (uint32_t)((at + b_at) / 8);
         pairs[k].half_size = number_bytes(part) == 2;
-        pairs[k].factor = factor_of(lora, part->rank);
+        pairs[k].factor = lg_lora_factor(lora, part->rank);
         write_a(part, w, out + used);
         write_b(part, w, out + b_at);
         used = b_at + half_bytes(part, w->rows);
     }
+}
+
+void lg_lora_decode(const struct lg_lora_part *part, const struct lg_weight *w, float *a, float *b)
+{
+    for (uint32_t i = 0; i < part->rank; i++)
+        read_row(part->a, i, sizeof(float), a + (size_t)i * w->cols);
+    for (uint32_t m = 0; m < w->rows; m++)
+        read_row(part->b, row_of_b(part, m), sizeof(float), b + (size_t)m * part->rank);
 }

@@ -20,6 +20,9 @@ struct lg_lora_name {
 enum { LG_N_LORA_NAMES = 8 };
 extern const struct lg_lora_name lg_lora_names[LG_N_LORA_NAMES];
 
+/** The table's row of a matrix's name, "blk.N.NAME.weight"; NULL when there is none. */
+const struct lg_lora_name *lg_lora_find_name(struct lg_str name, uint32_t *layer);
+
 /** Sentences about a tensor. */
 int lg_lora_fail(const struct lg_lora *lora, int code, const struct lg_gguf_tensor *t, const char *what);
 
@@ -31,6 +34,11 @@ int lg_lora_check_target(const struct lg_lora *lora, const struct lg_gguf_tensor
  */
 int lg_lora_add_pair(struct lg_lora *lora, const struct lg_gguf_tensor *a, const struct lg_gguf_tensor *b, uint32_t layer,
                      const struct lg_lora_name *name, bool swapped);
+
+/** What B (A x) is multiplied with, before the user's scale. */
+float lg_lora_factor(const struct lg_lora *lora, uint32_t rank);
+/** A pair as float32, for the rows of a matrix as the model has them: a (rank, cols), b (rows, rank). */
+void lg_lora_decode(const struct lg_lora_part *part, const struct lg_weight *w, float *a, float *b);
 
 /** Makes an adapter without a file; lg_lora_destroy() frees it. */
 int lg_lora_create(struct lg_env *env, const struct lg_model *model, struct lg_lora **out);

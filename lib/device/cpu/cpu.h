@@ -4,7 +4,7 @@
 #define LG_DEVICE_CPU_CPU_H
 
 #include "device/cpu/kernel.h"
-#include "device/cpu/pool.h"
+#include "util/pool.h"
 
 struct lg_cpu_device {
     struct lg_device base;

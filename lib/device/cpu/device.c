@@ -2,7 +2,6 @@
  * The CPU as a device: buffers are host memory, submissions run on the caller's thread and a pool. */
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,16 +52,6 @@ static bool read_available(uint64_t *bytes)
     return true;
 }
 
-/* Processors that this process may use. */
-static uint32_t count_processors(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 0)
-        return (uint32_t)CPU_COUNT(&set);
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (uint32_t)n : 1;
-}
-
 void lg_cpu_device_describe(struct lg_device_info *info, uint32_t n_threads)
 {
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
@@ -77,7 +66,7 @@ void lg_cpu_device_describe(struct lg_device_info *info, uint32_t n_threads)
         .max_views = LG_MAX_VIEWS,
         .subgroup_size = 1,
         .max_workgroup = 1024,
-        .n_threads = lg_min_u32(n_threads ? n_threads : count_processors(), MAX_THREADS),
+        .n_threads = lg_min_u32(n_threads ? n_threads : lg_pool_processors(), MAX_THREADS),
         .timestamps = true,
         .imports_host = true,
         .int8 = lg_cpu_fast(LG_K_MATMUL_I8_Q8_0) ? LG_INT8_GENERATION : LG_INT8_NONE,

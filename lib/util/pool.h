@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Threads that share the workgroups of a dispatch with the caller and sleep while there is nothing to do.
+ * Threads that share work in pieces with the caller and sleep while there is nothing to do.
  *
  * Thread-safety: one thread at a time may use a pool.
  */
-#ifndef LG_DEVICE_CPU_POOL_H
-#define LG_DEVICE_CPU_POOL_H
+#ifndef LG_UTIL_POOL_H
+#define LG_UTIL_POOL_H
 
 #include "util/env.h"
 
@@ -14,6 +14,8 @@ struct lg_pool;
 /** Works on items [first, last). */
 typedef void lg_pool_fn(void *user, uint32_t first, uint32_t last);
 
+/** Processors that this process may use. */
+uint32_t lg_pool_processors(void);
 /** @param n_threads the caller's included, so that 1 starts none */
 int lg_pool_create(struct lg_env *env, uint32_t n_threads, struct lg_pool **out);
 /** NULL is allowed. */

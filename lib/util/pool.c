@@ -5,11 +5,13 @@
  * job, so what a thread read of the job before it took items is still true once it has them; a thread that
  * comes late finds 0 and touches nothing.
  */
-#include "device/cpu/pool.h"
+#include "util/pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <unistd.h>
 
 #include "util/checked.h"
 #include "util/clock.h"
@@ -179,10 +181,19 @@ static int start_worker(struct lg_pool *pool)
     int err = pthread_create(&pool->threads[pool->n_workers], NULL, worker, pool);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (err)
-        return lg_fail(pool->env, LLMGPU_E_NOMEM, "cannot start thread %u of the CPU device (error %d)",
+        return lg_fail(pool->env, LLMGPU_E_NOMEM, "cannot start thread %u of the pool (error %d)",
                        pool->n_workers + 1, err);
     pool->n_workers++;
     return 0;
+}
+
+uint32_t lg_pool_processors(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 0)
+        return (uint32_t)CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (uint32_t)n : 1;
 }
 
 int lg_pool_create(struct lg_env *env, uint32_t n_threads, struct lg_pool **out)
