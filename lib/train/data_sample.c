@@ -48,11 +48,12 @@ static int reserve(struct work *w, size_t n)
 static int put_tokens(struct work *w, const int32_t *tokens, size_t n, bool counts)
 {
     size_t all;
+    if (n == 0)
+        return 0;
     if (!lg_add_size(w->out->n, n, &all))
         return lg_fail(w->env, LLMGPU_E_FORMAT, "more tokens than can be counted");
     LG_TRY(reserve(w, all));
-    if (n > 0)
-        memcpy(w->out->tokens + w->out->n, tokens, n * sizeof(*tokens));
+    memcpy(w->out->tokens + w->out->n, tokens, n * sizeof(*tokens));
     memset(w->out->counts + w->out->n, counts || w->reader->all, n);
     w->out->n = (uint32_t)all;
     return 0;
@@ -229,7 +230,8 @@ static int read_text(struct work *w, const struct lg_value *text)
         return bad(w, "its text is none");
     LG_TRY(put_text(w, text->s, text->n, false));
     LG_TRY(put_end(w));
-    memset(w->out->counts, 1, w->out->n);
+    if (w->out->n > 0)
+        memset(w->out->counts, 1, w->out->n);
     return 0;
 }
 
