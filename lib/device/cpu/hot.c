@@ -9,6 +9,7 @@
 #include "device/cpu/fast.h"
 #include "device/cpu/grid.h"
 #include "device/cpu/lora.h"
+#include "device/cpu/simd_math.h"
 
 enum {
     ROWS = VEC / 4, // weight rows that fit into the registers with one row of x
@@ -173,22 +174,154 @@ INLINE void matvec(const struct weights *w, load_fn *load_weights, const struct 
     }
 }
 
-/* ---- many rows of x
- * ------------------------------------------------------------------------------------------------ */
+/* ---- many rows of x ------------------------------------------------------------------------------ */
+
+#if defined(__AVX512F__)
+/*
+ * Sums of MANY_W weight rows and MANY_X rows of x fill the registers. Weights are decoded for all rows of x of a tile, a LONG
+ * piece of them at a time, which stays in the nearest cache; sums wait in memory for the next piece.
+ */
+enum { MANY_W = 4, MANY_X = 3, LONG = 1024, TILE_X = 128 };
+
+#define UNROLL_SUMS _Pragma("GCC unroll 8")
+
+struct many {
+    _Alignas(64) struct lg_dot sums[TILE_X][MANY_W];
+    _Alignas(64) float w[MANY_W][LONG];
+    _Alignas(64) float ends[TILE_X][LG_DOT_LANES]; // of the rows of x, with zeros up to whole lanes
+};
+
+INLINE void add_many(vec (*sum)[MANY_W][N_VECS], const float *w, const float *x, size_t x_stride, size_t n, int n_x)
+{
+    for (size_t k = 0; k < n; k += LG_DOT_LANES) {
+        UNROLL_SUMS
+        for (int j = 0; j < N_VECS; j++) {
+            vec xs[MANY_X];
+            UNROLL_SUMS
+            for (int t = 0; t < n_x; t++)
+                xs[t] = load(x + (size_t)t * x_stride + k + j * VEC);
+            UNROLL_SUMS
+            for (int r = 0; r < MANY_W; r++) {
+                vec ws = load(w + (size_t)r * LONG + k + j * VEC);
+                UNROLL_SUMS
+                for (int t = 0; t < n_x; t++)
+                    sum[t][r][j] += ws * xs[t];
+            }
+        }
+    }
+}
+
+/* lg_dot_sum() of the sums with each weight row, side by side. */
+INLINE f32x4 fold_many(vec (*sum)[N_VECS])
+{
+    f32x4 a = fold_add(sum[0][0] + sum[0][1]), b = fold_add(sum[1][0] + sum[1][1]);
+    f32x4 c = fold_add(sum[2][0] + sum[2][1]), d = fold_add(sum[3][0] + sum[3][1]);
+    f32x4 ab = __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
+    f32x4 cd = __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
+    return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
+}
+
+/* Where a piece of a row of n elements lies, and whether it is the last of its row. */
+struct piece {
+    const float *x;
+    size_t x_stride, begin, n;
+    bool last;
+};
+
+/* n_x rows of x, a constant, from row t on. */
+INLINE void multiply_piece(struct many *m, const struct piece *p, uint32_t t, float *y, size_t y_stride, int n_x)
+{
+    vec sum[MANY_X][MANY_W][N_VECS];
+    size_t whole = p->n - p->n % LG_DOT_LANES;
+    UNROLL_SUMS
+    for (int i = 0; i < n_x; i++) {
+        UNROLL_SUMS
+        for (int r = 0; r < MANY_W; r++) {
+            UNROLL_SUMS
+            for (int j = 0; j < N_VECS; j++)
+                sum[i][r][j] = p->begin ? load(m->sums[t + (uint32_t)i][r].lane + j * VEC) : (vec){0};
+        }
+    }
+    add_many(sum, m->w[0], p->x + t * p->x_stride, p->x_stride, whole, n_x);
+    if (whole < p->n)
+        add_many(sum, m->w[0] + whole, m->ends[t], LG_DOT_LANES, LG_DOT_LANES, n_x);
+    UNROLL_SUMS
+    for (int i = 0; i < n_x; i++) {
+        if (p->last) {
+            f32x4 all = fold_many(sum[i]);
+            memcpy(y + (t + (uint32_t)i) * y_stride, &all, sizeof(all));
+            continue;
+        }
+        UNROLL_SUMS
+        for (int r = 0; r < MANY_W; r++) {
+            UNROLL_SUMS
+            for (int j = 0; j < N_VECS; j++)
+                store(m->sums[t + (uint32_t)i][r].lane + j * VEC, sum[i][r][j]);
+        }
+    }
+}
+
+/* MANY_W weight rows from `row` on, and up to TILE_X rows of x, whose ends are there. */
+static void multiply_many(const struct weights *w, struct many *m, uint32_t row, const float *x, uint32_t n_x, float *y,
+                          size_t y_stride)
+{
+    for (size_t k = 0; k < w->n_cols; k += LONG) {
+        struct piece p = {x + k, w->n_cols, k, w->n_cols - k < LONG ? w->n_cols - k : LONG, k + LONG >= w->n_cols};
+        for (uint32_t r = 0; r < MANY_W; r++) {
+            const uint8_t *src = w->data + (row + r) * w->row_bytes + k / w->block_elements * w->block_bytes;
+            w->decode(src, m->w[r], p.n);
+            for (size_t i = p.n; i % LG_DOT_LANES; i++)
+                m->w[r][i] = 0;
+        }
+        uint32_t t = 0;
+        for (; n_x - t >= MANY_X; t += MANY_X)
+            multiply_piece(m, &p, t, y + row, y_stride, MANY_X);
+        if (n_x - t == 2)
+            multiply_piece(m, &p, t, y + row, y_stride, 2);
+        if (n_x - t == 1)
+            multiply_piece(m, &p, t, y + row, y_stride, 1);
+    }
+}
+
+static uint32_t multiply_fours(const struct weights *w, uint32_t begin, uint32_t end, const float *x, uint32_t n_x, float *y,
+                               size_t y_stride)
+{
+    struct many m;
+    size_t tail = w->n_cols % LG_DOT_LANES;
+    for (uint32_t t = 0; t < n_x && tail; t++) {
+        memcpy(m.ends[t], x + (t + 1) * w->n_cols - tail, tail * sizeof(*x));
+        memset(m.ends[t] + tail, 0, (LG_DOT_LANES - tail) * sizeof(*x));
+    }
+    for (; end - begin >= MANY_W; begin += MANY_W)
+        multiply_many(w, &m, begin, x, n_x, y, y_stride);
+    return begin;
+}
+#else
+enum { TILE_X = MAX_COLS };
+
+/* Nothing that multiply_tile() has not. */
+static uint32_t multiply_fours(const struct weights *w, uint32_t begin, uint32_t end, const float *x, uint32_t n_x, float *y,
+                               size_t y_stride)
+{
+    (void)w, (void)end, (void)x, (void)n_x, (void)y, (void)y_stride;
+    return begin;
+}
+#endif
 
 static void matmul(const struct weights *w, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
     const struct lg_matmul_push *push = args->push;
     uint32_t n_x = ((const uint32_t *)args->view[0])[push->dim];
-    const float *x = args->view[2];
-    float *y = (float *)args->view[3] + push->row_begin;
     for (uint32_t g = first; g < last; g++) {
         struct lg_cpu_span m = lg_cpu_span(args, g, args->spec[1], push->n_rows);
-        uint32_t t = m.row * args->spec[2];
-        if (t >= n_x)
-            continue;
-        multiply_tile(w, m.begin, m.end, x + (size_t)t * push->n_cols, lg_min_u32(n_x - t, args->spec[2]),
-                      y + (size_t)t * push->y_stride, push->y_stride);
+        uint32_t begin = m.row * args->spec[2], end = lg_min_u32(begin + args->spec[2], n_x);
+        for (uint32_t t = begin, n; t < end; t += n) {
+            const float *x = (const float *)args->view[2] + (size_t)t * push->n_cols;
+            float *y = (float *)args->view[3] + push->row_begin + (size_t)t * push->y_stride;
+            n = lg_min_u32(end - t, TILE_X);
+            uint32_t done = multiply_fours(w, m.begin, m.end, x, n, y, push->y_stride);
+            multiply_tile(w, done, m.end, x, n, y, push->y_stride);
+        }
     }
 }
 
