@@ -61,3 +61,22 @@ void lg_quantize(enum lg_type type, const float *src, void *dst, size_t n)
     for (size_t i = 0; i < n; i += info->block_elements, block += info->block_bytes)
         encode(src + i, block);
 }
+
+void lg_decode_weights(enum lg_type type, const void *src, float *dst, size_t n)
+{
+    if (type == LG_TYPE_F32) {
+        memcpy(dst, src, n * sizeof(float));
+        return;
+    }
+    if (type != LG_TYPE_F16) {
+        lg_dequantize(type, src, dst, n);
+        return;
+    }
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx2")) {
+        lg_quantize_32_avx2_decode_f16(src, dst, n);
+        return;
+    }
+#endif
+    lg_quantize_32_portable_decode_f16(src, dst, n);
+}

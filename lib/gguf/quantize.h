@@ -25,4 +25,7 @@ uint16_t lg_f32_to_bf16(float f);
  */
 void lg_quantize(enum lg_type type, const float *src, void *dst, size_t n);
 
+/** As lg_dequantize(), and fast for the types that models are quantised from. */
+void lg_decode_weights(enum lg_type type, const void *src, float *dst, size_t n);
+
 #endif

@@ -13,6 +13,8 @@ enum {
     ROUNDS = 2, // of fitting the block's scales to the codes and the codes to the scales
 };
 
+#define SHARE 1.0f // of the mean square, in what a weight counts
+
 static void store_f16(uint8_t *b, uint16_t h)
 {
     b[0] = (uint8_t)h;
@@ -20,16 +22,10 @@ static void store_f16(uint8_t *b, uint16_t h)
 }
 
 /** False, and a block that decodes to what is not finite, when weights are too large or not finite. */
-static bool has_room(const float *x, uint8_t *b, size_t size, size_t d_at)
+INLINE bool has_room(const float *x, uint8_t *b, size_t size, size_t d_at)
 {
-    float largest = 0;
-    bool finite = true;
-    for (int i = 0; i < BLOCK; i++) {
-        largest = fmaxf(largest, fabsf(x[i]));
-        finite &= isfinite(x[i]) != 0;
-    }
     memset(b, 0, size);
-    if (finite && largest <= LG_FIT_LARGEST)
+    if (fit_magnitude(x, BLOCK) <= LG_FIT_LARGEST)
         return true;
     store_f16(b + d_at, 0x7c00);
     return false;
@@ -50,27 +46,27 @@ struct lines {
 };
 
 /** Codes for the scales that are there, and their sums. */
-INLINE void choose_codes(const float *x, int size, float levels, struct lines *out, struct fit_sums *sums)
+INLINE void choose_codes(const float *x, const float *w, int size, float levels, struct lines *out, struct fit_sums *sums)
 {
     float d = lg_f16_to_f32(out->d), dmin = lg_f16_to_f32(out->dmin);
     for (int g = 0; g < BLOCK / size; g++) {
         float scale = d * (float)out->scale[g], min = dmin * (float)out->min[g];
         fit_codes(x + g * size, size, -min, scale > 0 ? 1 / scale : 0, 0, levels, out->q + g * size);
-        sums[g] = fit_add_up(x + g * size, out->q + g * size, size);
+        sums[g] = fit_add_up(x + g * size, w + g * size, out->q + g * size, size);
     }
 }
 
 /** The block's two scales for codes that are there. */
-static void fit_block(const float *sum, int size, struct lines *out, const struct fit_sums *sums)
+static void fit_block(const struct fit_range *range, int size, struct lines *out, const struct fit_sums *sums)
 {
     float aa = 0, ab = 0, bb = 0, ax = 0, bx = 0;
     for (int g = 0; g < BLOCK / size; g++) {
         float a = out->scale[g], b = -(float)out->min[g];
         aa += a * a * sums[g].qq;
         ab += a * b * sums[g].q;
-        bb += b * b * (float)size;
+        bb += b * b * range[g].w;
         ax += a * sums[g].qx;
-        bx += b * sum[g];
+        bx += b * range[g].wx;
     }
     float det = aa * bb - ab * ab, d = aa > 0 ? ax / aa : 0, dmin = 0;
     if (det > 1e-6f * aa * bb) {
@@ -88,10 +84,13 @@ INLINE void fit_lines(const float *x, int size, float levels, float most, int tr
 {
     struct fit_line line[MAX_GROUPS];
     struct fit_sums sums[MAX_GROUPS];
-    float sum[MAX_GROUPS], top_scale = 0, top_min = 0;
+    struct fit_range range[MAX_GROUPS];
+    float w[BLOCK], top_scale = 0, top_min = 0;
     for (int g = 0; g < BLOCK / size; g++) {
-        line[g] = fit_between(x + g * size, size, levels, true, tries, step);
-        sum[g] = fit_range(x + g * size, size).sum;
+        const float *part = x + g * size;
+        fit_importance(part, size, SHARE, w + g * size);
+        line[g] = fit_between(part, w + g * size, size, levels, true, tries, step);
+        range[g] = fit_range(part, w + g * size, size);
         top_scale = fmaxf(top_scale, line[g].scale);
         top_min = fmaxf(top_min, line[g].min);
     }
@@ -102,10 +101,10 @@ INLINE void fit_lines(const float *x, int size, float levels, float most, int tr
         out->scale[g] = (uint8_t)(d > 0 ? clamp(rintf(line[g].scale / d), 0, most) : 0);
         out->min[g] = (uint8_t)(dmin > 0 ? clamp(rintf(line[g].min / dmin), 0, most) : 0);
     }
-    choose_codes(x, size, levels, out, sums);
+    choose_codes(x, w, size, levels, out, sums);
     for (int i = 0; i < ROUNDS; i++) {
-        fit_block(sum, size, out, sums);
-        choose_codes(x, size, levels, out, sums);
+        fit_block(range, size, out, sums);
+        choose_codes(x, w, size, levels, out, sums);
     }
 }
 
@@ -176,13 +175,13 @@ struct factors {
     float q[BLOCK];
 };
 
-INLINE void choose_signed(const float *x, float half, struct factors *out, struct fit_sums *sums)
+INLINE void choose_signed(const float *x, const float *w, float half, struct factors *out, struct fit_sums *sums)
 {
     float d = lg_f16_to_f32(out->d);
     for (int g = 0; g < N_SMALL; g++) {
         float scale = d * (float)out->scale[g];
         fit_codes(x + g * SMALL, SMALL, 0, scale != 0 ? 1 / scale : 0, -half, half - 1, out->q + g * SMALL);
-        sums[g] = fit_add_up(x + g * SMALL, out->q + g * SMALL, SMALL);
+        sums[g] = fit_add_up(x + g * SMALL, w + g * SMALL, out->q + g * SMALL, SMALL);
     }
 }
 
@@ -190,9 +189,10 @@ INLINE void choose_signed(const float *x, float half, struct factors *out, struc
 INLINE void fit_factors(const float *x, float half, float most, bool both, int tries, float step, struct factors *out)
 {
     struct fit_sums sums[N_SMALL];
-    float scale[N_SMALL], top = 0;
+    float w[BLOCK], scale[N_SMALL], top = 0;
     for (int g = 0; g < N_SMALL; g++) {
-        scale[g] = fit_around(x + g * SMALL, SMALL, half, both, tries, step);
+        fit_importance(x + g * SMALL, SMALL, SHARE, w + g * SMALL);
+        scale[g] = fit_around(x + g * SMALL, w + g * SMALL, SMALL, half, both, tries, step);
         if (fabsf(scale[g]) > fabsf(top))
             top = scale[g];
     }
@@ -200,7 +200,7 @@ INLINE void fit_factors(const float *x, float half, float most, bool both, int t
     float d = lg_f16_to_f32(out->d);
     for (int g = 0; g < N_SMALL; g++)
         out->scale[g] = (int8_t)(d != 0 ? clamp(rintf(scale[g] / d), -most, most - 1) : 0);
-    choose_signed(x, half, out, sums);
+    choose_signed(x, w, half, out, sums);
     for (int i = 0; i < ROUNDS; i++) {
         float xx = 0, xy = 0;
         for (int g = 0; g < N_SMALL; g++) {
@@ -210,7 +210,7 @@ INLINE void fit_factors(const float *x, float half, float most, bool both, int t
         }
         if (xx > 0)
             out->d = lg_f32_to_f16(xy / xx);
-        choose_signed(x, half, out, sums);
+        choose_signed(x, w, half, out, sums);
     }
 }
 

@@ -5,6 +5,8 @@
 
 enum { BLOCK = 32 };
 
+#define SHARE 0.5f // of the mean square, in what a weight counts
+
 static void store_u16(uint8_t *b, uint16_t h)
 {
     b[0] = (uint8_t)h;
@@ -18,38 +20,33 @@ static float inverse(float d)
 }
 
 /** False, and a block that decodes to what is not finite, when weights are too large or not finite. */
-static bool has_room(const float *x, uint8_t *b, size_t size)
+INLINE bool has_room(const float *x, uint8_t *b, size_t size, float *magnitude)
 {
-    float largest = 0;
-    bool finite = true;
-    for (int i = 0; i < BLOCK; i++) {
-        largest = fmaxf(largest, fabsf(x[i]));
-        finite &= isfinite(x[i]) != 0;
-    }
+    *magnitude = fit_magnitude(x, BLOCK);
     memset(b, 0, size);
-    if (finite && largest <= LG_FIT_LARGEST)
+    if (*magnitude <= LG_FIT_LARGEST)
         return true;
     store_u16(b, 0x7c00);
     memset(b + 2, 0x11, size - 2); // a weight of 0 would be NaN or 0
     return false;
 }
 
-/** The weight with the largest magnitude; the first of them. */
-static float extreme(const float *x)
+/** The first weight of this magnitude. */
+static float find(const float *x, float magnitude)
 {
-    float top = 0;
     for (int i = 0; i < BLOCK; i++)
-        if (fabsf(x[i]) > fabsf(top))
-            top = x[i];
-    return top;
+        if (fabsf(x[i]) == magnitude)
+            return x[i];
+    return 0;
 }
 
 /* The extreme weight has the code -8, which is exact; the others are rounded for the scale before that is a float16. */
 static void quantize_q4_0(const float *x, uint8_t *b)
 {
-    if (!has_room(x, b, 18))
+    float top;
+    if (!has_room(x, b, 18, &top))
         return;
-    float d = extreme(x) / -8, to_code = inverse(d);
+    float d = find(x, top) / -8, to_code = inverse(d);
     store_u16(b, lg_f32_to_f16(d));
     for (int i = 0; i < BLOCK; i++) {
         int code = (int)(x[i] * to_code + 8.5f);
@@ -69,10 +66,11 @@ static void store_q5(const float *q, float offset, uint8_t *high, uint8_t *low)
 
 static void quantize_q5_0(const float *x, uint8_t *b)
 {
-    float q[BLOCK];
-    if (!has_room(x, b, 22))
+    float q[BLOCK], w[BLOCK], top;
+    if (!has_room(x, b, 22, &top))
         return;
-    uint16_t d = lg_f32_to_f16(fit_around(x, BLOCK, 16, false, 1, 0.5f));
+    fit_importance(x, BLOCK, SHARE, w);
+    uint16_t d = lg_f32_to_f16(fit_around(x, w, BLOCK, 16, false, 1, 0.5f));
     fit_codes(x, BLOCK, 0, inverse(lg_f16_to_f32(d)), -16, 15, q);
     store_u16(b, d);
     store_q5(q, 16, b + 2, b + 6);
@@ -81,7 +79,9 @@ static void quantize_q5_0(const float *x, uint8_t *b)
 /** Scale and minimum of a block as float16, and the codes for these. */
 INLINE void fit_block(const float *x, float levels, uint8_t *b, float *q)
 {
-    struct fit_line line = fit_between(x, BLOCK, levels, false, 1, 0.5f);
+    float w[BLOCK];
+    fit_importance(x, BLOCK, SHARE, w);
+    struct fit_line line = fit_between(x, w, BLOCK, levels, false, 1, 0.5f);
     uint16_t d = lg_f32_to_f16(line.scale), m = lg_f32_to_f16(-line.min);
     fit_codes(x, BLOCK, lg_f16_to_f32(m), inverse(lg_f16_to_f32(d)), 0, levels, q);
     store_u16(b, d);
@@ -90,8 +90,8 @@ INLINE void fit_block(const float *x, float levels, uint8_t *b, float *q)
 
 static void quantize_q4_1(const float *x, uint8_t *b)
 {
-    float q[BLOCK];
-    if (!has_room(x, b, 20))
+    float q[BLOCK], top;
+    if (!has_room(x, b, 20, &top))
         return;
     fit_block(x, 15, b, q);
     for (int i = 0; i < BLOCK; i++)
@@ -100,24 +100,50 @@ static void quantize_q4_1(const float *x, uint8_t *b)
 
 static void quantize_q5_1(const float *x, uint8_t *b)
 {
-    float q[BLOCK];
-    if (!has_room(x, b, 24))
+    float q[BLOCK], top;
+    if (!has_room(x, b, 24, &top))
         return;
     fit_block(x, 31, b, q);
     store_q5(q, 0, b + 4, b + 8);
 }
 
+/* Rounds halves away from 0, as the format's reference does. */
 static void quantize_q8_0(const float *x, uint8_t *b)
 {
-    if (!has_room(x, b, 34))
+    float top;
+    if (!has_room(x, b, 34, &top))
         return;
-    float d = fabsf(extreme(x)) / 127, to_code = inverse(d);
+    float d = top / 127, to_code = inverse(d);
     store_u16(b, lg_f32_to_f16(d));
-    for (int i = 0; i < BLOCK; i++)
-        b[2 + i] = (uint8_t)(int)roundf(x[i] * to_code);
+    for (int i = 0; i < BLOCK; i += 8) {
+        f32x8 v = fit_load(x + i) * to_code;
+        i32x8 whole = __builtin_convertvector(v, i32x8);
+        f32x8 rest = v - __builtin_convertvector(whole, f32x8);
+        whole -= rest >= 0.5f; // true is -1
+        whole += rest <= -0.5f;
+        for (int k = 0; k < 8; k++)
+            b[2 + i + k] = (uint8_t)whole[k];
+    }
 }
 
 lg_quantize_table QUANTIZE_TABLE = {
     [LG_TYPE_Q4_0] = quantize_q4_0, [LG_TYPE_Q4_1] = quantize_q4_1, [LG_TYPE_Q5_0] = quantize_q5_0,
     [LG_TYPE_Q5_1] = quantize_q5_1, [LG_TYPE_Q8_0] = quantize_q8_0,
 };
+
+void DECODE_F16(const uint8_t *src, float *y, size_t n)
+{
+    typedef uint16_t u16x8 __attribute__((vector_size(16)));
+    typedef uint32_t u32x8 __attribute__((vector_size(32)));
+    for (size_t i = 0; i + 8 <= n; i += 8) {
+        u16x8 packed;
+        memcpy(&packed, src + 2 * i, sizeof(packed));
+        u32x8 h = __builtin_convertvector(packed, u32x8), sign = (h & 0x8000u) << 16, mag = h & 0x7fffu;
+        u32x8 special = (u32x8)(mag >= 0x7c00u) & 112u << 23, is_subnormal = (u32x8)(mag < 0x0400u);
+        u32x8 normal = (mag << 13) + (112u << 23) + special;
+        u32x8 subnormal = (u32x8)(__builtin_convertvector((i32x8)mag, f32x8) * 0x1p-24f);
+        fit_store(y + i, (f32x8)(sign | (is_subnormal & subnormal) | (~is_subnormal & normal)));
+    }
+    for (size_t i = n / 8 * 8; i < n; i++)
+        y[i] = lg_f16_to_f32((uint16_t)(src[2 * i] | src[2 * i + 1] << 8));
+}

@@ -16,6 +16,13 @@ typedef void lg_quantize_fn(const float *x, uint8_t *block);
 /** By enum lg_type; NULL for the types of another file. */
 typedef lg_quantize_fn *const lg_quantize_table[LG_QUANTIZE_TYPES];
 
+/** As lg_dequantize() of F16. */
+typedef void lg_decode_f16_fn(const uint8_t *src, float *y, size_t n);
+
+extern lg_decode_f16_fn lg_quantize_32_portable_decode_f16;
+#ifdef __x86_64__
+extern lg_decode_f16_fn lg_quantize_32_avx2_decode_f16;
+#endif
 extern lg_quantize_table lg_quantize_32_portable, lg_quantize_256_portable;
 #ifdef __x86_64__
 extern lg_quantize_table lg_quantize_32_avx2, lg_quantize_256_avx2;

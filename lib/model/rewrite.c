@@ -114,7 +114,7 @@ static void encode_pieces(void *user, uint32_t begin, uint32_t end)
         float *x = job->weights + at;
         uint8_t *blocks = job->blocks + bytes_of(job->type, at);
         struct piece *p = &job->pieces[i];
-        lg_dequantize(job->from->type, job->from->data + bytes_of(job->from->type, job->first + at), x, n);
+        lg_decode_weights(job->from->type, job->from->data + bytes_of(job->from->type, job->first + at), x, n);
         lg_merge_add(&job->merge, job->first + at, n, x);
         *p = (struct piece){.not_finite = find_not_finite(x, n)};
         if (p->not_finite != nowhere) {
