@@ -58,6 +58,7 @@ struct sums {
 
 #if defined(__AVX512VNNI__)
 #include "device/cpu/i8_row_avx512.h"
+#include "device/cpu/i8_tile_avx512.h"
 #elif defined(__AVX2__)
 #include "device/cpu/i8_row_avx2.h"
 #endif

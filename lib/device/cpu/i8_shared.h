@@ -129,9 +129,8 @@ INLINE void fetch_row(const struct weights *w, uint32_t m)
 
 /* Weight rows [begin, end), which are in `from`, times rows [t, t + n_x) of x. */
 INLINE void multiply_shared(enum lg_type type, const struct shared *s, uint32_t begin, uint32_t end, struct source from,
-                            uint32_t t, uint32_t n_x, bool fetch)
+                            uint32_t t, uint32_t n_x, bool fetch, struct ready *ready)
 {
-    struct ready ready[SPAN / LG_I8_UNIT * TOGETHER];
     uint32_t n_cols = s->w.n_cols, n_units = lg_div_up(n_cols, LG_I8_UNIT);
     for (uint32_t i = 0; i < n_x; i++) {
         struct lg_i8_row x = lg_i8_row_at(s->x, n_cols, t + i);
@@ -152,19 +151,19 @@ INLINE void multiply_shared(enum lg_type type, const struct shared *s, uint32_t 
 
 /* The same for rows [t, t_end) of x, two of them or more: in groups that are as equal as can be, so that none has one. */
 INLINE void multiply_groups(enum lg_type type, const struct shared *s, uint32_t begin, uint32_t end, struct source from,
-                            uint32_t t, uint32_t t_end)
+                            uint32_t t, uint32_t t_end, struct ready *ready)
 {
     bool fetch = from.is_decoded;
     for (uint32_t n_groups = lg_div_up(t_end - t, TOGETHER); n_groups > 0; n_groups--, fetch = false) {
         uint32_t n = lg_div_up(t_end - t, n_groups);
         if (n == 5)
-            multiply_shared(type, s, begin, end, from, t, 5, fetch);
+            multiply_shared(type, s, begin, end, from, t, 5, fetch, ready);
         else if (n == 4)
-            multiply_shared(type, s, begin, end, from, t, 4, fetch);
+            multiply_shared(type, s, begin, end, from, t, 4, fetch, ready);
         else if (n == 3)
-            multiply_shared(type, s, begin, end, from, t, 3, fetch);
+            multiply_shared(type, s, begin, end, from, t, 3, fetch, ready);
         else
-            multiply_shared(type, s, begin, end, from, t, 2, fetch);
+            multiply_shared(type, s, begin, end, from, t, 2, fetch, ready);
         t += n;
     }
 }
@@ -180,21 +179,45 @@ INLINE struct decoded *decode_row(enum lg_type type, const struct weights *w, ui
     return to;
 }
 
+#if defined(__AVX512VNNI__)
+#include "device/cpu/i8_panel.h"
+#endif
+
+/* Too much for a frame of each way through share_block(). */
+struct room {
+    union {
+        struct {
+            struct decoded decoded[DECODED];
+            struct ready ready[SPAN / LG_I8_UNIT * TOGETHER];
+        };
+#if defined(__AVX512VNNI__)
+        struct panel_room panels;
+#endif
+    };
+};
+
 /* A block with two rows of x or more, of SPAN columns or less. */
 INLINE void share_block(enum lg_type type, const struct shared *s, struct lg_cpu_block block)
 {
-    struct decoded decoded[DECODED];
+    struct room room;
+#if defined(__AVX512VNNI__)
+    if (is_k(type) && block.row_end - block.row >= PANEL_MIN) {
+        panel_block(type, s, block, &room.panels);
+        return;
+    }
+#endif
     uint32_t most = DECODED / lg_div_up(s->w.n_cols, LG_I8_UNIT);
     if (block.row_end - block.row <= TOGETHER || type == LG_TYPE_Q8_0 || is_k(type)) {
         struct source from = {.src = s->w.data + block.begin * s->w.row_bytes};
-        multiply_groups(type, s, block.begin, block.end, from, block.row, block.row_end);
+        multiply_groups(type, s, block.begin, block.end, from, block.row, block.row_end, room.ready);
         return;
     }
     for (uint32_t begin = block.begin, end = begin; begin < block.end; begin = end) {
-        struct decoded *to = decoded;
+        struct decoded *to = room.decoded;
         for (end = begin; end < block.end && end - begin < most; end++)
             to = decode_row(type, &s->w, end, to);
-        multiply_groups(type, s, begin, end, (struct source){.w = decoded, .is_decoded = true}, block.row, block.row_end);
+        struct source from = {.w = room.decoded, .is_decoded = true};
+        multiply_groups(type, s, begin, end, from, block.row, block.row_end, room.ready);
     }
 }
 
