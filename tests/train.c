@@ -218,6 +218,26 @@ static double score_with(const struct tavern *t, const char *path, const struct 
     return sum;
 }
 
+/** The same numbers come back from PEFT's files. */
+static void check_peft(llmgpu_trainer *trainer, const llmgpu_trainer_params *like, const struct tavern *t, const struct batch *b,
+                       double loss)
+{
+    llmgpu_trainer_params p = *like;
+    char folder[256], file[300];
+    snprintf(folder, sizeof(folder), "%s", temp_path("peft"));
+    REQUIRE_INT(llmgpu_trainer_save(trainer, folder, LLMGPU_SAVE_PEFT), ==, 0);
+    p.init = folder;
+    llmgpu_trainer *again = make(t, &p);
+    REQUIRE(evaluate(again, b) == loss);
+    llmgpu_trainer_free(again);
+    const char *const names[] = {"adapter_config.json", "adapter_model.safetensors"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(file, sizeof(file), "%s/%s", folder, names[i]);
+        REQUIRE_INT(unlink(file), ==, 0);
+    }
+    REQUIRE_INT(rmdir(folder), ==, 0);
+}
+
 /** Three quarters of the loss are learned away, and the file says what the trainer says. */
 static void test_learns(const struct tavern *t, int32_t optimizer)
 {
@@ -249,6 +269,7 @@ static void test_learns(const struct tavern *t, int32_t optimizer)
     REQUIRE(evaluate(again, b) == after);
     llmgpu_trainer_free(again);
     unlink(path);
+    check_peft(trainer, &p, t, b, after);
     llmgpu_trainer_free(trainer);
     free(b);
 }

@@ -4,6 +4,8 @@
  *
  *     train_oracle DEVICE grads|full|runs
  */
+#include <unistd.h>
+
 #include "json.h"
 #include "train/trainer.h"
 
@@ -56,7 +58,7 @@ static void require_ok(struct fixture *f, int rc)
 
 static void open_device(struct fixture *f, const char *device)
 {
-    struct lg_device_options options = {.name = device, .check = getenv("LLMGPU_TRAIN_CHECK") != NULL};
+    struct lg_device_options options = {.name = device, .check = true};
     lg_env_init(&f->env);
     require_ok(f, lg_device_open(&f->env, &options, &f->dev));
 }
@@ -180,6 +182,28 @@ static void check_gradients(struct fixture *f, const char *name, const struct js
     }
 }
 
+/** A model that was trained is a file that says the same, and can be trained on. */
+static void check_export(struct fixture *f, const char *model, const int32_t *const *tokens, struct lg_trainer_params params)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "train-oracle-%d.tmp", (int)getpid());
+    params.schedule.lr = 1e-3;
+    params.checkpoint = true;
+    begin(f, model, &params);
+    add_sequences(f, tokens, 2);
+    step(f);
+    require_ok(f, lg_trainer_export(f->trainer, path, false));
+    add_sequences(f, tokens, 2);
+    double loss = step(f).loss;
+    end(f);
+    require_ok(f, lg_model_load(&f->env, f->dev, path, false, &f->model));
+    require_ok(f, lg_trainer_create(&f->env, f->model, &params, &f->trainer));
+    add_sequences(f, tokens, 2);
+    REQUIRE(step(f).loss == loss);
+    end(f);
+    unlink(path);
+}
+
 static const char *const minis[] = {"llama-mini", "llama-tied-mini", "qwen2-mini", "gpt2-mini"};
 
 static int32_t *run_tokens(void)
@@ -226,6 +250,7 @@ static void test_full(struct fixture *f, const struct json *manifest)
         params.whole = true;
         sequences_of(entry, rows, tokens);
         check_gradients(f, minis[i], entry, child(entry, "model")->str, tokens, params);
+        check_export(f, child(entry, "model")->str, tokens, params);
     }
 }
 

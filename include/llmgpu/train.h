@@ -234,7 +234,7 @@ LLMGPU_EXPERIMENTAL_API int llmgpu_trainer_set_reduce(llmgpu_trainer *trainer, l
  * Writes what was learned to a file, which is there as a whole or not at all.
  *
  * @param trainer whose
- * @param path    file, of PEFT folder
+ * @param path    file; for LLMGPU_SAVE_PEFT a folder, created when it is missing
  * @param format  an llmgpu_save_format
  * @return 0; LLMGPU_E_IO; LLMGPU_E_INVALID; LLMGPU_E_NOMEM; LLMGPU_E_UNSUPPORTED; LLMGPU_E_DEVICE_LOST; LLMGPU_E_BUSY
  */

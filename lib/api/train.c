@@ -336,10 +336,8 @@ int llmgpu_trainer_save(llmgpu_trainer *t, const char *path, int32_t format)
         return lg_fail(&t->env, LLMGPU_E_INVALID, "no path is given");
     if (format != LLMGPU_SAVE_GGUF && format != LLMGPU_SAVE_PEFT)
         return lg_fail(&t->env, LLMGPU_E_INVALID, "there is no format %d", format);
-    if (format == LLMGPU_SAVE_PEFT)
-        return lg_fail(&t->env, LLMGPU_E_UNSUPPORTED, "PEFT's format is not written yet");
     LG_TRY(enter(t));
-    return leave(t, lg_trainer_export(t->trainer, path));
+    return leave(t, lg_trainer_export(t->trainer, path, format == LLMGPU_SAVE_PEFT));
 }
 
 int llmgpu_trainer_save_checkpoint(llmgpu_trainer *t, const char *path, const void *extra, size_t n_extra)

@@ -1,16 +1,77 @@
 /* SPDX-License-Identifier: MIT
  *
- * What was learned as a GGUF file: an adapter, or a model with the metadata of the one that it began as. Tensors stream from the
- * device; the file is there as a whole or not at all.
+ * What was learned as a file that others read: an adapter, or a model with the metadata of the one that it began as. It is there
+ * as a whole or not at all.
  */
 #include <string.h>
 
 #include "gguf/quantize.h"
 #include "gguf/writer.h"
+#include "model/lora_save.h"
 #include "train/trainer.h"
 #include "util/checked.h"
 
 enum { PIECE = 1 << 18 }; // numbers
+
+/* ---- adapters ------------------------------------------------------------------------------------------------------- */
+
+/** An adapter on the host. */
+struct adapter {
+    float *numbers; // of all tensors, where they are on the device
+    struct lg_lora_matrix *matrices;
+    char (*names)[sizeof(((struct lg_train_tensor *)0)->name)]; // of the model's matrices
+};
+
+static int fetch_all(struct lg_trainer *t, float *out)
+{
+    for (uint32_t i = 0; i < t->params.n_tensors; i++)
+        LG_TRY(lg_trainer_read(t, i, out + t->params.tensors[i].at));
+    return 0;
+}
+
+/** Tensors come in pairs, A before B. */
+static void list_matrices(const struct lg_trainer *t, const struct adapter *from)
+{
+    for (uint32_t i = 0; i < t->params.n_tensors / 2; i++) {
+        const struct lg_train_tensor *a = &t->params.tensors[2 * i], *b = a + 1;
+        memcpy(from->names[i], a->name, sizeof(a->name));
+        from->names[i][strlen(a->name) - strlen(".lora_a")] = '\0';
+        from->matrices[i] = (struct lg_lora_matrix){
+            .name = from->names[i],
+            .rank = a->rows,
+            .rows = b->rows,
+            .cols = a->cols,
+            .a = from->numbers + a->at,
+            .b = from->numbers + b->at,
+        };
+    }
+}
+
+static int save_adapter(struct lg_trainer *t, const struct adapter *from, const char *path, bool peft)
+{
+    struct lg_lora_content content = {.n = t->params.n_tensors / 2, .matrices = from->matrices};
+    LG_TRY(lg_train_params_alpha(&t->params, t->env, &content.alpha));
+    LG_TRY(fetch_all(t, from->numbers));
+    list_matrices(t, from);
+    return (peft ? lg_lora_save_peft : lg_lora_save_gguf)(t->env, t->model, &content, path);
+}
+
+static int export_adapter(struct lg_trainer *t, const char *path, bool peft)
+{
+    struct adapter all = {
+        .numbers = lg_alloc_array(t->env, t->params.n, sizeof(float)),
+        .matrices = lg_alloc_array(t->env, t->params.n_tensors / 2, sizeof(*all.matrices)),
+        .names = lg_alloc_array(t->env, t->params.n_tensors / 2, sizeof(*all.names)),
+    };
+    bool ok = all.numbers && all.matrices && all.names;
+    int rc = ok ? save_adapter(t, &all, path, peft) : lg_fail_nomem(t->env, "an adapter", t->params.n * sizeof(float));
+    lg_free(t->env, all.numbers);
+    lg_free(t->env, all.matrices);
+    lg_free(t->env, all.names);
+    return rc;
+}
+
+/* ---- models ---------------------------------------------------------------------------------------------------------- */
 
 /** Where a file is being written. */
 struct export {
@@ -23,17 +84,10 @@ struct export {
 
 static int put_metadata(struct export *e)
 {
-    const struct lg_model *model = e->t->model;
-    float alpha;
-    for (uint64_t i = 0; e->t->how.whole && i < model->gguf->n_kv; i++)
-        LG_TRY(lg_gguf_put(&e->w, &model->gguf->kv[i]));
-    if (e->t->how.whole)
-        return 0;
-    LG_TRY(lg_train_params_alpha(&e->t->params, e->t->env, &alpha));
-    LG_TRY(lg_gguf_put_str(&e->w, "general.type", "adapter"));
-    LG_TRY(lg_gguf_put_str(&e->w, "general.architecture", model->arch));
-    LG_TRY(lg_gguf_put_str(&e->w, "adapter.type", "lora"));
-    return lg_gguf_put_f32(&e->w, "adapter.lora.alpha", alpha);
+    const struct lg_gguf *gguf = e->t->model->gguf;
+    for (uint64_t i = 0; i < gguf->n_kv; i++)
+        LG_TRY(lg_gguf_put(&e->w, &gguf->kv[i]));
+    return 0;
 }
 
 /** The tensor of the trainer that a tensor of the model's file is. */
@@ -47,19 +101,9 @@ static const struct lg_train_tensor *find(const struct lg_trainer *t, const stru
 
 static int list_tensors(struct export *e)
 {
-    const struct lg_trainer *t = e->t;
-    for (uint64_t i = 0; t->how.whole && i < t->model->gguf->n_tensors; i++)
-        LG_TRY(lg_gguf_add_tensor(&e->w, &t->model->gguf->tensors[i]));
-    for (uint32_t i = 0; !t->how.whole && i < t->params.n_tensors; i++) {
-        const struct lg_train_tensor *from = &t->params.tensors[i];
-        struct lg_gguf_tensor tensor = {
-            .name = {from->name, strlen(from->name)},
-            .n_dims = 2,
-            .dims = {from->cols, from->rows, 1, 1},
-            .type = LG_TYPE_F32,
-        };
-        LG_TRY(lg_gguf_add_tensor(&e->w, &tensor));
-    }
+    const struct lg_gguf *gguf = e->t->model->gguf;
+    for (uint64_t i = 0; i < gguf->n_tensors; i++)
+        LG_TRY(lg_gguf_add_tensor(&e->w, &gguf->tensors[i]));
     return 0;
 }
 
@@ -96,14 +140,11 @@ static int copy_tensor(struct export *e, const struct lg_gguf_tensor *from)
 
 static int put_tensors(struct export *e)
 {
-    const struct lg_trainer *t = e->t;
-    for (uint64_t i = 0; t->how.whole && i < t->model->gguf->n_tensors; i++) {
-        const struct lg_gguf_tensor *from = &t->model->gguf->tensors[i];
-        const struct lg_train_tensor *own = find(t, from);
-        LG_TRY(own ? put_tensor(e, own, from->type) : copy_tensor(e, from));
+    const struct lg_gguf *gguf = e->t->model->gguf;
+    for (uint64_t i = 0; i < gguf->n_tensors; i++) {
+        const struct lg_train_tensor *own = find(e->t, &gguf->tensors[i]);
+        LG_TRY(own ? put_tensor(e, own, gguf->tensors[i].type) : copy_tensor(e, &gguf->tensors[i]));
     }
-    for (uint32_t i = 0; !t->how.whole && i < t->params.n_tensors; i++)
-        LG_TRY(put_tensor(e, &t->params.tensors[i], LG_TYPE_F32));
     return 0;
 }
 
@@ -117,11 +158,9 @@ static int write_all(struct export *e)
     return lg_gguf_write_end(&e->w);
 }
 
-int lg_trainer_export(struct lg_trainer *t, const char *path)
+static int export_model(struct lg_trainer *t, const char *path)
 {
     struct export e = {.t = t};
-    if (t->run.active)
-        return lg_fail(t->env, LLMGPU_E_INVALID, "a step is under way");
     e.piece = lg_alloc_array(t->env, PIECE, sizeof(float));
     e.encoded = lg_alloc_array(t->env, PIECE, sizeof(float));
     lg_gguf_writer_init(&e.w, t->env);
@@ -134,4 +173,14 @@ int lg_trainer_export(struct lg_trainer *t, const char *path)
     lg_free(t->env, e.piece);
     lg_free(t->env, e.encoded);
     return rc;
+}
+
+int lg_trainer_export(struct lg_trainer *t, const char *path, bool peft)
+{
+    if (t->run.active)
+        return lg_fail(t->env, LLMGPU_E_INVALID, "a step is under way");
+    if (!t->how.whole)
+        return export_adapter(t, path, peft);
+    return peft ? lg_fail(t->env, LLMGPU_E_INVALID, "PEFT's files hold adapters, and all weights were trained")
+                : export_model(t, path);
 }

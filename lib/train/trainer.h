@@ -122,8 +122,9 @@ int lg_trainer_read(struct lg_trainer *trainer, uint32_t tensor, float *values);
 /** Keeps the gradients of each step from now on, or not. LLMGPU_E_NOMEM. */
 int lg_trainer_keep_gradients(struct lg_trainer *trainer, bool keep);
 
-/** Writes what was learned to a GGUF file: an adapter, or a model. Fails as llmgpu_trainer_save(). */
-int lg_trainer_export(struct lg_trainer *trainer, const char *path);
+/** Writes what was learned to a GGUF file, an adapter or a model, or an adapter to a folder of PEFT's. Fails as
+ * llmgpu_trainer_save(). */
+int lg_trainer_export(struct lg_trainer *trainer, const char *path, bool peft);
 /** Writes all of a trainer's state, and bytes of the caller's; the file is whole or as it was. */
 int lg_trainer_save(struct lg_trainer *trainer, const char *path, const void *extra, size_t n_extra);
 /**
