@@ -203,6 +203,71 @@ CALL(llmgpu_dataset_save, llmgpu_dataset_save(P(0, t->dataset), P(1, t->place), 
 CALL(llmgpu_dataset_restore, llmgpu_dataset_restore(P(0, t->dataset), P(1, t->place), t->place_size))
 
 /** Another agent, which goes again. */
+/** Whatever is under way is done with, and a micro-batch is there. */
+static const llmgpu_batch *begin_step(struct things *t, llmgpu_batch *batch)
+{
+    llmgpu_dataset_rewind(t->dataset);
+    REQUIRE_INT(llmgpu_dataset_next(t->dataset, batch, sizeof(*batch)), ==, 1);
+    (void)llmgpu_trainer_step(t->trainer, NULL, 0);
+    REQUIRE_INT(llmgpu_trainer_add(t->trainer, batch, sizeof(*batch)), ==, 0);
+    return batch;
+}
+
+static int add_batch(struct things *t, int null)
+{
+    llmgpu_batch batch;
+    begin_step(t, &batch);
+    return llmgpu_trainer_add(P(0, t->trainer), P(1, &batch), sizeof(batch));
+}
+
+static int do_step(struct things *t, int null)
+{
+    llmgpu_batch batch;
+    begin_step(t, &batch);
+    return llmgpu_trainer_step(P(0, t->trainer), P(1, &t->info.train_result), sizeof(t->info.train_result));
+}
+
+static int do_some(struct things *t, int null)
+{
+    llmgpu_batch batch;
+    begin_step(t, &batch);
+    return llmgpu_trainer_step_some(P(0, t->trainer), 1000000, P(1, &t->info.train_result), sizeof(t->info.train_result));
+}
+
+static int evaluate_batch(struct things *t, int null)
+{
+    llmgpu_batch batch;
+    begin_step(t, &batch);
+    return llmgpu_trainer_evaluate(P(0, t->trainer), P(1, &batch), sizeof(batch), P(2, &t->number));
+}
+
+static int load_checkpoint(struct things *t, int null)
+{
+    (void)llmgpu_trainer_step(t->trainer, NULL, 0);
+    REQUIRE_INT(llmgpu_trainer_save_checkpoint(t->trainer, t->state_path, "it", 2), ==, 0);
+    return llmgpu_trainer_load_checkpoint(P(0, t->trainer), P(1, t->state_path), P(2, t->text), sizeof(t->text), P(3, &t->n));
+}
+
+CALL(llmgpu_trainer_params_init, llmgpu_trainer_params_init(P(0, &t->trainer_params), sizeof(t->trainer_params)))
+CREATE(llmgpu_trainer_create, llmgpu_trainer, llmgpu_trainer_free,
+       llmgpu_trainer_create(P(0, &made), P(1, t->f.model), P(2, &t->trainer_params)))
+CALL(llmgpu_trainer_free, (llmgpu_trainer_free(NULL), 0))
+CALL(llmgpu_trainer_error, is_text(llmgpu_trainer_error(P(0, t->trainer))))
+CALL(llmgpu_trainer_add, add_batch(t, null))
+CALL(llmgpu_trainer_step, do_step(t, null))
+CALL(llmgpu_trainer_step_some, do_some(t, null))
+CALL(llmgpu_trainer_evaluate, evaluate_batch(t, null))
+CALL(llmgpu_trainer_cancel, (llmgpu_trainer_cancel(NULL), 0))
+CALL(llmgpu_trainer_set_reduce, llmgpu_trainer_set_reduce(P(0, t->trainer), NULL, P(1, t->text)))
+CALL(llmgpu_trainer_save, llmgpu_trainer_save(P(0, t->trainer), P(1, t->state_path), LLMGPU_SAVE_GGUF))
+CALL(llmgpu_trainer_save_checkpoint, llmgpu_trainer_save_checkpoint(P(0, t->trainer), P(1, t->state_path), P(2, t->text), 2))
+CALL(llmgpu_trainer_load_checkpoint, load_checkpoint(t, null))
+CALL(llmgpu_trainer_get_tensor,
+     llmgpu_trainer_get_tensor(P(0, t->trainer), 0, P(1, &t->info.train_tensor), sizeof(t->info.train_tensor)))
+CALL(llmgpu_trainer_read_tensor, llmgpu_trainer_read_tensor(P(0, t->trainer), 0, LLMGPU_TRAIN_VALUE, P(1, t->floats), ROOM))
+CALL(llmgpu_trainer_keep_gradients, llmgpu_trainer_keep_gradients(P(0, t->trainer), 1))
+CALL(llmgpu_trainer_get_info, llmgpu_trainer_get_info(P(0, t->trainer), P(1, &t->info.trainer), sizeof(t->info.trainer)))
+
 static int add_agent(struct things *t, int null)
 {
     int agent = llmgpu_agents_add(P(0, t->agents), P(1, t->s), P(2, &t->agent_params));
@@ -387,6 +452,23 @@ static const struct row {
     ROW(llmgpu_dataset_get_line, "III"),
     ROW(llmgpu_dataset_save, "III"),
     ROW(llmgpu_dataset_restore, "II"),
+    ROW(llmgpu_trainer_params_init, "I"),
+    ROW(llmgpu_trainer_create, "II-"),
+    ROW(llmgpu_trainer_free, "-"),
+    ROW(llmgpu_trainer_error, "-"),
+    ROW(llmgpu_trainer_add, "II"),
+    ROW(llmgpu_trainer_step, "I-"),
+    ROW(llmgpu_trainer_step_some, "I-"),
+    ROW(llmgpu_trainer_evaluate, "III"),
+    ROW(llmgpu_trainer_cancel, "-"),
+    ROW(llmgpu_trainer_set_reduce, "I-"),
+    ROW(llmgpu_trainer_save, "II"),
+    ROW(llmgpu_trainer_save_checkpoint, "III"),
+    ROW(llmgpu_trainer_load_checkpoint, "III-"),
+    ROW(llmgpu_trainer_get_tensor, "II"),
+    ROW(llmgpu_trainer_read_tensor, "II"),
+    ROW(llmgpu_trainer_keep_gradients, "I"),
+    ROW(llmgpu_trainer_get_info, "II"),
 };
 
 static void test_null(struct things *t)

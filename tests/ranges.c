@@ -152,6 +152,22 @@ static int fill_dataset_counts(struct things *t, void *out, size_t size)
     return llmgpu_dataset_count(t->dataset, out, size);
 }
 
+static int fill_trainer_params(struct things *t, void *out, size_t size)
+{
+    (void)t;
+    return llmgpu_trainer_params_init(out, size);
+}
+
+static int fill_trainer_info(struct things *t, void *out, size_t size)
+{
+    return llmgpu_trainer_get_info(t->trainer, out, size);
+}
+
+static int fill_train_tensor(struct things *t, void *out, size_t size)
+{
+    return llmgpu_trainer_get_tensor(t->trainer, 0, out, size);
+}
+
 static const struct filled {
     int (*fill)(struct things *t, void *out, size_t size);
     size_t size;
@@ -183,6 +199,9 @@ static const struct filled {
     {fill_batch, sizeof(llmgpu_batch), false},
     {fill_dataset_stats, sizeof(llmgpu_dataset_stats), false},
     {fill_dataset_counts, sizeof(llmgpu_dataset_stats), false},
+    {fill_trainer_params, sizeof(llmgpu_trainer_params), true},
+    {fill_trainer_info, sizeof(llmgpu_trainer_info), false},
+    {fill_train_tensor, sizeof(llmgpu_train_tensor), false},
 };
 
 /** What a library that knows `own` bytes does for a caller who has room for `size`. */

@@ -24,6 +24,7 @@ struct things {
     llmgpu_session *worker; // of their only agent
     llmgpu_profile *profile;
     llmgpu_dataset *dataset;
+    llmgpu_trainer *trainer;
     llmgpu_model_cache *cache; // knows a model "tiny"
     llmgpu_file *file;
     llmgpu_device_list *list;
@@ -41,6 +42,7 @@ struct things {
     uint64_t id;
     llmgpu_model_cache_params cache_params;
     llmgpu_dataset_params dataset_params;
+    llmgpu_trainer_params trainer_params;
     uint8_t place[1024], counts[256];
     size_t place_size;
     llmgpu_io io;
@@ -65,6 +67,9 @@ struct things {
         llmgpu_profile_row profile_row;
         llmgpu_dataset_stats dataset_stats;
         llmgpu_batch batch;
+        llmgpu_trainer_info trainer;
+        llmgpu_train_tensor train_tensor;
+        llmgpu_train_result train_result;
         llmgpu_file_info file;
         llmgpu_file_metadata metadata;
         llmgpu_file_value value;
@@ -147,6 +152,15 @@ static inline void open_data(struct things *t)
     REQUIRE_INT(llmgpu_dataset_save(t->dataset, t->place, sizeof(t->place), &t->place_size), ==, 0);
 }
 
+/** A small trainer. */
+static inline void open_trainer(struct things *t)
+{
+    llmgpu_trainer_params_init(&t->trainer_params, sizeof(t->trainer_params));
+    t->trainer_params.max_rows = 16;
+    t->trainer_params.rank = 2;
+    REQUIRE_INT(llmgpu_trainer_create(&t->trainer, t->f.model, &t->trainer_params), ==, 0);
+}
+
 static inline void open_things(struct things *t, const char *device)
 {
     static struct model_build adapter;
@@ -184,6 +198,7 @@ static inline void open_things(struct things *t, const char *device)
     REQUIRE_INT(llmgpu_profile_create(&t->profile, t->other, LLMGPU_PROFILE_DECODE, 1, 1), ==, 0);
     open_cache(t);
     open_data(t);
+    open_trainer(t);
     REQUIRE_INT(llmgpu_file_open(&t->file, t->model_path, NULL, 0), ==, 0);
     REQUIRE_INT(llmgpu_device_list_create(&t->list), ==, 0);
     REQUIRE_INT(llmgpu_session_save(t->other, LLMGPU_STATE_COMPACT, NULL, t->state, sizeof(t->state), &t->state_size),
@@ -198,6 +213,7 @@ static inline void close_things(struct things *t)
     unlink(t->state_path);
     unlink(t->data_path);
     close_cache(t);
+    llmgpu_trainer_free(t->trainer);
     llmgpu_dataset_free(t->dataset);
     llmgpu_device_list_free(t->list);
     llmgpu_file_close(t->file);
