@@ -108,6 +108,109 @@ static void check_weights(enum lg_cpu_isa isa)
     free(dw);
 }
 
+/* Samples of any lengths; the reference's workgroups take one row of one head. */
+static void check_attention(enum lg_cpu_isa isa)
+{
+    static const uint32_t dims_of_heads[] = {64, 16, 80, 128, 38, 1, 256};
+    uint32_t n_t = test_randu(&rng, 1, 200), n_kv = test_randu(&rng, 1, 2), n_heads = n_kv * test_randu(&rng, 1, 3);
+    struct lg_attention_train_push push = {
+        .n_heads = n_heads, .n_kv = n_kv, .head_dim = dims_of_heads[test_rand(&rng) % 7], .scale = 0.3f};
+    struct lg_row *rows = calloc(n_t, sizeof(*rows));
+    REQUIRE(rows);
+    for (uint32_t i = 0, sample = 0, pos = 0; i < n_t; i++, pos++) {
+        if (test_rand(&rng) % 70 == 0)
+            sample++, pos = 0;
+        rows[i] = (struct lg_row){.pos = pos, .slot = sample};
+    }
+    size_t n_q = (size_t)n_t * n_heads * push.head_dim, n_k = (size_t)n_t * n_kv * push.head_dim, n = (size_t)n_t * n_heads;
+    float *q = random_floats(n_q), *k = random_floats(n_k), *v = random_floats(n_k), *a = random_floats(n_q);
+    float *lse = random_floats(n), *da = random_floats(n_q), *dq = random_floats(n_q), *delta = random_floats(n);
+    float *dk = random_floats(n_k), *dv = random_floats(n_k);
+    uint32_t dims[LG_N_DIMS] = {n_t}, spec[LG_MAX_SPEC] = {1, 0, 1, 1};
+    uint32_t other[LG_MAX_SPEC] = {1, 0, test_randu(&rng, 1, 70), test_randu(&rng, 1, 3)};
+    uint32_t grid[3] = {n_kv * up(n_heads / n_kv, other[3]), up(n_t, other[2]), 1};
+    struct lg_cpu_args args = {.view = {dims, rows, q, k, v, a, lse, da, dq, delta},
+                               .view_size = {[5] = n_q * 4, [6] = n * 4, [8] = n_q * 4, [9] = n * 4},
+                               .push = &push,
+                               .spec = spec,
+                               .grid = {n_heads, n_t, 1}};
+    compare(isa, LG_K_ATTENTION_TRAIN, args, grid, other, (int[]){5, 6}, 2);
+    compare(isa, LG_K_ATTENTION_BACK_Q, args, grid, other, (int[]){8, 9}, 2);
+    memcpy(args.view + 5, (void *[]){lse, delta, da, dk, dv}, 5 * sizeof(void *));
+    args.view_size[8] = args.view_size[9] = n_k * 4;
+    args.grid[0] = grid[0] = n_kv;
+    compare(isa, LG_K_ATTENTION_BACK_KV, args, grid, other, (int[]){8, 9}, 2);
+    void *all[] = {rows, q, k, v, a, lse, da, dq, delta, dk, dv};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        free(all[i]);
+}
+
+/* Rows of n_cols: norms, activations and the loss. */
+static void check_rows(enum lg_cpu_isa isa)
+{
+    uint32_t n_cols = test_randu(&rng, 1, 300), n_rows = test_randu(&rng, 1, 4), spec[LG_MAX_SPEC] = {1};
+    uint32_t other[LG_MAX_SPEC] = {test_randu(&rng, 1, 400)}, targets[4], grid[3] = {up(n_cols, other[0]), n_rows, 1};
+    uint32_t rows[3] = {n_rows, 1, 1};
+    size_t n = (size_t)n_cols * n_rows, size = n * 4;
+    float *a = random_floats(n), *b = random_floats(n), *c = random_floats(n), *y = random_floats(n), *z = random_floats(n);
+    struct lg_rowwise_push rowwise = {.n_cols = n_cols};
+    struct lg_scale_add_push scale = {.n_cols = n_cols, .scale = 0.3f};
+    struct lg_norm_push norm = {.n_cols = n_cols, .eps = 1e-5f};
+    struct lg_loss_push loss = {.n_cols = n_cols, .first = test_randu(&rng, 0, 1) * 77};
+    struct lg_train_step step = {.loss_scale = 0.01f};
+    struct lg_loss_state states[4];
+    for (size_t i = 0; i < n; i++)
+        a[i] *= test_randf(&rng, 0, 50);
+    for (uint32_t r = 0; r < 4; r++) {
+        targets[r] = r == 1 ? LG_NO_TARGET : test_randu(&rng, 0, 2 * n_cols + 77);
+        states[r] = (struct lg_loss_state){.top = test_randf(&rng, 0, 60), .sum = 3, .logit = 1};
+    }
+    struct lg_cpu_args args = {.view = {a, b, c, y, z}, .view_size = {size, size, size, size, size}, .spec = spec, .grid = {n_cols, n_rows, 1}};
+    args.push = &rowwise;
+    compare(isa, LG_K_SILU_MUL_BACK, args, grid, other, (int[]){3, 4}, 2);
+    compare(isa, LG_K_GELU_BACK, args, grid, other, (int[]){2}, 1);
+    args.push = &scale;
+    compare(isa, LG_K_SCALE_ADD, args, grid, other, (int[]){1}, 1);
+    args.push = &norm;
+    memcpy(args.grid, rows, sizeof(rows));
+    args.view_size[4] = n_rows * 8;
+    args.view[4] = states;
+    compare(isa, LG_K_RMS_NORM_BACK, args, rows, other, (int[]){3, 4}, 2);
+    compare(isa, LG_K_LAYER_NORM_BACK, args, rows, other, (int[]){3, 4}, 2);
+    args.push = &loss;
+    memcpy(args.view, (void *[]){a, targets, states}, 3 * sizeof(void *));
+    args.view_size[2] = n_rows * sizeof(states[0]);
+    compare(isa, LG_K_LOSS_PART, args, rows, other, (int[]){2}, 1);
+    memcpy(args.view, (void *[]){&step, a, targets, states, y}, 5 * sizeof(void *));
+    args.grid[0] = n_cols;
+    args.grid[1] = n_rows;
+    args.view_size[4] = size;
+    compare(isa, LG_K_LOSS_BACK, args, grid, other, (int[]){4}, 1);
+    void *all[] = {a, b, c, y, z};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        free(all[i]);
+}
+
+static void check_adamw(enum lg_cpu_isa isa)
+{
+    uint32_t n = test_randu(&rng, 1, 3000), spec[LG_MAX_SPEC] = {1};
+    struct lg_adamw_push push = {n, 256 * test_randu(&rng, 1, 4), 0.9f, 0.99f, 1e-8f, 0.1f};
+    struct lg_train_step step = {.lr = 0.01f, .correct1 = 2, .correct2 = 3};
+    struct lg_train_norm norm = {.norm = 3, .factor = 0.7f};
+    float *g = random_floats(n), *p = random_floats(n), *m = random_floats(n), *v = random_floats(n);
+    for (uint32_t i = 0; i < n; i++)
+        v[i] = v[i] * v[i];
+    struct lg_cpu_args args = {.view = {&step, &norm, g, p, m, v},
+                               .view_size = {[2] = n * 4, [3] = n * 4, [4] = n * 4, [5] = n * 4},
+                               .push = &push,
+                               .spec = spec,
+                               .grid = {up(n, push.per_group), 1, 1}};
+    compare(isa, LG_K_ADAMW, args, args.grid, spec, (int[]){2, 3, 4, 5}, 4);
+    void *all[] = {g, p, m, v};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        free(all[i]);
+}
+
 int main(void)
 {
     for (int isa = 0; isa < LG_CPU_ISA_COUNT; isa++) {
@@ -117,6 +220,9 @@ int main(void)
 #define CHECK(lower, UPPER) check_product(isa, LG_K_MATMUL_BACK_##UPPER, LG_TYPE_##UPPER);
             LG_WEIGHT_TYPES(CHECK)
             check_weights(isa);
+            check_attention(isa);
+            check_rows(isa);
+            check_adamw(isa);
         }
         printf("%s: the same bits as the reference\n", lg_cpu_isa_name(isa));
     }

@@ -4,7 +4,9 @@
  * p = exp(scale q . k - lse), what comes back from da is
  *     delta = da . a            ds = p (da . v - delta) scale
  *     dq = sum over keys of ds k, dk = sum over queries of ds q, dv = sum over queries of p da
- * Keys, and queries, go by in ascending order, and the heads that share keys within that.
+ *
+ * Rows of a sample go by in blocks, counted from its beginning: a sum is that of a block's sums, and a product q . k one sum
+ * from end to end, so that many of them can be lanes. Of the queries of a block, the heads come one after the other.
  */
 #include "device/cpu/attention_train.h"
 
@@ -16,52 +18,66 @@
 
 static float dot(const float *a, const float *b, uint32_t n)
 {
-    struct lg_dot sum = {0};
-    lg_dot_add(&sum, a, b, n);
-    return lg_dot_sum(&sum);
-}
-
-static void add_scaled(float *y, float factor, const float *x, uint32_t n)
-{
+    float sum = 0;
     for (uint32_t i = 0; i < n; i++)
-        y[i] += factor * x[i];
+        sum += a[i] * b[i];
+    return sum;
 }
 
-/* Where a row and head are in q, a and their gradients; in k and v and theirs; and in lse and delta. */
-static size_t head_at(const struct lg_attention_train_push *p, uint32_t row, uint32_t head)
+/* y[i] += the sum over rows of factor[row] * x[row][i] */
+static void add_rows(float *y, const float *factor, const float *x, size_t stride, uint32_t n_rows, uint32_t n)
 {
-    return ((size_t)row * p->n_heads + head) * p->head_dim;
+    for (uint32_t i = 0; i < n; i++) {
+        float sum = 0;
+        for (uint32_t r = 0; r < n_rows; r++)
+            sum += factor[r] * x[r * stride + i];
+        y[i] += sum;
+    }
 }
 
-static size_t key_at(const struct lg_attention_train_push *p, uint32_t row, uint32_t kv_head)
+/* ---- forwards ------------------------------------------------------------------------------------ */
+
+/* What a query has of the blocks so far. */
+struct query {
+    const float *q;
+    float *a, top, sum;
+};
+
+/* Keys [begin, end), at most a block of them. */
+static void attend_block(const struct lg_cpu_args *args, struct query *query, uint32_t begin, uint32_t end, uint32_t kv_head)
 {
-    return ((size_t)row * p->n_kv + kv_head) * p->head_dim;
+    const struct lg_attention_train_push *push = args->push;
+    const float *k = args->view[3], *v = args->view[4];
+    float p[LG_SAMPLE_BLOCK], top = query->top;
+    struct lg_dot sum = {0};
+    for (uint32_t key = begin; key < end; key++) {
+        p[key - begin] = push->scale * dot(query->q, k + lg_cpu_key_at(push, key, kv_head), push->head_dim);
+        top = p[key - begin] > top ? p[key - begin] : top;
+    }
+    float shrink = lg_exp(query->top - top);
+    for (uint32_t i = 0; i < end - begin; i++) {
+        p[i] = lg_exp(p[i] - top);
+        sum.lane[i % LG_DOT_LANES] += p[i];
+    }
+    for (uint32_t i = 0; i < push->head_dim; i++)
+        query->a[i] *= shrink;
+    add_rows(query->a, p, v + lg_cpu_key_at(push, begin, kv_head), (size_t)push->n_kv * push->head_dim, end - begin,
+             push->head_dim);
+    query->sum = query->sum * shrink + lg_dot_sum(&sum);
+    query->top = top;
 }
 
-static size_t number_at(const struct lg_attention_train_push *p, uint32_t row, uint32_t head)
-{
-    return (size_t)row * p->n_heads + head;
-}
-
-/* The largest score is found first, so that nothing has to be scaled anew. */
 static void attend(const struct lg_cpu_args *args, uint32_t row, uint32_t kv_head, uint32_t head)
 {
     const struct lg_attention_train_push *push = args->push;
-    uint32_t begin = lg_cpu_sample_begin(args->view[1], row), n = push->head_dim;
-    const float *q = (const float *)args->view[2] + head_at(push, row, head);
-    const float *k = args->view[3], *v = args->view[4];
-    float *a = (float *)args->view[5] + head_at(push, row, head), top = -INFINITY, sum = 0;
-    memset(a, 0, n * sizeof(*a));
-    for (uint32_t key = begin; key <= row; key++)
-        top = fmaxf(top, push->scale * dot(q, k + key_at(push, key, kv_head), n));
-    for (uint32_t key = begin; key <= row; key++) {
-        float p = lg_exp(push->scale * dot(q, k + key_at(push, key, kv_head), n) - top);
-        sum += p;
-        add_scaled(a, p, v + key_at(push, key, kv_head), n);
-    }
-    for (uint32_t i = 0; i < n; i++)
-        a[i] /= sum;
-    ((float *)args->view[6])[number_at(push, row, head)] = top + logf(sum);
+    size_t at = lg_cpu_head_at(push, row, head);
+    struct query query = {.q = (const float *)args->view[2] + at, .a = (float *)args->view[5] + at, .top = -INFINITY};
+    memset(query.a, 0, push->head_dim * sizeof(*query.a));
+    for (uint32_t key = lg_cpu_sample_begin(args->view[1], row); key <= row; key += LG_SAMPLE_BLOCK)
+        attend_block(args, &query, key, lg_min_u32(key + LG_SAMPLE_BLOCK, row + 1), kv_head);
+    for (uint32_t i = 0; i < push->head_dim; i++)
+        query.a[i] /= query.sum;
+    ((float *)args->view[6])[lg_cpu_number_at(push, row, head)] = query.top + logf(query.sum);
 }
 
 void lg_cpu_attention_train(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
@@ -75,19 +91,26 @@ void lg_cpu_attention_train(const struct lg_cpu_args *args, uint32_t first, uint
     }
 }
 
+/* ---- backwards ----------------------------------------------------------------------------------- */
+
 static void back_to_query(const struct lg_cpu_args *args, uint32_t row, uint32_t kv_head, uint32_t head)
 {
     const struct lg_attention_train_push *push = args->push;
     uint32_t n = push->head_dim;
-    size_t at = head_at(push, row, head), number = number_at(push, row, head);
+    size_t at = lg_cpu_head_at(push, row, head), number = lg_cpu_number_at(push, row, head);
     const float *q = (const float *)args->view[2] + at, *k = args->view[3], *v = args->view[4];
     const float *a = (const float *)args->view[5] + at, *da = (const float *)args->view[7] + at;
     float lse = ((const float *)args->view[6])[number], delta = dot(da, a, n), *dq = (float *)args->view[8] + at;
     memset(dq, 0, n * sizeof(*dq));
-    for (uint32_t key = lg_cpu_sample_begin(args->view[1], row); key <= row; key++) {
-        size_t kv = key_at(push, key, kv_head);
-        float p = lg_exp(push->scale * dot(q, k + kv, n) - lse);
-        add_scaled(dq, p * (dot(da, v + kv, n) - delta) * push->scale, k + kv, n);
+    for (uint32_t begin = lg_cpu_sample_begin(args->view[1], row), end; begin <= row; begin = end) {
+        float ds[LG_SAMPLE_BLOCK];
+        end = lg_min_u32(begin + LG_SAMPLE_BLOCK, row + 1);
+        for (uint32_t key = begin; key < end; key++) {
+            size_t kv = lg_cpu_key_at(push, key, kv_head);
+            float p = lg_exp(push->scale * dot(q, k + kv, n) - lse);
+            ds[key - begin] = p * (dot(da, v + kv, n) - delta) * push->scale;
+        }
+        add_rows(dq, ds, k + lg_cpu_key_at(push, begin, kv_head), (size_t)push->n_kv * n, end - begin, n);
     }
     ((float *)args->view[9])[number] = delta;
 }
@@ -103,24 +126,37 @@ void lg_cpu_attention_back_q(const struct lg_cpu_args *args, uint32_t first, uin
     }
 }
 
+/* A key and value, what flows back to them, and the queries of one head in rows [begin, end). */
+static void back_from_block(const struct lg_cpu_args *args, size_t kv, uint32_t begin, uint32_t end, uint32_t head)
+{
+    const struct lg_attention_train_push *push = args->push;
+    uint32_t n = push->head_dim;
+    const float *k = (const float *)args->view[3] + kv, *v = (const float *)args->view[4] + kv;
+    const float *q = (const float *)args->view[2] + lg_cpu_head_at(push, begin, head);
+    const float *da = (const float *)args->view[7] + lg_cpu_head_at(push, begin, head);
+    float p[LG_SAMPLE_BLOCK], ds[LG_SAMPLE_BLOCK];
+    size_t stride = (size_t)push->n_heads * n;
+    for (uint32_t i = 0; i < end - begin; i++) {
+        size_t number = lg_cpu_number_at(push, begin + i, head);
+        float lse = ((const float *)args->view[5])[number], delta = ((const float *)args->view[6])[number];
+        p[i] = lg_exp(push->scale * dot(q + i * stride, k, n) - lse);
+        ds[i] = p[i] * (dot(da + i * stride, v, n) - delta) * push->scale;
+    }
+    add_rows((float *)args->view[8] + kv, ds, q, stride, end - begin, n);
+    add_rows((float *)args->view[9] + kv, p, da, stride, end - begin, n);
+}
+
 static void back_to_key(const struct lg_cpu_args *args, uint32_t key, uint32_t kv_head, uint32_t n_rows)
 {
     const struct lg_attention_train_push *push = args->push;
-    uint32_t n = push->head_dim, sharing = push->n_heads / push->n_kv;
-    size_t kv = key_at(push, key, kv_head);
-    const float *q = args->view[2], *k = (const float *)args->view[3] + kv, *v = (const float *)args->view[4] + kv;
-    const float *lse = args->view[5], *delta = args->view[6], *da = args->view[7];
-    float *dk = (float *)args->view[8] + kv, *dv = (float *)args->view[9] + kv;
-    memset(dk, 0, n * sizeof(*dk));
-    memset(dv, 0, n * sizeof(*dv));
+    uint32_t sharing = push->n_heads / push->n_kv, begin = lg_cpu_sample_begin(args->view[1], key);
     uint32_t end = lg_cpu_sample_end(args->view[1], key, n_rows);
-    for (uint32_t row = key; row < end; row++) {
-        for (uint32_t head = kv_head * sharing; head < (kv_head + 1) * sharing; head++) {
-            size_t at = head_at(push, row, head), number = number_at(push, row, head);
-            float p = lg_exp(push->scale * dot(q + at, k, n) - lse[number]);
-            add_scaled(dk, p * (dot(da + at, v, n) - delta[number]) * push->scale, q + at, n);
-            add_scaled(dv, p, da + at, n);
-        }
+    size_t kv = lg_cpu_key_at(push, key, kv_head);
+    memset((float *)args->view[8] + kv, 0, push->head_dim * sizeof(float));
+    memset((float *)args->view[9] + kv, 0, push->head_dim * sizeof(float));
+    for (begin += (key - begin) / LG_SAMPLE_BLOCK * LG_SAMPLE_BLOCK; begin < end; begin += LG_SAMPLE_BLOCK) {
+        for (uint32_t head = kv_head * sharing; head < (kv_head + 1) * sharing; head++)
+            back_from_block(args, kv, lg_max_u32(begin, key), lg_min_u32(begin + LG_SAMPLE_BLOCK, end), head);
     }
 }
 

@@ -6,6 +6,8 @@
 
 #include "device/cpu/grid.h"
 
+enum { LG_SAMPLE_BLOCK = 64 }; // rows of a sample whose products are added up before they are added to what there is
+
 /** The first row of the sample that row i is of. Rows of a sample are neighbours, and their positions ascend. */
 static inline uint32_t lg_cpu_sample_begin(const struct lg_row *rows, uint32_t i)
 {
@@ -32,6 +34,23 @@ static inline uint32_t lg_cpu_sample_end(const struct lg_row *rows, uint32_t i, 
             high = middle;
     }
     return high;
+}
+
+/** Where a row and head are in q, a and their gradients; and in lse and delta. */
+static inline size_t lg_cpu_head_at(const struct lg_attention_train_push *p, uint32_t row, uint32_t head)
+{
+    return ((size_t)row * p->n_heads + head) * p->head_dim;
+}
+
+static inline size_t lg_cpu_number_at(const struct lg_attention_train_push *p, uint32_t row, uint32_t head)
+{
+    return (size_t)row * p->n_heads + head;
+}
+
+/** Where they are in k, v and theirs. */
+static inline size_t lg_cpu_key_at(const struct lg_attention_train_push *p, uint32_t row, uint32_t kv_head)
+{
+    return ((size_t)row * p->n_kv + kv_head) * p->head_dim;
 }
 
 /** Rows [begin, end), and heads [head, head_end), which share the keys of kv_head. */

@@ -26,7 +26,8 @@ static const char *const isa_names[LG_CPU_ISA_COUNT] = {
 
 #define TABLES(isa, name) \
     {isa, &lg_cpu_hot_##name}, {isa, &lg_cpu_hot_attention_##name}, {isa, &lg_cpu_hot_rows_##name}, \
-    {isa, &lg_cpu_hot_train_##name}
+    {isa, &lg_cpu_hot_train_##name}, {isa, &lg_cpu_hot_attention_train_##name}, \
+    {isa, &lg_cpu_hot_rows_train_##name}
 static const struct variant variants[] = {
     TABLES(LG_CPU_PORTABLE, portable), TABLES(LG_CPU_AVX2, avx2),
     TABLES(LG_CPU_AVX512, avx512),     {LG_CPU_AVX2, &lg_cpu_hot_i8_avx2},
@@ -61,7 +62,9 @@ static const struct variant variants[] = {
     {LG_CPU_PORTABLE, &lg_cpu_hot_portable},
     {LG_CPU_PORTABLE, &lg_cpu_hot_attention_portable},
     {LG_CPU_PORTABLE, &lg_cpu_hot_rows_portable},
+    {LG_CPU_PORTABLE, &lg_cpu_hot_rows_train_portable},
     {LG_CPU_PORTABLE, &lg_cpu_hot_train_portable},
+    {LG_CPU_PORTABLE, &lg_cpu_hot_attention_train_portable},
 #ifdef __aarch64__
     {LG_CPU_DOTPROD, &lg_cpu_hot_i8_tile_dotprod},
 #endif

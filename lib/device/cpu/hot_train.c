@@ -10,20 +10,10 @@
 #include "device/cpu/fast.h"
 #include "device/cpu/grid.h"
 #include "device/cpu/matmul_back.h"
-#include "device/cpu/simd_math.h"
-
-#if defined(__AVX512F__)
-enum { ROWS = 6, WIDE = 4 }; // sums that fit into the registers: rows by vectors
-#else
-enum { ROWS = 4, WIDE = 2 };
-#endif
-
-/* Keeps sums in registers from end to end. */
-#define UNROLL_SUMS _Pragma("GCC unroll 8")
+#include "device/cpu/outer.h"
 
 enum {
     STEPS = LG_BACK_BLOCK,
-    SLICE = WIDE * VEC,
     COLUMNS = 256, // laid out at a time: a multiple of all blocks and of SLICE
     N_SLICES = COLUMNS / SLICE,
 };
@@ -37,135 +27,6 @@ INLINE void lay_out(struct panel *panel, uint32_t step, const float *row, uint32
 {
     for (uint32_t k = 0; k < n; k += SLICE)
         memcpy(panel->slice[k / SLICE][step], row + k, SLICE * sizeof(float));
-}
-
-/* A factor for each row and step: of row r in step s at[r * row_stride + s * step_stride]. */
-struct factors {
-    const float *at;
-    size_t row_stride, step_stride;
-};
-
-/* sum[r][j] += the products of n_steps of factor and columns. n_rows and n_vecs are constants. */
-INLINE void add_steps(vec (*sum)[WIDE], struct factors f, const float *columns, uint32_t n_steps, int n_rows, int n_vecs)
-{
-    for (uint32_t s = 0; s < n_steps; s++, columns += SLICE, f.at += f.step_stride) {
-        vec c[WIDE];
-        UNROLL_SUMS
-        for (int j = 0; j < n_vecs; j++)
-            c[j] = load(columns + j * VEC);
-        UNROLL_SUMS
-        for (int r = 0; r < n_rows; r++) {
-            vec factor = splat(f.at[(size_t)r * f.row_stride]);
-            UNROLL_SUMS
-            for (int j = 0; j < n_vecs; j++)
-                sum[r][j] += factor * c[j];
-        }
-    }
-}
-
-/* What becomes of the sums of n columns: y += them, or y = them; with `go_on` they begin with what y is. */
-struct target {
-    float *y;
-    size_t stride;
-    bool add, go_on;
-};
-
-INLINE vec load_part(const float *p, uint32_t n)
-{
-    float lane[VEC] = {0};
-    memcpy(lane, p, n * sizeof(*p));
-    return load(lane);
-}
-
-INLINE void store_part(float *p, vec v, uint32_t n)
-{
-    float lane[VEC];
-    store(lane, v);
-    memcpy(p, lane, n * sizeof(*p));
-}
-
-/* Of whole vectors; n_rows and n_vecs are constants. */
-INLINE void multiply(const struct target *to, struct factors f, const float *columns, uint32_t n_steps, int n_rows, int n_vecs)
-{
-    vec sum[ROWS][WIDE];
-    float *y = to->y;
-    size_t stride = to->stride;
-    bool add = to->add, go_on = to->go_on;
-    UNROLL_SUMS
-    for (int r = 0; r < n_rows; r++) {
-        UNROLL_SUMS
-        for (int j = 0; j < n_vecs; j++)
-            sum[r][j] = go_on ? load(y + (size_t)r * stride + j * VEC) : (vec){0};
-    }
-    add_steps(sum, f, columns, n_steps, n_rows, n_vecs);
-    UNROLL_SUMS
-    for (int r = 0; r < n_rows; r++) {
-        UNROLL_SUMS
-        for (int j = 0; j < n_vecs; j++)
-            store(y + (size_t)r * stride + j * VEC, add ? load(y + (size_t)r * stride + j * VEC) + sum[r][j] : sum[r][j]);
-    }
-}
-
-/* The first n columns of a vector that has no more in y. */
-static void multiply_end(const struct target *to, struct factors f, const float *columns, uint32_t n_steps, uint32_t n,
-                         uint32_t n_rows)
-{
-    for (uint32_t r = 0; r < n_rows; r++, f.at += f.row_stride) {
-        float *y = to->y + r * to->stride;
-        const float *factor = f.at;
-        vec before = load_part(y, n), sum = to->go_on ? before : (vec){0};
-        for (uint32_t s = 0; s < n_steps; s++, factor += f.step_stride)
-            sum += splat(*factor) * load(columns + (size_t)s * SLICE);
-        store_part(y, to->add ? before + sum : sum, n);
-    }
-}
-
-typedef void multiply_fn(const struct target *to, struct factors f, const float *columns, uint32_t n_steps);
-
-#define MULTIPLY(rows)                                                                                               \
-    static void multiply_wide_##rows(const struct target *to, struct factors f, const float *columns, uint32_t n_steps) \
-    {                                                                                                                \
-        multiply(to, f, columns, n_steps, rows, WIDE);                                                               \
-    }                                                                                                                \
-    static void multiply_thin_##rows(const struct target *to, struct factors f, const float *columns, uint32_t n_steps) \
-    {                                                                                                                \
-        multiply(to, f, columns, n_steps, rows, 1);                                                                  \
-    }
-MULTIPLY(1)
-MULTIPLY(2)
-MULTIPLY(3)
-MULTIPLY(4)
-#if defined(__AVX512F__)
-MULTIPLY(5)
-MULTIPLY(6)
-#define BY_ROWS(name) NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6
-#else
-#define BY_ROWS(name) NULL, name##_1, name##_2, name##_3, name##_4
-#endif
-static multiply_fn *const multiply_wide[ROWS + 1] = {BY_ROWS(multiply_wide)};
-static multiply_fn *const multiply_thin[ROWS + 1] = {BY_ROWS(multiply_thin)};
-
-/* All rows of a slice of n columns. */
-static void multiply_slice(struct target to, struct factors f, const float *columns, uint32_t n_steps, uint32_t n,
-                           uint32_t n_rows)
-{
-    for (uint32_t r = 0; r < n_rows; r += ROWS) {
-        uint32_t rows = lg_min_u32(n_rows - r, ROWS), k = 0;
-        struct target part = to;
-        if (n == SLICE) {
-            multiply_wide[rows](&part, f, columns, n_steps);
-            k = SLICE;
-        }
-        for (; n - k >= VEC; k += VEC) {
-            part.y = to.y + k;
-            multiply_thin[rows](&part, f, columns + k, n_steps);
-        }
-        part.y = to.y + k;
-        if (k < n)
-            multiply_end(&part, f, columns + k, n_steps, n - k, rows);
-        to.y += rows * to.stride;
-        f.at += rows * f.row_stride;
-    }
 }
 
 /* ---- through weights ----------------------------------------------------------------------------- */
@@ -208,7 +69,7 @@ static void matmul_back(const struct weights *w, const struct lg_cpu_args *args,
                 decode_panel(w, args, &panel, at, end, m, m + n_steps);
                 for (uint32_t c = at; c < end; c += SLICE)
                     multiply_slice((struct target){dx + c, push->n_cols, m > 0 || push->add, false},
-                                   (struct factors){dy + m, push->y_stride, 1}, panel.slice[(c - at) / SLICE][0], n_steps,
+                                   (struct factors){dy + m, push->y_stride, 1}, (struct columns){panel.slice[(c - at) / SLICE][0], SLICE}, n_steps,
                                    lg_min_u32(end - c, SLICE), rows);
             }
         }
@@ -234,8 +95,8 @@ static void weight_slice(const struct lg_cpu_args *args, uint32_t begin, uint32_
             memset(columns[s] + n, 0, (SLICE - n) * sizeof(float));
             memcpy(factors[s], dy + (size_t)(t + s) * push->y_stride, n_m * sizeof(float));
         }
-        multiply_slice((struct target){sums[0], SLICE, false, t > 0}, (struct factors){factors[0], 1, MAX_M}, columns[0],
-                       n_steps, (n + VEC - 1) / VEC * VEC, n_m);
+        multiply_slice((struct target){sums[0], SLICE, false, t > 0}, (struct factors){factors[0], 1, MAX_M},
+                       (struct columns){columns[0], SLICE}, n_steps, (n + VEC - 1) / VEC * VEC, n_m);
     }
     for (uint32_t i = 0; i < n_m && n_t > 0; i++) {
         for (uint32_t k = 0; k < n; k++)
