@@ -28,7 +28,7 @@ struct things {
     llmgpu_model_cache *cache; // knows a model "tiny"
     llmgpu_file *file;
     llmgpu_device_list *list;
-    char model_path[64], lora_path[64], state_path[64], data_path[64], folder[64];
+    char model_path[64], lora_path[64], state_path[64], data_path[64], folder[64], out_path[64];
     const char *data_paths[1];
     char state[1 << 16];
     size_t state_size;
@@ -45,6 +45,8 @@ struct things {
     llmgpu_trainer_params trainer_params;
     uint8_t place[1024], counts[256];
     size_t place_size;
+    llmgpu_quantize_params quantize_params;
+    llmgpu_merge_adapter adapter;
     llmgpu_io io;
     int32_t token, tokens[256];
     float floats[ROOM];
@@ -169,6 +171,8 @@ static inline void open_things(struct things *t, const char *device)
     api_open_tiny(&t->f, device, NULL);
     snprintf(t->model_path, sizeof(t->model_path), "/tmp/llmgpu-misuse-%d.gguf", (int)getpid());
     snprintf(t->lora_path, sizeof(t->lora_path), "/tmp/llmgpu-misuse-%d.lora.gguf", (int)getpid());
+    t->adapter = (llmgpu_merge_adapter){.path = t->lora_path, .scale = 1};
+    snprintf(t->out_path, sizeof(t->out_path), "/tmp/llmgpu-misuse-%d.out.gguf", (int)getpid());
     snprintf(t->state_path, sizeof(t->state_path), "/tmp/llmgpu-misuse-%d.state", (int)getpid());
     write_file(t->model_path, api_tiny()->file.data, api_tiny()->file.size);
     lora_write(&adapter, api_tiny(), &shape, 1);
@@ -212,6 +216,7 @@ static inline void close_things(struct things *t)
     unlink(t->lora_path);
     unlink(t->state_path);
     unlink(t->data_path);
+    unlink(t->out_path);
     close_cache(t);
     llmgpu_trainer_free(t->trainer);
     llmgpu_dataset_free(t->dataset);

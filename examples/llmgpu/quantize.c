@@ -209,8 +209,10 @@ const struct cli_command cli_command_quantize = {
              "Prints for each tensor its shape (fastest dimension first), the types, the root mean square of the "
              "difference, also as a part of the weights' own, and the largest difference.\n"
              "\n"
-             "With --json: {\"tensors\":[{\"name\",\"shape\",\"from\",\"to\",\"merged\",\"rms\",\"rmse\",\"max_error\",\"bytes_before\","
-             "\"bytes_after\"}],\"bytes_before\",\"bytes_after\",\"bits_per_weight\",\"quantized_again\",\"seconds\"}\n",
+             "With --json one object with bytes_before, bytes_after, bits_per_weight, quantized_again (how many tensors were "
+             "so already), seconds, and tensors, of which each has:\n"
+             "  {\"name\":...,\"shape\":[...],\"from\":...,\"to\":...,\"merged\":...,\"rms\":...,\n"
+             "   \"rmse\":...,\"max_error\":...,\"bytes_before\":...,\"bytes_after\":...}\n",
     .options = options,
     .max_args = 3,
     .size = sizeof(struct quantize_values),

@@ -24,6 +24,8 @@ OPTIONS = {
     "detokenize": "model json",
     "inspect": "tensors json",
     "devices": "json",
+    "quantize": "threads json",
+    "merge": "model lora output type threads json",
 }
 
 

@@ -2,10 +2,12 @@
  *
  * Whatever the bytes are: the parser ends, says why when it refuses, asks for no more memory than a small
  * multiple of the file, leaks nothing, and what it gives out lies within the file. The same when an
- * allocation fails, and the very same, to the sentence, when the file is read by callbacks.
+ * allocation fails, and the very same, to the sentence, when the file is read by callbacks. What was read can be written, and is
+ * then read as the same.
  */
 #include "fuzz.h"
 #include "gguf_build.h"
+#include "gguf_copy.h"
 #include "heap.h"
 #include "stream.h"
 
@@ -34,6 +36,22 @@ static int parse(const uint8_t *data, size_t size, uint64_t window, uint64_t fai
     return rc;
 }
 
+static void write_again(const uint8_t *data, size_t size)
+{
+    struct lg_gguf *gguf, *back;
+    struct copy copy = {0};
+    lg_env_init(&env);
+    REQUIRE_INT(lg_gguf_parse(&env, "fuzz", data, size, &gguf), ==, 0);
+    if (gguf->n_tensors * gguf->alignment < 1 << 24) { // padding is in no proportion to a file
+        REQUIRE_INT(copy_gguf(&env, gguf, &copy, 1 + size % 100), ==, 0);
+        REQUIRE_INT(lg_gguf_parse(&env, "copy", copy.data, copy.size, &back), ==, 0);
+        copy_compare(gguf, back);
+        lg_gguf_close(back);
+        free(copy.data);
+    }
+    lg_gguf_close(gguf);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char sentence[sizeof(env.error)];
@@ -42,6 +60,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(sentence, env.error, sizeof(sentence));
     REQUIRE_INT(parse(data, size, 1 + size % 64, 0), ==, rc);
     REQUIRE_STR(env.error, sentence);
+    if (rc == 0)
+        write_again(data, size);
     for (uint64_t window = 0; window < 2; window++) {
         int failed = parse(data, size, window * 32, 1 + size % 16);
         REQUIRE(failed == rc || failed == LLMGPU_E_NOMEM);

@@ -10,6 +10,8 @@ SUITE is one of
     fast        the same with activations in 8 or 16 bits, where a device has them
     greedy      `run` against expected greedy tokens
     lora        both with adapters
+    merge       adapters merged into their base, as files of their own
+    quantize    files that `quantize` makes against the widely used ones
     perplexity  `score` against expected negative log-likelihoods
 
 The data is in $LLMGPU_SHARED; without it the test is skipped.
@@ -170,6 +172,49 @@ def test_lora(run):
     report("cases", n_cases >= 10, str(n_cases))
 
 
+def write_model(run, *args):
+    """Runs a command that writes a file, and opens no device."""
+    done = subprocess.run([run.command, *args], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(args)}\nexit status {done.returncode}: {done.stderr}")
+    return done.stdout
+
+
+def test_merge(run):
+    folder = shared("oracle", "visible", "lora")
+    for case in load(os.path.join(folder, "manifest.json"))["cases"]:
+        model = os.path.join(folder, case["model"])
+        adapters = case.get("adapters") or [case["adapter"]]
+        scales = case.get("scales") or [case["scale"]]
+        words = [f"{os.path.join(folder, adapter)}={scale}" for adapter, scale in zip(adapters, scales)]
+        name = f"{' and '.join(f'{a} x {s}' for a, s in zip(adapters, scales))} in {case['base']}"
+        options = [option for word in words for option in ("--lora", word)]
+        expected = os.path.join(folder, case.get("logits_f64") or case["logits"])
+        with tempfile.TemporaryDirectory() as made:
+            merged = os.path.join(made, "merged.gguf")
+            write_model(run, "merge", "-m", model, *options, "-o", merged, "--type", "F32")
+            check_logits(run, name, merged, case["prompt"], expected)
+            write_model(run, "merge", "-m", model, *options, "-o", merged, "--type", "Q8_0")
+            check_logits(run, name + " as Q8_0", merged, case["prompt"], expected, limits=FAST_LIMITS)
+
+
+def text_nll(run, model, text):
+    return json.loads(run("score", "-m", model, "-f", shared("text", text), "--window", "256", "--json"))["nll"]
+
+
+def test_quantize(run):
+    """A text must be no less likely, within a hundredth of the perplexity, than to the same mix made elsewhere."""
+    with tempfile.TemporaryDirectory() as made:
+        for kind in ("q4_k_m", "q8_0", "q4_0"):
+            model = os.path.join(made, kind + ".gguf")
+            write_model(run, "quantize", shared("models", "stories3M-f16.gguf"), model, kind)
+            for text in ("ppl-tinystories.txt", "ppl-tinystories-lower.txt"):
+                ours = text_nll(run, model, text)
+                theirs = text_nll(run, shared("models", f"stories3M-{kind}.gguf"), text)
+                report(f"{kind}, {text}", ours <= theirs + 0.01,
+                       f"perplexity {math.exp(ours):.4f}, elsewhere {math.exp(theirs):.4f}")
+
+
 def test_perplexity(run):
     for name, fixture in fixtures():
         model, ppl = shared("models", name + ".gguf"), fixture["ppl"]
@@ -194,7 +239,7 @@ def main():
         sys.exit(SKIP)
     run = Runner(command, device)
     suites = {"logits": test_logits, "quants": test_quants, "fast": test_fast, "greedy": test_greedy, "lora": test_lora,
-              "perplexity": test_perplexity}
+              "merge": test_merge, "quantize": test_quantize, "perplexity": test_perplexity}
     suites[suite](run)
     sys.exit(1 if failures else 0)
 

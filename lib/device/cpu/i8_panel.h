@@ -11,7 +11,7 @@
 enum {
     PANEL = 16,       // rows of weights
     PANEL_UNITS = 16, // that are decoded together
-    PANEL_MIN = 12,   // rows of x that it is worth it for
+    PANEL_MIN = 6,    // rows of x that it is worth it for
     PANEL_MAX = 32,   // that are handled at once
     PANEL_X = 4,      // that meet four columns in registers
     MIN_LANES = 8,
@@ -49,16 +49,65 @@ INLINE bytes pair_words(enum lg_type type, const uint8_t *src)
     return _mm512_inserti64x4(_mm512_castsi256_si512(pairs), sides, 1);
 }
 
-INLINE void make_panel(enum lg_type type, const uint8_t *const *src, struct panel *p)
+/* 64 bytes of each row, as quads of all rows. */
+INLINE void transpose_bytes(const uint8_t *const *src, uint32_t offset, bytes quads[PANEL])
+{
+    UNROLL_ALL for (int r = 0; r < PANEL; r++)
+        quads[r] = load_chunk(src[r] + offset);
+    transpose(quads);
+}
+
+/* Bytes of Q4_K hold elements of a block and of the next. */
+INLINE void spread_q4_k(const uint8_t *const *src, uint8_t (*to)[64])
+{
+    bytes quads[PANEL];
+    for (uint32_t j = 0; j < 2; j++) {
+        transpose_bytes(src, 16 + 64 * j, quads);
+        UNROLL_ALL for (uint32_t i = 0; i < PANEL; i++) {
+            uint32_t quad = 32 * j + i / 8 * 16 + i % 8;
+            store_chunk(to[quad], and_bytes(quads[i], 15));
+            store_chunk(to[quad + 8], and_bytes(shift_down_chunk(quads[i], 4), 15));
+        }
+    }
+}
+
+/* Of Q6_K, a byte of lower bits holds elements of a block and of that two blocks on, and one of upper bits those of four. */
+INLINE void spread_q6_k(const uint8_t *const *src, uint8_t (*to)[64])
+{
+    bytes upper[PANEL], quads[PANEL];
+    transpose_bytes(src, 128, upper);
+    for (uint32_t j = 0; j < 2; j++) {
+        transpose_bytes(src, 64 * j, quads);
+        UNROLL_ALL for (uint32_t i = 0; i < PANEL; i++) {
+            bytes two = _mm512_rolv_epi32(upper[8 * j + i % 8], _mm512_set1_epi32(i < 8 ? 4 : 2));
+            bytes other = _mm512_rolv_epi32(upper[8 * j + i % 8], _mm512_set1_epi32(i < 8 ? 0 : 30));
+            store_chunk(to[32 * j + i], or_masked(quads[i], 15, and_bytes(two, 0x30)));
+            store_chunk(to[32 * j + 16 + i], or_masked(shift_down_chunk(quads[i], 4), 15, and_bytes(other, 0x30)));
+        }
+    }
+}
+
+INLINE void spread(enum lg_type type, const uint8_t *const *src, uint8_t (*to)[64])
 {
     bytes rows[PANEL];
     for (uint32_t j = 0; j < LG_I8_CHUNKS; j++) {
         UNROLL_ALL for (int r = 0; r < PANEL; r++)
             rows[r] = chunk(type, src[r], j, LG_I8_BLOCKS - 1);
         transpose(rows);
-        UNROLL_ALL for (int i = 0; i < PANEL; i++)
-            store_chunk(p->q[16 * j + (uint32_t)i], rows[i]);
+        UNROLL_ALL for (uint32_t i = 0; i < PANEL; i++)
+            store_chunk(to[16 * j + i], rows[i]);
     }
+}
+
+INLINE void make_panel(enum lg_type type, const uint8_t *const *src, struct panel *p)
+{
+    bytes rows[PANEL];
+    if (type == LG_TYPE_Q4_K)
+        spread_q4_k(src, p->q);
+    else if (type == LG_TYPE_Q6_K)
+        spread_q6_k(src, p->q);
+    else
+        spread(type, src, p->q);
     UNROLL_ALL for (int r = 0; r < PANEL; r++) {
         __m128 d = k_floats(type, src[r]);
         p->d[r] = _mm_cvtss_f32(d);
@@ -210,27 +259,34 @@ struct panel_room {
     struct panel_sums sums[PANEL_MAX];
 };
 
+/* Rows [begin, end) of weights that come after. */
+struct ahead {
+    const uint8_t *const *row;
+    uint32_t begin, end;
+};
+
+/* Asks for unit i of them: sixteen streams are more than processors follow by themselves, and they take few requests at once. */
+INLINE void ask_for(enum lg_type type, const struct ahead *ahead, uint32_t i)
+{
+    for (uint32_t r = ahead->begin; r < ahead->end; r++) {
+        for (uint32_t k = 0; k < unit_bytes(type); k += 64)
+            _mm_prefetch((const char *)ahead->row[r] + i * unit_bytes(type) + k, _MM_HINT_T1);
+    }
+}
+
 /* Units [0, n) of sixteen rows, at unit u of x, times n_x rows of it, a constant. */
 INLINE void add_panels(enum lg_type type, const struct panel *w, uint32_t n, const struct lg_i8_row *rows, uint32_t u,
-                       uint32_t n_x, struct panel_sums *sums)
+                       uint32_t n_x, struct panel_sums *sums, struct ahead ahead)
 {
     const int8_t *q[PANEL_X];
     const struct lg_i8_unit *unit[PANEL_X];
     for (uint32_t i = 0; i < n; i++, u++) {
+        ask_for(type, &ahead, i);
         UNROLL_ALL for (uint32_t t = 0; t < n_x; t++) {
             q[t] = rows[t].q + (size_t)u * LG_I8_UNIT;
             unit[t] = rows[t].units + u;
         }
         add_panel(type, w + i, n_x, q, unit, sums);
-    }
-}
-
-/* Asks for n bytes of rows [begin, end): sixteen streams are more than processors follow by themselves. */
-INLINE void ask_for(const uint8_t *const *src, uint32_t begin, uint32_t end, size_t n)
-{
-    for (uint32_t r = begin; r < end; r++) {
-        for (size_t i = 0; i < n; i += 64)
-            _mm_prefetch((const char *)src[r] + i, _MM_HINT_T1);
     }
 }
 
@@ -241,13 +297,13 @@ INLINE void add_groups(enum lg_type type, struct panel_room *room, uint32_t n, c
     uint32_t t = 0;
     for (uint32_t n_groups = lg_div_up(x->n, PANEL_X); n_groups > 0; n_groups--) {
         uint32_t n_x = lg_div_up(x->n - t, n_groups);
-        ask_for(next, t * PANEL / x->n, (t + n_x) * PANEL / x->n, n * unit_bytes(type));
+        struct ahead ahead = {next, t * PANEL / x->n, (t + n_x) * PANEL / x->n};
         if (n_x == 4)
-            add_panels(type, room->panel, n, x->rows + t, u, 4, room->sums + t);
+            add_panels(type, room->panel, n, x->rows + t, u, 4, room->sums + t, ahead);
         else if (n_x == 3)
-            add_panels(type, room->panel, n, x->rows + t, u, 3, room->sums + t);
+            add_panels(type, room->panel, n, x->rows + t, u, 3, room->sums + t, ahead);
         else
-            add_panels(type, room->panel, n, x->rows + t, u, 2, room->sums + t);
+            add_panels(type, room->panel, n, x->rows + t, u, 2, room->sums + t, ahead);
         t += n_x;
     }
 }
