@@ -156,6 +156,43 @@ static struct lg_view rows_of(const struct lg_weight *w, struct lg_view v, uint3
     return v;
 }
 
+void lg_train_gather(struct lg_train_graph *t, struct lg_view x, struct lg_view y)
+{
+    uint32_t n_cols = t->g.model->hp.n_embd;
+    struct lg_embed_push push = {
+        .n_cols = n_cols,
+        .row_bytes = n_cols * (uint32_t)sizeof(float),
+        .row_end = t->g.batch->max_rows,
+        .id_stride = 1,
+    };
+    lg_graph_add(&t->g, &(struct lg_chain_op){
+                            .kernel = LG_K_EMBED_F32,
+                            .views = {all(t->g.batch->out_ids), x, y},
+                            .spec = {t->g.tune.flat_wg},
+                            .grid = rows_at_y(t, lg_div_up(lg_div_up(n_cols, 32), t->g.tune.flat_wg), 1),
+                            PUSH(push),
+                            .label = "gather",
+                        });
+}
+
+void lg_back_gather(struct lg_train_graph *t, struct lg_view y, struct lg_view x)
+{
+    struct lg_embed_back_push push = {
+        .n_cols = t->g.model->hp.n_embd,
+        .row_end = t->g.batch->max_rows,
+        .id_stride = 1,
+        .dim = t->g.dim,
+    };
+    lg_graph_add(&t->g, &(struct lg_chain_op){
+                            .kernel = LG_K_EMBED_BACK,
+                            .views = {dims_of(t), all(t->in_order), all(t->g.batch->out_ids), y, x},
+                            .spec = {t->g.tune.flat_wg},
+                            .grid = each(t, push.n_cols),
+                            PUSH(push),
+                            .label = "gather_back",
+                        });
+}
+
 void lg_back_logits(struct lg_train_graph *t, struct lg_view x, const struct lg_weight *w, uint32_t first, uint32_t n,
                     struct lg_view logits)
 {

@@ -18,6 +18,10 @@ void lg_back_scale_add(struct lg_train_graph *t, struct lg_view x, struct lg_vie
 /** y (T, n_cols) = x, some of it left out and the rest larger; `site` is the same for the same places. */
 void lg_back_dropout(struct lg_train_graph *t, struct lg_view x, struct lg_view y, uint32_t n_cols, uint32_t site);
 
+/** y (T_out, C) = the rows of x that have targets */
+void lg_train_gather(struct lg_train_graph *t, struct lg_view x, struct lg_view y);
+/** Adds them to where they came from: x (T, C) += y (T_out, C). */
+void lg_back_gather(struct lg_train_graph *t, struct lg_view y, struct lg_view x);
 /** logits (T, n) = x (T, C) * w^T, of rows [first, first + n) of w */
 void lg_back_logits(struct lg_train_graph *t, struct lg_view x, const struct lg_weight *w, uint32_t first, uint32_t n,
                     struct lg_view logits);

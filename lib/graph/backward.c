@@ -222,20 +222,23 @@ static void attention_back(struct lg_train_graph *t, uint32_t i)
 
 /* ---- the whole -------------------------------------------------------------------------------------------------- */
 
-/** The loss, by parts of the vocabulary. */
+/** The loss of the rows that have targets, by parts of the vocabulary; dx, which nothing is in yet, has what they are. */
 static void head(struct lg_train_graph *t)
 {
     struct lg_train_acts *a = &t->acts;
     const struct lg_weights *w = &t->g.model->w;
     uint32_t L = t->g.model->hp.n_layers, V = t->g.model->hp.n_vocab;
     lg_op_norm(&t->g, a->x[L], &w->out_norm, &w->out_norm_b, a->h); // h = norm(x)                          (T, C)
+    t->g.dim = LG_DIM_OUT;
+    lg_train_gather(t, a->h, a->dx);                                // h of the rows with targets           (T_out, C)
     for (uint32_t v = 0; v < V; v += t->part_rows) {
         uint32_t n = lg_min_u32(t->part_rows, V - v);
         lg_chain_mark(t->g.chain);
-        lg_back_logits(t, a->h, &w->output, v, n, a->logits);       // logits = h O^T                       (T, P)
+        lg_back_logits(t, a->dx, &w->output, v, n, a->logits);      // logits = h O^T                       (T_out, P)
         lg_back_loss_part(t, a->logits, v, n);                      // maximum, sum of exp, the target's
     }
     lg_back_loss_rows(t);                                           // loss = log sum exp(logits) - target's
+    t->g.dim = LG_DIM_ROWS;
 }
 
 static void head_back(struct lg_train_graph *t)
@@ -243,17 +246,21 @@ static void head_back(struct lg_train_graph *t)
     struct lg_train_acts *a = &t->acts;
     const struct lg_weights *w = &t->g.model->w;
     uint32_t L = t->g.model->hp.n_layers, V = t->g.model->hp.n_vocab, C = t->g.model->hp.n_embd;
+    lg_back_zero(t, a->h, C);
+    t->g.dim = LG_DIM_OUT;
     for (uint32_t v = 0; v < V; v += t->part_rows) {
         uint32_t n = lg_min_u32(t->part_rows, V - v);
         lg_chain_mark(t->g.chain);
         if (t->part_rows < V)
-            lg_back_logits(t, a->h, &w->output, v, n, a->logits);   // once more, but for the only one
+            lg_back_logits(t, a->dx, &w->output, v, n, a->logits);  // once more, but for the only one
         lg_back_loss(t, a->logits, v, n);                           // dlogits = (softmax - onehot) / targets
-        lg_back_weight(t, a->h, a->logits, &w->output, v, n, 1);    // dO += dlogits^T h
-        lg_back_matmul(t, a->logits, &w->output, v, n, a->dh, v > 0); // dh = dlogits O                     (T, C)
+        lg_back_weight(t, a->dx, a->logits, &w->output, v, n, 1);   // dO += dlogits^T h
+        lg_back_matmul(t, a->logits, &w->output, v, n, a->dh, v > 0); // dh = dlogits O                     (T_out, C)
     }
+    lg_back_gather(t, a->dh, a->h);                                 // of all rows, others have none        (T, C)
+    t->g.dim = LG_DIM_ROWS;
     lg_back_zero(t, a->dx, C);
-    lg_back_norm(t, a->x[L], &w->out_norm, &w->out_norm_b, a->dh, a->dx); // dx = dh norm'(x)               (T, C)
+    lg_back_norm(t, a->x[L], &w->out_norm, &w->out_norm_b, a->h, a->dx); // dx = dh norm'(x)                (T, C)
 }
 
 void lg_train_forward(struct lg_train_graph *t)

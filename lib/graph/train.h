@@ -4,8 +4,8 @@
  * the gradients. Letters and shapes are those of graph.h; R is the rows of a piece of the feed-forward network, P the
  * tokens of a part of the vocabulary.
  *
- * Rows are those of samples, one behind the other, and `slot` of a row is the number of its sample. Dims from LG_N_DIMS on
- * count the rows of each piece.
+ * Rows are those of samples, one behind the other, and `slot` of a row is the number of its sample. Of these T rows T_out have
+ * targets (LG_DIM_OUT), and the head is for them alone. Dims from LG_N_DIMS on count the rows of each piece.
  */
 #ifndef LG_GRAPH_TRAIN_H
 #define LG_GRAPH_TRAIN_H
@@ -41,9 +41,9 @@ struct lg_train_acts {
     struct lg_view z[2];        // (T, max(C, H*D)), (R, F): what an adapter adds, in the two halves of a layer
     struct lg_view drop;        // (T, max(C, H*D)) or (R, F): what dropout leaves; no buffer without
     struct lg_view low, dlow;   // (T, rank)
-    struct lg_view logits;      // (T, P)
-    struct lg_view state;       // (T) struct lg_loss_state
-    struct lg_view losses;      // (T)
+    struct lg_view logits;      // (T_out, P)
+    struct lg_view state;       // (T_out) struct lg_loss_state
+    struct lg_view losses;      // (T_out)
     struct lg_view sums;        // partial sums of squares
 };
 
@@ -62,7 +62,7 @@ struct lg_train_state {
 
 /** A chain under construction. */
 struct lg_train_graph {
-    struct lg_graph g; // of its batch: dims, rows, targets, rope
+    struct lg_graph g; // of its batch: dims, rows, rope; out_ids, the rows that have targets, and these
     struct lg_train_tuning tune;
     struct lg_train_acts acts;
     struct lg_train_state state;
@@ -70,6 +70,7 @@ struct lg_train_graph {
     struct lg_buffer *step;            // struct lg_train_step
     struct lg_buffer *norm;            // struct lg_train_norm
     struct lg_buffer *order[2];        // uint32[T]: rows by ascending token, and by position; NULL for adapters
+    struct lg_buffer *in_order;        // uint32[T]: 0, 1, 2, ...
     uint32_t piece_rows, n_pieces;     // R
     uint32_t part_rows;                // P
     float dropout;
@@ -79,7 +80,7 @@ struct lg_train_graph {
     uint32_t step_slice;               // and the step
 };
 
-/** Rows' tokens to acts.losses. */
+/** Rows' tokens to acts.losses, of the rows that have targets. */
 void lg_train_forward(struct lg_train_graph *t);
 /** From there on: what each number that is trained has to do with the mean loss, added to the gradients. */
 void lg_train_backward(struct lg_train_graph *t);

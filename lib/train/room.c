@@ -15,7 +15,7 @@ enum {
     PIECE_STEP = 64,     // rows; their views begin where every device lets them
     PART_STEP = 256,     // tokens, the same
     SMALL_SCRATCH = 6 << 20,
-    LARGE_LOGITS = 64 << 20,
+    LARGE_LOGITS = 256 << 20,
 };
 
 /** Cuts views out of a buffer; without one it learns the size. */
@@ -186,7 +186,7 @@ int lg_train_room_plan(const struct lg_trainer *t, struct lg_train_room *out)
     LG_TRY(layer_bytes(&planned, &layer));
     LG_TRY(scratch_bytes(&planned, &room->scratch));
     room->kept = layer * hp->n_layers + T * hp->n_embd * sizeof(float);
-    room->rest = T * (sizeof(struct lg_row) + 4 * sizeof(uint32_t)) + n_dispatches(t, room) * 48;
+    room->rest = T * (sizeof(struct lg_row) + 6 * sizeof(uint32_t)) + n_dispatches(t, room) * 48;
     if (hp->rope != LG_ROPE_NONE)
         room->rest += T * hp->n_rot * sizeof(float);
     *out = *room;
@@ -270,6 +270,10 @@ static int take_batch(struct lg_trainer *t)
     LG_TRY(lg_buffer_create(t->dev, (LG_N_DIMS + n_pieces) * sizeof(uint32_t), LG_MEM_SHARED, &b->dims));
     LG_TRY(lg_buffer_create(t->dev, T * sizeof(struct lg_row), LG_MEM_SHARED, &b->rows));
     LG_TRY(lg_buffer_create(t->dev, T * sizeof(uint32_t), LG_MEM_SHARED, &b->targets));
+    LG_TRY(lg_buffer_create(t->dev, T * sizeof(uint32_t), LG_MEM_SHARED, &b->out_ids));
+    LG_TRY(lg_buffer_create(t->dev, T * sizeof(uint32_t), LG_MEM_SHARED, &t->graph.in_order));
+    for (uint32_t i = 0; i < T; i++)
+        ((uint32_t *)t->graph.in_order->map)[i] = i;
     LG_TRY(lg_rope_create(t->env, t->model, t->how.max_rows, &b->rope));
     LG_TRY(lg_buffer_create(t->dev, sizeof(struct lg_train_step), LG_MEM_SHARED, &t->graph.step));
     LG_TRY(lg_buffer_create(t->dev, sizeof(struct lg_train_norm), LG_MEM_READBACK, &t->graph.norm));
@@ -293,7 +297,7 @@ void lg_train_room_free(struct lg_trainer *t)
     struct lg_train_state *s = &t->graph.state;
     struct lg_buffer *bufs[] = {s->params,        s->grads,     s->m,           s->v,          s->factors,
                                 t->batch.dims,    t->batch.rows, t->batch.targets, t->batch.rope, t->graph.step,
-                                t->graph.norm,    t->graph.order[0], t->graph.order[1], t->acts.losses.buf};
+                                t->batch.out_ids, t->graph.in_order, t->graph.norm, t->graph.order[0], t->graph.order[1], t->acts.losses.buf};
     for (size_t i = 0; i < sizeof(bufs) / sizeof(bufs[0]); i++)
         lg_buffer_destroy(bufs[i]);
     for (uint32_t i = 0; i < t->n_bufs; i++)

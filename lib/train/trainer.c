@@ -213,7 +213,7 @@ static void put_order(struct lg_trainer *t, struct lg_buffer *to, const uint32_t
 /** Gives the device a micro-batch. */
 static void put_batch(struct lg_trainer *t, const struct lg_train_batch *b)
 {
-    uint32_t *dims = t->batch.dims->map, *targets = t->batch.targets->map;
+    uint32_t *dims = t->batch.dims->map, *targets = t->batch.targets->map, *out_ids = t->batch.out_ids->map, n_out = 0;
     struct lg_row *rows = t->batch.rows->map;
     memset(dims, 0, t->batch.dims->size);
     dims[LG_DIM_ROWS] = b->n_rows;
@@ -223,20 +223,25 @@ static void put_batch(struct lg_trainer *t, const struct lg_train_batch *b)
     }
     for (uint32_t i = 0; i < b->n_rows; i++) {
         rows[i] = (struct lg_row){.token = (uint32_t)b->tokens[i], .pos = b->pos[i], .slot = b->sample[i]};
-        targets[i] = b->targets[i] < 0 ? LG_NO_TARGET : (uint32_t)b->targets[i];
+        if (b->targets[i] < 0)
+            continue;
+        out_ids[n_out] = i;
+        targets[n_out++] = (uint32_t)b->targets[i];
     }
+    dims[LG_DIM_OUT] = n_out;
     if (!t->how.whole)
         return;
     put_order(t, t->graph.order[0], (const uint32_t *)b->tokens, b->n_rows);
     put_order(t, t->graph.order[1], b->pos, b->n_rows);
 }
 
-static double sum_losses(const struct lg_trainer *t, const struct lg_train_batch *b)
+/** Of the rows that have targets, as the device has them one behind the other. */
+static double sum_losses(const struct lg_trainer *t, uint32_t n)
 {
     const float *losses = t->acts.losses.buf->map;
     double sum = 0;
-    for (uint32_t i = 0; i < b->n_rows; i++)
-        sum += b->targets[i] < 0 ? 0 : losses[i];
+    for (uint32_t i = 0; i < n; i++)
+        sum += losses[i];
     return sum;
 }
 
@@ -350,7 +355,7 @@ static int work_on_batches(struct lg_trainer *t, uint64_t *left_ns)
         LG_TRY(run_slices(t, t->chain.program, &run->slice, t->graph.norm_slice, left_ns));
         if (run->slice < t->graph.norm_slice)
             continue;
-        run->loss += sum_losses(t, &t->queue[run->batch]);
+        run->loss += sum_losses(t, t->queue[run->batch].n_targets);
         run->batch++;
         run->slice = run->batch < t->n_queue ? 0 : t->graph.norm_slice;
     }
@@ -471,7 +476,7 @@ int lg_trainer_evaluate(struct lg_trainer *t, const struct lg_train_batch *batch
         lg_fail(t->env, rc, "the evaluation was cancelled");
     }
     LG_TRY(rc);
-    *loss = sum_losses(t, batch);
+    *loss = sum_losses(t, count_targets(batch));
     return 1;
 }
 
