@@ -26,6 +26,7 @@ enum cli_kind {
     CLI_FLAG,    // bool, no value
     CLI_TEXT,    // const char *
     CLI_LIST,    // struct cli_list, one more text each time
+    CLI_TEXTS,   // struct cli_texts, each time that it is given another one
     CLI_U32,     // uint32_t
     CLI_I32,     // int32_t
     CLI_U64,     // uint64_t, any; `min` and `max` are not used
@@ -38,6 +39,13 @@ enum { CLI_MAX_LIST = 64 };
 struct cli_list {
     uint32_t n;
     const char *texts[CLI_MAX_LIST];
+};
+
+enum { CLI_MAX_TEXTS = 64 };
+
+struct cli_texts {
+    const char *words[CLI_MAX_TEXTS];
+    uint32_t n;
 };
 
 struct cli_option {

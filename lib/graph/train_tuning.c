@@ -5,33 +5,37 @@
 
 enum { FEW = 32 }; // rows or columns of a gradient
 
-/** On the CPU a workgroup is what a thread takes at a time; see tuning.c. */
-static const struct lg_train_tuning cpu_tuning = {
-    .back = {.wg = 1, .m = 256, .n = 256},
-    .weight = {.wg = 1, .m = 48, .n = 256},
-    .weight_few_rows = {.wg = 1, .m = 48, .n = 64},
-    .weight_few_cols = {.wg = 1, .m = 128, .n = 64},
-    .attention_wg = 1,
-    .attention_rows = 32,
-    .attention_heads = 1,
-    .optimizer_wg = 1,
-    .optimizer_per_group = 1 << 14,
-};
+/** On the CPU a workgroup is what a thread takes at a time; see tuning.c. Weights are decoded for each tile of rows anew, and
+ * tiles are to be enough for all threads. */
+static struct lg_train_tuning cpu_tuning(const struct lg_device_info *info)
+{
+    return (struct lg_train_tuning){
+        .back = {.wg = 1, .m = 256, .n = info->n_threads <= 4 ? 256 : 64},
+        .weight = {.wg = 1, .m = 48, .n = 256},
+        .weight_few_rows = {.wg = 1, .m = 48, .n = 64},
+        .weight_few_cols = {.wg = 1, .m = 96, .n = 64},
+        .attention_wg = 1,
+        .attention_rows = 24,
+        .attention_heads = 1,
+        .optimizer_wg = 1,
+        .optimizer_per_group = 1 << 14,
+    };
+}
 
 struct lg_train_tuning lg_train_tuning_choose(const struct lg_device_info *info)
 {
     if (info->kind == LG_DEVICE_CPU)
-        return cpu_tuning;
-    bool large = info->kind != LG_DEVICE_SOFTWARE && info->max_workgroup >= 128;
+        return cpu_tuning(info);
+    bool tiles = info->max_workgroup >= 128 && info->shared_memory >= 32768;
     return (struct lg_train_tuning){
         .back = {.wg = 64, .m = 64, .n = 64},
         .weight = {.wg = 64, .m = 64, .n = 64},
         .weight_few_rows = {.wg = 64, .m = 16, .n = 64},
         .weight_few_cols = {.wg = 64, .m = 64, .n = 16},
-        .attention_wg = 64,
-        .attention_rows = 1,
+        .attention_wg = tiles ? 128 : 64,
+        .attention_rows = tiles ? 16 : 1,
         .attention_heads = 1,
-        .optimizer_wg = large ? 128 : 64,
+        .optimizer_wg = info->kind != LG_DEVICE_SOFTWARE && info->max_workgroup >= 128 ? 128 : 64,
         .optimizer_per_group = 1 << 12,
     };
 }

@@ -132,15 +132,21 @@ static void attention_train(struct check *c, enum lg_kernel kernel)
     struct lg_attention_train_push qwen = {.n_heads = 14, .n_kv = 2, .head_dim = 64};
     if (c->bench) {
         bool cpu = c->dev->info.kind == LG_DEVICE_CPU;
-        uint32_t spec[LG_MAX_SPEC] = {cpu ? 1 : 64, 0, cpu ? 32 : 1, cpu ? 7 : 1};
+        uint32_t spec[LG_MAX_SPEC] = {cpu ? 1 : 64, 0, cpu ? 24 : 1, 1}, tiles[LG_MAX_SPEC] = {128, 0, 16, 1};
         attention_train_case(c, kernel, qwen, spec, 512, 256);
+        if (!cpu)
+            attention_train_case(c, kernel, qwen, tiles, 512, 256);
         return;
     }
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 16; i++) {
         static const uint32_t dims[] = {64, 16, 80, 128, 256, 38, 1, 96};
         uint32_t n_kv = check_int(c, 1, 3);
-        struct lg_attention_train_push push = {.n_heads = n_kv * check_int(c, 1, 5), .n_kv = n_kv, .head_dim = dims[i]};
+        struct lg_attention_train_push push = {.n_heads = n_kv * check_int(c, 1, 5), .n_kv = n_kv, .head_dim = dims[i % 8]};
         uint32_t spec[LG_MAX_SPEC] = {check_workgroup(c), 0, check_int(c, 1, 5), check_int(c, 1, 4)};
+        if (i >= 8 && c->dev->info.max_workgroup >= 128) { // in tiles, where the head goes in them
+            spec[0] = 128;
+            spec[2] = i == 8 ? 16 : check_int(c, 2, 40);
+        }
         attention_train_case(c, kernel, push, spec, i == 0 ? 1 : check_int(c, 2, 150), check_int(c, 1, 150));
     }
 }
