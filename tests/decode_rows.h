@@ -30,7 +30,7 @@ static inline void rows_set(struct lg_engine *e, uint32_t i, uint32_t slot, uint
 static inline void rows_run(struct lg_engine *e, struct lg_pass *pass, uint32_t n)
 {
     uint64_t ticket;
-    lg_batch_dims(e, n, n, 0, 0, 0);
+    lg_batch_dims(&e->batch, n, n, 0, 0, 0);
     REQUIRE_INT(lg_program_submit(pass->chain.program, 0, pass->chain.program->n_slices, 1, &ticket), ==, 0);
     REQUIRE_INT(lg_device_wait(e->dev, ticket, UINT64_MAX), ==, 0);
 }

@@ -259,6 +259,13 @@ static void test_submit(bool check)
     REQUIRE_INT(dev->stats.submits, ==, 2);
     REQUIRE_INT(dev->stats.dispatches, ==, 5 * 3 + N);
     REQUIRE_INT(dev->stats.barriers, ==, 5 * 3 + N);
+    const struct lg_piece pieces[] = {{prog, 1, 1, 1}, {prog, 0, 3, 2}}; // together
+    REQUIRE_INT(lg_device_submit(dev, pieces, 2, &first), ==, 0);
+    REQUIRE_INT(lg_device_wait(dev, first, UINT64_MAX), ==, 0);
+    for (int i = 0; i < N; i++)
+        REQUIRE(((float *)x->map)[i * 16] == (i >= 1 && i < 4 ? 9.0f : 3.0f));
+    REQUIRE_INT(dev->stats.submits, ==, 3);
+    REQUIRE_INT(dev->stats.dispatches, ==, 5 * 3 + N + 3 + 2 * N);
     REQUIRE_INT(lg_program_submit(prog, 2, 2, 1, &first), ==, LLMGPU_E_INVALID);
     REQUIRE_INT(dev->check_messages, ==, 0);
     lg_program_destroy(prog);

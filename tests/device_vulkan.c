@@ -412,9 +412,22 @@ static void check_replay(struct lg_device *dev)
     REQUIRE_INT(dev->stats.dispatches - dispatches, ==, 200 * N_OPS);
     REQUIRE_INT(dev->stats.barriers - barriers, ==, 200 * N_OPS);
 
+    /* pieces of two programs, together */
+    struct lg_program *second = new_program(dev, &(struct lg_program_desc){.ops = w.ops, .n_ops = N_OPS});
+    const struct lg_piece pieces[] = {{prog, 0, 1, 3}, {second, 0, 1, 2}};
+    uint64_t both;
+    submits = dev->stats.submits;
+    dispatches = dev->stats.dispatches;
+    REQUIRE_INT(lg_device_submit(dev, pieces, 2, &both), ==, 0);
+    REQUIRE_INT(lg_device_wait(dev, both, UINT64_MAX), ==, 0);
+    require_rounds(&w, 0, 3, 214);
+    REQUIRE_INT(dev->stats.submits - submits, ==, 1);
+    REQUIRE_INT(dev->stats.dispatches - dispatches, ==, 5 * N_OPS);
+    lg_program_destroy(second);
+
     set_rows(&w, 0); // empty grids
     run(prog, 0, 1, 5);
-    require_rounds(&w, 0, 3, 209);
+    require_rounds(&w, 0, 3, 214);
     require_rounds(&w, 3, ROWS, 0);
 
     /* several in flight; nothing is allocated any more */
@@ -429,7 +442,7 @@ static void check_replay(struct lg_device *dev)
     REQUIRE(rc == 0 || rc == LLMGPU_E_TIMEOUT);
     REQUIRE_INT(lg_device_wait(dev, ticket, UINT64_MAX), ==, 0);
     REQUIRE_INT(env.stats->n_allocs, ==, allocs);
-    require_rounds(&w, 0, 3, 209 + 39);
+    require_rounds(&w, 0, 3, 214 + 39);
     REQUIRE_INT(lg_device_wait(dev, ticket + 1, 0), ==, LLMGPU_E_INTERNAL);
 
     _Atomic int stop = 1;
@@ -437,7 +450,7 @@ static void check_replay(struct lg_device *dev)
     REQUIRE_INT(lg_program_submit(prog, 0, 1, 1, &ticket), ==, LLMGPU_E_CANCELLED);
     dev->stop = NULL;
     run(prog, 0, 1, 1);
-    require_rounds(&w, 0, 3, 249);
+    require_rounds(&w, 0, 3, 254);
     lg_program_destroy(prog);
     world_finish(&w);
 }

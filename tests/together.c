@@ -176,7 +176,7 @@ static void require_same(const struct talk *a, const struct talk *b)
     REQUIRE(memcmp(a->top, b->top, sizeof(a->top)) == 0);
 }
 
-/** Sessions that begin now and then, n_open at a time, until all have had their answers. */
+/** Sessions that begin now and then, n_open at a time, until all have had their answers. A budget of 0: a thread works. */
 static void among_others(struct talk *talks, const struct talk *expected, uint32_t n, uint32_t n_open, uint32_t budget_us)
 {
     llmgpu_session *open[N_SESSIONS] = {0};
@@ -189,7 +189,10 @@ static void among_others(struct talk *talks, const struct talk *expected, uint32
             open[i] = begin(&talks[next]);
             of[i] = next++;
         }
-        REQUIRE_INT(llmgpu_context_step(f.ctx, budget_us), >=, 0);
+        if (budget_us)
+            REQUIRE_INT(llmgpu_context_step(f.ctx, budget_us), >=, 0);
+        else
+            usleep(test_randu(&rng, 0, 3) * 200);
         for (uint32_t i = 0; i < n_open; i++) {
             if (!open[i] || take(open[i], &talks[of[i]]))
                 continue;
@@ -212,6 +215,9 @@ static void test_same(const char *device, const char *arch, enum lg_type type)
     }
     among_others(talks, expected, N_SESSIONS, N_SESSIONS, UINT32_MAX);
     among_others(talks, expected, N_SESSIONS, 5, 2000);
+    REQUIRE_INT(llmgpu_context_start(f.ctx), ==, 0);
+    among_others(talks, expected, N_SESSIONS, 7, 0);
+    REQUIRE_INT(llmgpu_context_stop(f.ctx), ==, 0);
     close_all();
 }
 
@@ -247,11 +253,63 @@ static void test_passes(const char *device)
     close_all();
 }
 
+static llmgpu_context_stats figures(void)
+{
+    llmgpu_context_stats stats;
+    REQUIRE_INT(llmgpu_context_get_stats(f.ctx, &stats, sizeof(stats)), ==, 0);
+    return stats;
+}
+
+/** A prompt is computed in the same step, and the same submission, as the next token of another session. */
+static void test_step(const char *device)
+{
+    static struct talk answers[2], prompts[2];
+    int32_t token;
+    open_all(device, "llama", LG_TYPE_F32);
+    for (int round = 0; round < 2; round++) { // the first records what is needed
+        struct talk *a = &answers[round], *p = &prompts[round];
+        make_talk(a, false);
+        a->params.tokens_per_submit = a->n_prompt = 1;
+        a->params.n_candidates = a->masked = 0;
+        a->params.ignore_end = 1;
+        a->n_answer = 8;
+        *p = *a;
+        p->params.n_batch = N_CTX;
+        p->n_prompt = 20;
+        p->prompt[0] = 3 + round;
+        llmgpu_session *first = begin(a);
+        REQUIRE_INT(llmgpu_context_step(f.ctx, UINT32_MAX), >=, 0);
+        REQUIRE_INT(llmgpu_session_next(first, &token), ==, LLMGPU_TOKEN);
+        llmgpu_session *second = begin(p);
+        llmgpu_context_stats before = figures();
+        REQUIRE_INT(before.n_prefilling, ==, 1);
+        REQUIRE_INT(before.n_decoding, ==, 1);
+        REQUIRE_INT(before.n_running, ==, 0);
+        REQUIRE_INT(llmgpu_context_step(f.ctx, UINT32_MAX), >=, 0);
+        llmgpu_context_stats after = figures();
+        REQUIRE_INT(after.passes - before.passes, ==, 2); // both, then the second one's token
+        llmgpu_session_stats of_second;
+        REQUIRE_INT(llmgpu_session_get_stats(second, &of_second, sizeof(of_second)), ==, 0);
+        REQUIRE_INT(after.submits - before.submits, ==, of_second.prompt_submits + of_second.decode_submits);
+        REQUIRE_INT(after.first_token.n - before.first_token.n, ==, 1);
+        REQUIRE_INT(after.between_tokens.n - before.between_tokens.n, ==, 1);
+        REQUIRE(after.first_token.max_us > 0 && after.first_token.p50_us <= after.first_token.p99_us);
+        REQUIRE_INT(after.n_idle, ==, 2);
+        REQUIRE_INT(after.kv_pages_used, ==, 2);
+        REQUIRE(after.kv_pages >= 2 && after.kv_bytes > 0);
+        llmgpu_session_free(first);
+        llmgpu_session_free(second);
+        REQUIRE_INT(figures().kv_pages_used, ==, 0);
+    }
+    close_all();
+}
+
 int main(int argc, char **argv)
 {
     const char *device = argc > 1 ? argv[1] : "cpu";
     kv_type = argc > 2 ? atoi(argv[2]) : LLMGPU_KV_F32;
     test_passes(device);
+    test_step(device);
     test_same(device, "llama", LG_TYPE_Q8_0);
     if (strcmp(device, "cpu") != 0)
         return 0; // the rest is the same there, and would take a minute

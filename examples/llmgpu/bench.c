@@ -34,6 +34,8 @@ static const struct cli_option options[] = {
     {CLI_TEXTS, 0, "lora", "FILE[=SCALE]", offsetof(struct bench_values, loras), 0, 0,
      "with --sequences, an adapter (LoRA), a GGUF file or what PEFT saves; given several times, sequences take turns with "
      "them"},
+    {CLI_FLAG, 0, "background", NULL, offsetof(struct bench_values, background), 0, 0,
+     "with --sequences, have the context's thread decode, which begins a pass before the last one's tokens were taken"},
     {CLI_U32, 'r', "repeat", "N", offsetof(struct bench_values, repeats), 1, 1000,
      "timed repetitions of each test, after a short one that is not timed"},
     {CLI_FLAG, 0, "load", NULL, offsetof(struct bench_values, load), 0, 0,
@@ -208,7 +210,7 @@ const struct cli_command cli_command_bench = {
         "\n"
         "With --sequences so many sessions, each with a prompt of its own, decode at the same time, as many tokens each; a "
         "number is not measured again after 10 seconds. The total is the tokens of all in a second, and idle is the "
-        "share of that time in which the device had nothing to do. First token is the time from a prompt to the token "
+        "share of that time in which the device had nothing to do, or may have had. First token is the time from a prompt to the token "
         "after it, of the first sequence and of the others, which come one after another: with --shared-prompt they take "
         "over what the first one has computed. With --lora sequence i decodes with adapter i modulo their number; the same "
         "file given twice is two adapters.\n"
@@ -264,7 +266,8 @@ const struct cli_command cli_command_bench = {
         "   \"tokens_per_second\":{\"median\":...,\"min\":...,\"max\":...},\"per_stream\":...,\n"
         "   \"shared_prompt_tokens\":0,\"prompt_tokens_computed\":...,\"prompt_tokens_shared\":...,\n"
         "   \"first_token_ms\":...,\"next_first_token_ms\":...,\n"
-        "   \"prompt_tokens_per_second\":...,\"idle_share\":...,\"device_bytes\":...,\n"
+        "   \"prompt_tokens_per_second\":...,\"background\":false,\"idle_share\":...,\"kv_pages\":...,\n"
+        "   \"device_bytes\":...,\n"
         "   \"peak_memory_bytes\":...,\"repeats\":...,\"device\":\"...\"}\n",
     .options = options,
     .size = sizeof(struct bench_values),

@@ -14,6 +14,7 @@ struct bench_values {
     uint32_t n_prompt, n_decode; // of each sequence
     uint32_t n_shared;           // tokens that all prompts begin with, before those
     struct cli_texts loras;      // of the sequences in turn
+    bool background; // the context's thread decodes sequences
     bool load, profile, json;
 };
 
@@ -56,6 +57,7 @@ struct bench_sequences {
     struct bench_times prompt_per_second, tokens_per_second; // of all together
     struct bench_times first_token_ms, next_first_token_ms; // of the first sequence, and of those after it
     uint64_t prompt_computed, prompt_shared; // tokens, of the last repetition
+    uint64_t kv_pages;  // that they have in the end
     double idle_share;  // of the time of decoding in which the device had nothing to do
     uint64_t device_bytes, peak_memory;
 };

@@ -269,7 +269,10 @@ static void json_sequences(struct json *j, const struct bench *b, const struct b
     put_uint(j, "prompt_tokens_shared", s->prompt_shared);
     put(j, "first_token_ms", s->first_token_ms.median);
     put_known(j, "next_first_token_ms", s->n > 1, s->next_first_token_ms.median);
+    json_key(j, "background");
+    json_bool(j, b->values.background);
     put(j, "idle_share", s->idle_share);
+    put_uint(j, "kv_pages", s->kv_pages);
     put_uint(j, "device_bytes", s->device_bytes);
     put_uint(j, "peak_memory_bytes", s->peak_memory);
     put_uint(j, "repeats", s->repeats);

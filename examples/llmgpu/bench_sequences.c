@@ -105,6 +105,24 @@ static int decode_crowd(struct crowd *c, uint32_t n)
     return rc;
 }
 
+/** The same by the context's thread, which goes on while tokens are taken. */
+static int decode_in_background(struct crowd *c, uint32_t n)
+{
+    int rc = 0;
+    for (uint32_t i = 0; rc >= 0 && i < c->n; i++)
+        rc = llmgpu_session_set_remaining(c->sessions[i], n);
+    if (rc >= 0)
+        rc = llmgpu_context_start(c->b->engine.ctx);
+    for (uint32_t done = 0; rc >= 0 && done < n; done++) {
+        for (uint32_t i = 0; rc >= 0 && i < c->n; i++) {
+            int32_t token;
+            rc = cli_next(c->sessions[i], &token);
+        }
+    }
+    llmgpu_context_stop(c->b->engine.ctx);
+    return rc;
+}
+
 static int run_crowd(struct crowd *c, struct bench_sequences *s, struct found *found)
 {
     llmgpu_context_stats before, filled, after;
@@ -113,11 +131,12 @@ static int run_crowd(struct crowd *c, struct bench_sequences *s, struct found *f
     double begin = cli_seconds();
     llmgpu_context_get_stats(c->b->engine.ctx, &filled, sizeof(filled));
     if (rc >= 0)
-        rc = decode_crowd(c, c->n_decode);
+        rc = c->b->values.background ? decode_in_background(c, c->n_decode) : decode_crowd(c, c->n_decode);
     double end = cli_seconds();
     llmgpu_context_get_stats(c->b->engine.ctx, &after, sizeof(after));
     found->total = (double)c->n * c->n_decode / (end - begin);
     found->idle = 1 - 1e-6 * (double)(after.busy_us - filled.busy_us) / (end - begin);
+    s->kv_pages = after.kv_pages_used;
     s->prompt_computed = filled.prompt_tokens - before.prompt_tokens;
     s->prompt_shared = filled.shared_tokens - before.shared_tokens;
     return rc < 0 ? cli_fail_library(rc, llmgpu_context_error(c->b->engine.ctx)) : CLI_OK;

@@ -311,15 +311,6 @@ LLMGPU_EXPERIMENTAL_API int llmgpu_agents_wait(llmgpu_agents *agents, uint64_t i
 
 /* ---- counters ---------------------------------------------------------------------------------------------------- */
 
-/** How long something took, from asking on, over all requests that were begun: microseconds, up to 1/32 too many. */
-typedef struct llmgpu_latency {
-    uint64_t n;      /**< of how many */
-    uint64_t p50_us; /**< half of them took no longer */
-    uint64_t p95_us; /**< 95 of 100 took no longer */
-    uint64_t p99_us; /**< 99 of 100 took no longer */
-    uint64_t max_us; /**< none took longer */
-} llmgpu_latency;
-
 /** Counters since the queue was made. */
 typedef struct llmgpu_agents_stats {
     uint32_t n_agents;  /**< now */

@@ -337,6 +337,15 @@ LLMGPU_API void llmgpu_device_list_free(llmgpu_device_list *list);
  */
 LLMGPU_API int llmgpu_context_get_device(const llmgpu_context *ctx, llmgpu_device_info *out, size_t size);
 
+/** How long something took: microseconds, up to 1/32 too many. */
+typedef struct llmgpu_latency {
+    uint64_t n;      /**< of how many */
+    uint64_t p50_us; /**< half of them took no longer */
+    uint64_t p95_us; /**< 95 of 100 took no longer */
+    uint64_t p99_us; /**< 99 of 100 took no longer */
+    uint64_t max_us; /**< none took longer */
+} llmgpu_latency;
+
 /** Counters of a context since it was created. */
 typedef struct llmgpu_context_stats {
     uint64_t submits;         /**< submissions to the device */
@@ -360,6 +369,17 @@ typedef struct llmgpu_context_stats {
     uint64_t shared_tokens;   /**< tokens of prompts that were not, as another session had computed the same beginning */
     uint64_t pages_out;       /**< key/value pages moved to host memory */
     uint64_t pages_in;        /**< and back */
+    uint32_t n_prefilling;    /**< sessions now that have tokens of prompts to compute */
+    uint32_t n_decoding;      /**< and that are owed a token */
+    uint32_t n_running;       /**< of both, those whose rows are in what the device works on */
+    uint32_t n_idle;          /**< sessions that want nothing now */
+    uint64_t kv_pages;        /**< key/value pages, of 32 tokens each, that models have now */
+    uint64_t kv_pages_used;   /**< of these, how many sessions have; what others hold may be taken over or overwritten */
+    uint64_t kv_bytes;        /**< bytes that all of them take of the device */
+    uint64_t shared_hits;     /**< times that a session took over pages that another had computed */
+    llmgpu_latency first_token;    /**< from feeding a prompt to the first token after it, over all answers */
+    llmgpu_latency between_tokens; /**< from one token to the next, without the time in which a session had none to compute
+                                        as its caller had not taken the last one */
 } llmgpu_context_stats;
 
 /**

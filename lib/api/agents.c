@@ -671,17 +671,6 @@ int llmgpu_agents_wait(llmgpu_agents *a, uint64_t id, uint64_t timeout_us)
 
 /* ---- counters */
 
-static llmgpu_latency make_latency(const struct lg_latency *l)
-{
-    return (llmgpu_latency){
-        .n = l->n,
-        .p50_us = lg_latency_percentile(l, 50),
-        .p95_us = lg_latency_percentile(l, 95),
-        .p99_us = lg_latency_percentile(l, 99),
-        .max_us = l->max,
-    };
-}
-
 int llmgpu_agents_get_stats(const llmgpu_agents *handle, llmgpu_agents_stats *out, size_t size)
 {
     if (!handle)
@@ -701,9 +690,9 @@ int llmgpu_agents_get_stats(const llmgpu_agents *handle, llmgpu_agents_stats *ou
         .generated_tokens = q->n_generated,
         .mail_delivered = a->n_delivered,
         .mail_refused = a->n_refused,
-        .waiting = make_latency(&q->waiting),
-        .first = make_latency(&q->first),
-        .whole = make_latency(&q->whole),
+        .waiting = lg_api_latency(&q->waiting),
+        .first = lg_api_latency(&q->first),
+        .whole = lg_api_latency(&q->whole),
     };
     for (uint32_t i = 0; i < LG_MAX_SLOTS; i++)
         stats.n_mail += a->list[i].n_mail;

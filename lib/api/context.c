@@ -336,6 +336,29 @@ int llmgpu_context_get_device(const llmgpu_context *ctx, llmgpu_device_info *out
     return lg_api_info_out(out, size, &info, sizeof(info), LG_SIZE_TO(llmgpu_device_info, memory));
 }
 
+llmgpu_latency lg_api_latency(const struct lg_latency *l)
+{
+    return (llmgpu_latency){
+        .n = l->n,
+        .p50_us = lg_latency_percentile(l, 50),
+        .p95_us = lg_latency_percentile(l, 95),
+        .p99_us = lg_latency_percentile(l, 99),
+        .max_us = l->max,
+    };
+}
+
+/** What sessions want now. Needs the lock. */
+static void count_sessions(const struct lg_scheduler *sched, llmgpu_context_stats *stats)
+{
+    for (const struct lg_session *s = sched->sessions; s; s = s->next) {
+        bool prompt = lg_session_wants_prefill(s), answer = !prompt && lg_session_wants_decode(s, 1);
+        stats->n_prefilling += prompt;
+        stats->n_decoding += answer;
+        stats->n_idle += !prompt && !answer;
+    }
+    stats->n_running = sched->n_running;
+}
+
 int llmgpu_context_get_stats(const llmgpu_context *ctx, llmgpu_context_stats *out, size_t size)
 {
     if (!ctx)
@@ -367,7 +390,14 @@ int llmgpu_context_get_stats(const llmgpu_context *ctx, llmgpu_context_stats *ou
         .shared_tokens = sched->n_adopted,
         .pages_out = sched->n_moved_out,
         .pages_in = sched->n_moved_in,
+        .kv_pages = sched->pools.pages,
+        .kv_pages_used = sched->pools.used,
+        .kv_bytes = sched->pools.bytes,
+        .shared_hits = sched->n_hits,
+        .first_token = lg_api_latency(&sched->first),
+        .between_tokens = lg_api_latency(&sched->between),
     };
+    count_sessions(sched, &stats);
     pthread_mutex_unlock(&sched->lock);
     return lg_api_info_out(out, size, &stats, sizeof(stats), LG_SIZE_TO(llmgpu_context_stats, reserved));
 }

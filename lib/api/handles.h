@@ -98,6 +98,8 @@ struct llmgpu_trainer {
 /** Takes trainers off a device that is lost; needs the turn. */
 void lg_api_trainers_drop(llmgpu_model *model);
 
+llmgpu_latency lg_api_latency(const struct lg_latency *latency);
+
 void lg_api_context_ref(llmgpu_context *ctx);
 void lg_api_context_unref(llmgpu_context *ctx);
 /** Adds a loaded model to its context, which it keeps alive. */

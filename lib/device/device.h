@@ -106,6 +106,12 @@ struct lg_program {
     uint32_t n_ops, n_slices;
 };
 
+/** Slices [first, first + n) of a program, `repeat` times one after another. */
+struct lg_piece {
+    struct lg_program *program;
+    uint32_t first, n, repeat;
+};
+
 /* ---- devices ---------------------------------------------------------------------------------------------------- */
 
 enum lg_device_kind {
@@ -218,7 +224,7 @@ struct lg_device_ops {
     int (*flush)(struct lg_device *dev);
     int (*program_create)(struct lg_device *dev, const struct lg_program_desc *desc, struct lg_program **out);
     void (*program_destroy)(struct lg_program *prog);
-    int (*submit)(struct lg_program *prog, uint32_t first_slice, uint32_t n_slices, uint32_t repeat, uint64_t *ticket);
+    int (*submit)(struct lg_device *dev, const struct lg_piece *pieces, uint32_t n_pieces, uint64_t *ticket);
     int (*wait)(struct lg_device *dev, uint64_t ticket, uint64_t timeout_ns);
     int (*program_times)(struct lg_program *prog, uint64_t *ns);
     int (*memory_budget)(struct lg_device *dev, uint64_t *available);
@@ -341,19 +347,27 @@ static inline void lg_program_destroy(struct lg_program *prog)
 }
 
 /**
- * Starts slices [first_slice, first_slice + n_slices) of the program, `repeat` times one after another, in ONE
- * submission to the device. What the host wrote to SHARED buffers before is visible to it, and each submission sees
- * what the earlier ones wrote. Several submissions may be in flight.
+ * Starts pieces of programs of the device, at least one, in ONE submission to it: each sees what those before it wrote, and
+ * what earlier submissions did. What the host wrote to SHARED buffers before is visible to it. Several submissions may be
+ * in flight; the host leaves alone what they read and write.
  *
  * While *dev->stop is nonzero it answers LLMGPU_E_CANCELLED: the CPU device also in the middle, soon, with what the program
  * writes half written; a Vulkan device only before it begins, so there the caller submits slices.
  *
  * @param ticket names the submission for lg_device_wait(); tickets ascend
  */
+static inline int lg_device_submit(struct lg_device *dev, const struct lg_piece *pieces, uint32_t n_pieces,
+                                   uint64_t *ticket)
+{
+    return dev->ops->submit(dev, pieces, n_pieces, ticket);
+}
+
+/** One piece. */
 static inline int lg_program_submit(struct lg_program *prog, uint32_t first_slice, uint32_t n_slices, uint32_t repeat,
                                     uint64_t *ticket)
 {
-    return prog->dev->ops->submit(prog, first_slice, n_slices, repeat, ticket);
+    const struct lg_piece piece = {prog, first_slice, n_slices, repeat};
+    return lg_device_submit(prog->dev, &piece, 1, ticket);
 }
 
 /**

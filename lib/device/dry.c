@@ -93,14 +93,12 @@ static void program_destroy(struct lg_program *prog)
     lg_free(prog->dev->env, prog);
 }
 
-static int submit(struct lg_program *prog, uint32_t first_slice, uint32_t n_slices, uint32_t repeat,
-                  uint64_t *ticket)
+static int submit(struct lg_device *dev, const struct lg_piece *pieces, uint32_t n_pieces, uint64_t *ticket)
 {
-    (void)first_slice;
-    (void)n_slices;
-    (void)repeat;
+    (void)pieces;
+    (void)n_pieces;
     (void)ticket;
-    return lg_fail(prog->dev->env, LLMGPU_E_UNSUPPORTED, "a dry device computes nothing");
+    return lg_fail(dev->env, LLMGPU_E_UNSUPPORTED, "a dry device computes nothing");
 }
 
 static int wait_ticket(struct lg_device *dev, uint64_t ticket, uint64_t timeout_ns)

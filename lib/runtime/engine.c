@@ -21,11 +21,26 @@ void lg_engine_init(struct lg_engine *engine, struct lg_env *env, const struct l
     };
 }
 
+/** Counts a pool that has come, of which n_used pages are in tables, or that goes. */
+static void count_pool(struct lg_engine *e, uint32_t n_pages, uint32_t n_used)
+{
+    uint64_t page = e->n_pages ? lg_engine_cache_bytes(e, LG_PAGE_SIZE) : 0;
+    if (e->counts) {
+        e->counts->pages += (uint64_t)n_pages - e->n_counted;
+        e->counts->used += (uint64_t)n_used - e->n_used;
+        e->counts->bytes += ((uint64_t)n_pages - e->n_counted) * page;
+    }
+    e->n_counted = n_pages;
+    e->n_used = n_used;
+}
+
 static void free_buffers(struct lg_engine *e)
 {
-    struct lg_batch *b = &e->batch;
+    count_pool(e, 0, 0);
+    struct lg_batch *b = &e->batch, *p = &e->prompts;
     struct lg_buffer *bufs[] = {b->dims,   b->rows,  b->out_ids, b->pages, b->samplers, b->history,
-                                b->biases, b->masks, b->ring,    b->loras, b->targets,  b->rope};
+                                b->biases, b->masks, b->ring,    b->loras, b->targets,  b->rope,
+                                p->dims,   p->rows,  p->out_ids, p->targets};
     for (size_t i = 0; i < sizeof(bufs) / sizeof(bufs[0]); i++)
         lg_buffer_destroy(bufs[i]);
     for (uint32_t i = 0; i < e->model->hp.n_layers; i++) {
@@ -38,6 +53,7 @@ static void free_buffers(struct lg_engine *e)
     lg_free(e->env, e->tables);
     lg_prefix_finish(&e->prefix);
     memset(b, 0, sizeof(*b));
+    memset(p, 0, sizeof(*p));
     e->pool = NULL;
     e->tables = NULL;
 }
@@ -53,6 +69,7 @@ void lg_engine_finish(struct lg_engine *e)
 {
     if (!e->model)
         return;
+    lg_run_drop(e);
     free_passes(&e->plain);
     free_passes(&e->adapted);
     lg_bank_finish(&e->bank);
@@ -154,6 +171,29 @@ static int create_caches(struct lg_engine *e, uint32_t n_pages)
     return 0;
 }
 
+/** What is written anew for each pass. */
+static int create_rows(struct lg_device *dev, struct lg_batch *b)
+{
+    LG_TRY(lg_buffer_create(dev, LG_N_DIMS * 4, LG_MEM_SHARED, &b->dims));
+    LG_TRY(lg_buffer_create(dev, b->max_rows * sizeof(struct lg_row), LG_MEM_SHARED, &b->rows));
+    LG_TRY(lg_buffer_create(dev, b->max_rows * 4ull, LG_MEM_SHARED, &b->out_ids));
+    return lg_buffer_create(dev, b->max_rows * 4ull, LG_MEM_SHARED, &b->targets);
+}
+
+/** The batch of passes that are not decode passes; all but rows is the same. */
+static int create_prompts(struct lg_engine *e)
+{
+    struct lg_batch *b = &e->prompts;
+    *b = e->batch;
+    b->dims = b->rows = b->out_ids = b->targets = NULL;
+    return create_rows(e->dev, b);
+}
+
+const struct lg_batch *lg_engine_batch(const struct lg_engine *e, enum lg_phase phase)
+{
+    return phase == LG_DECODE ? &e->batch : &e->prompts;
+}
+
 /** Buffers for a pool of n_pages, tables of max_pages and batches of prefill_rows, all empty. */
 static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint32_t prefill_rows)
 {
@@ -165,10 +205,7 @@ static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pa
     b->page_size = LG_PAGE_SIZE;
     b->kv_type = e->kv_type;
     b->max_pages = max_pages;
-    LG_TRY(lg_buffer_create(dev, LG_N_DIMS * 4, LG_MEM_SHARED, &b->dims));
-    LG_TRY(lg_buffer_create(dev, max_rows * sizeof(struct lg_row), LG_MEM_SHARED, &b->rows));
-    LG_TRY(lg_buffer_create(dev, max_rows * 4ull, LG_MEM_SHARED, &b->out_ids));
-    LG_TRY(lg_buffer_create(dev, max_rows * 4ull, LG_MEM_SHARED, &b->targets));
+    LG_TRY(create_rows(dev, b));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * 4ull * max_pages, LG_MEM_SHARED, &b->pages));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * sizeof(struct lg_sampler), LG_MEM_SHARED, &b->samplers));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * sizeof(struct lg_slot_lora), LG_MEM_SHARED, &b->loras));
@@ -177,6 +214,7 @@ static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pa
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * LG_RING * 4ull, LG_MEM_READBACK, &b->ring));
     LG_TRY(create_caches(e, n_pages));
     LG_TRY(lg_rope_create(e->env, e->model, max_pages * LG_PAGE_SIZE, &b->rope));
+    LG_TRY(create_prompts(e));
     e->n_pages = n_pages;
     e->pool = lg_alloc_array(e->env, n_pages, sizeof(*e->pool));
     e->tables = lg_alloc_array(e->env, (size_t)LG_MAX_SLOTS * max_pages, sizeof(*e->tables));
@@ -214,6 +252,7 @@ static int carry_over(struct lg_engine *e, const struct lg_engine *old)
 int lg_engine_grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint32_t prefill_rows)
 {
     struct lg_engine grown;
+    lg_run_drop(e);
     lg_engine_init(&grown, e->env, e->model);
     grown.slots = e->slots;
     memcpy(grown.slot_pages, e->slot_pages, sizeof(grown.slot_pages));
@@ -221,6 +260,7 @@ int lg_engine_grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, ui
     grown.kv_type = e->kv_type;
     grown.prefix_seed = e->prefix_seed;
     grown.n_freed = e->n_freed;
+    grown.counts = e->counts;
     grown.submit_ns = e->submit_ns;
     grown.tune = e->tune;
     grown.tuned = e->tuned;
@@ -233,6 +273,7 @@ int lg_engine_grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, ui
     }
     free_passes(&e->plain);
     free_passes(&e->adapted);
+    count_pool(&grown, n_pages, e->n_used);
     free_buffers(e);
     grown.bank = e->bank;
     *e = grown;

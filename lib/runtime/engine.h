@@ -16,8 +16,9 @@
  * Each may be there twice: without adapters, and with them for when some session of a pass has one (adapters.h). Rows
  * without one have the same bits in both.
  *
- * One pass runs at a time, in pieces (run.h): between two of them it may wait for as long as it likes, and the
- * engine's buffers are its own until it is finished or dropped.
+ * A step is a pass of each kind at the most, prefill and decode, for different sessions; it runs in pieces (run.h): between
+ * two of them it may wait for as long as it likes, and the buffers of its passes are its own until they are finished or
+ * dropped.
  *
  * Thread-safety: one thread at a time; the scheduler's turn sees to it.
  */
@@ -50,11 +51,11 @@ struct lg_passes {
     struct lg_pass prefill, decode, decode_top, score, embed;
 };
 
-enum lg_run_kind { LG_RUN_PREFILL, LG_RUN_DECODE };
+enum lg_run_kind { LG_RUN_PREFILL, LG_RUN_DECODE, LG_N_RUN_KINDS };
 
 struct lg_session;
 
-/** A session's rows of the pass that is being run. */
+/** A session's rows of a pass that is being run. */
 struct lg_member {
     struct lg_session *owner; // NULL: nobody's, as when a pass is measured
     uint32_t slot;
@@ -65,16 +66,25 @@ struct lg_member {
     uint32_t row;           // of the batch, the first
     bool drafted;           // nothing is sampled for good before the host has looked
     uint32_t epoch, inputs; // of the owner when it began
+    uint32_t most;          // tokens that are sampled before its sampler ends
+    bool left;              // what comes of it is not wanted any more, or there is nothing more to come
 };
 
-/** The pass that is being run. */
+enum { LG_MAX_FLYING = 2 };
+
+/** The pass of a kind that is being run. */
 struct lg_run {
     struct lg_pass *pass; // NULL: none is
     enum lg_run_kind kind;
     bool fine;     // pass->fine is what runs
+    bool finished; // all of it was done
     uint32_t next; // slice
     uint32_t rows;
     uint32_t repeat; // how often the whole is submitted at once
+    uint32_t most;   // passes that may follow one another, each for the rows that the one before it has left on the device
+    uint32_t n_begun, n_done;         // of these; what is between was submitted and not waited for
+    uint64_t tickets[LG_MAX_FLYING];  // of pass i at i % LG_MAX_FLYING
+    uint64_t seen_ns;                 // when the last one was found to be over
     uint32_t n_members;
     struct lg_member members[LG_MAX_SLOTS];
 };
@@ -85,13 +95,19 @@ struct lg_page {
     uint64_t freed; // the engine's count when it was last given back
 };
 
+/** Key/value pages of all pools of a context. */
+struct lg_pool_counts {
+    _Atomic uint64_t pages, used, bytes; // in all; in tables; that all of them take
+};
+
 struct lg_engine {
     struct lg_env *env;
     const struct lg_model *model;
     struct lg_device *dev;
     struct lg_tuning tune;
     bool tuned; // by measuring, where that is done; from then on it stays as it is
-    struct lg_batch batch;
+    struct lg_batch batch;   // of decode passes
+    struct lg_batch prompts; // the same but for rows of their own, of all others
     uint32_t n_pages;                      // of the pool
     uint32_t prefill_rows;                 // most rows of a pass but of decode passes
     uint64_t slots;                        // bit i: slot i is taken
@@ -99,13 +115,15 @@ struct lg_engine {
     uint32_t kv_type;                      // LG_KV_*: of the caches
     struct lg_page *pool;                  // [n_pages]
     uint64_t n_freed;
+    struct lg_pool_counts *counts; // where its pages are counted too; NULL: nowhere
+    uint32_t n_counted, n_used;    // of them in all, and in tables
     struct lg_prefix_index prefix;         // what full pages hold
     uint64_t prefix_seed;
     uint32_t slot_pages[LG_MAX_SLOTS];     // that a slot's context has
     uint32_t *tables;                      // host's copy of batch.pages: [LG_MAX_SLOTS][max_pages]
     struct lg_bank bank;
     struct lg_passes plain, adapted; // the second adds what adapters do
-    struct lg_run run;
+    struct lg_run runs[LG_N_RUN_KINDS];
     uint32_t step_rows; // of a prefill that runs under a budget: so few that one dispatch fits into it
     uint32_t least_rows;  // fewer were tried and made no dispatch shorter
     uint64_t halved_from; // the longest dispatch before the rows were halved; 0: they were not just now
@@ -132,6 +150,8 @@ int lg_engine_grow(struct lg_engine *engine, uint32_t n_pages, uint32_t max_page
 
 /** The rotations of positions 0 .. n_pos - 1 on the model's device; nothing for models without them. */
 int lg_rope_create(struct lg_env *env, const struct lg_model *model, uint32_t n_pos, struct lg_buffer **out);
+/** What passes of a phase read their rows from. */
+const struct lg_batch *lg_engine_batch(const struct lg_engine *engine, enum lg_phase phase);
 
 /** Rows of the decode passes of so many sessions. */
 uint32_t lg_engine_decode_rows(const struct lg_engine *engine, uint32_t n_sessions);

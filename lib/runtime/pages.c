@@ -75,26 +75,40 @@ static uint32_t find_free(const struct lg_engine *e)
     return oldest;
 }
 
+/** Counts a page in a table more, or less. */
+static void hold(struct lg_engine *e, uint32_t page)
+{
+    if (e->pool[page].refs++ > 0)
+        return;
+    e->n_used++;
+    if (e->counts)
+        e->counts->used++;
+}
+
+static void give_page(struct lg_engine *e, uint32_t page)
+{
+    if (page == LG_NO_PAGE || --e->pool[page].refs > 0)
+        return;
+    e->pool[page].freed = ++e->n_freed;
+    e->n_used--;
+    if (e->counts)
+        e->counts->used--;
+}
+
 /** A page that holds nothing any more. There must be one. */
 static uint32_t take_page(struct lg_engine *e)
 {
     uint32_t page = find_free(e);
     lg_prefix_remove(&e->prefix, page);
-    e->pool[page].refs = 1;
+    hold(e, page);
     return page;
-}
-
-static void give_page(struct lg_engine *e, uint32_t page)
-{
-    if (page != LG_NO_PAGE && --e->pool[page].refs == 0)
-        e->pool[page].freed = ++e->n_freed;
 }
 
 void lg_engine_set_page(struct lg_engine *e, uint32_t slot, uint32_t index, uint32_t page)
 {
     uint32_t *at = &table_of(e, slot)[index], old = *at;
     if (page != LG_NO_PAGE)
-        e->pool[page].refs++;
+        hold(e, page);
     *at = page;
     give_page(e, old);
 }

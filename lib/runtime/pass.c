@@ -162,11 +162,11 @@ static int build(struct lg_engine *e, struct lg_pass *pass, const struct lg_adap
                  enum lg_phase phase, enum lg_pass_tail tail, uint32_t T)
 {
     LG_TRY(make_buffers(e, pass, adapters, phase, tail, T));
-    lg_chain_init(&pass->chain, e->env, e->dev, e->batch.dims);
+    lg_chain_init(&pass->chain, e->env, e->dev, lg_engine_batch(e, phase)->dims);
     struct lg_graph g = {
         .chain = &pass->chain,
         .model = e->model,
-        .batch = &e->batch,
+        .batch = lg_engine_batch(e, phase),
         .adapters = adapters,
         .acts = pass->views,
         .tune = e->tune,

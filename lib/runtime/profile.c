@@ -75,7 +75,7 @@ static void set_up(struct profiler *p)
         lg_session_set_up_sampler(s, 1);
         pthread_mutex_unlock(&s->sched->lock);
     }
-    lg_run_begin(p->engine, p->pass, p->kind, &m, 1, 1);
+    lg_run_begin(p->engine, p->pass, p->kind, &m, 1, 1, 1);
 }
 
 /** One pass in submissions as long as those of a real one; `ns` and `wall` may be NULL. */
@@ -125,8 +125,9 @@ static uint64_t median_of_op(const struct profiler *p, uint32_t op)
 static struct lg_work_frame frame_of(const struct profiler *p)
 {
     const struct lg_engine *e = p->engine;
+    const struct lg_batch *batch = lg_engine_batch(e, p->kind == LG_RUN_DECODE ? LG_DECODE : LG_PREFILL);
     struct lg_work_frame frame = {
-        .batch = &e->batch,
+        .batch = batch,
         .acts = p->pass->acts,
         .results = p->pass->top,
         .max_rows = p->pass->max_rows,
@@ -134,7 +135,7 @@ static struct lg_work_frame frame_of(const struct profiler *p)
         .cache_tokens = (uint64_t)e->n_pages * e->batch.page_size,
         .pos = p->pos,
     };
-    memcpy(frame.dims, e->batch.dims->map, sizeof(frame.dims));
+    memcpy(frame.dims, batch->dims->map, sizeof(frame.dims));
     return frame;
 }
 

@@ -15,9 +15,9 @@ enum {
     SHARE_SUBMITS = 6, // a submission under a budget is worth its cost when its dispatches take this many times that
 };
 
-void lg_batch_dims(struct lg_engine *e, uint32_t rows, uint32_t out, uint32_t sample, uint32_t score, uint32_t top)
+void lg_batch_dims(const struct lg_batch *batch, uint32_t rows, uint32_t out, uint32_t sample, uint32_t score, uint32_t top)
 {
-    uint32_t *dims = e->batch.dims->map;
+    uint32_t *dims = batch->dims->map;
     memset(dims, 0, LG_N_DIMS * sizeof(*dims));
     dims[LG_DIM_ROWS] = rows;
     dims[LG_DIM_OUT] = out;
@@ -27,11 +27,11 @@ void lg_batch_dims(struct lg_engine *e, uint32_t rows, uint32_t out, uint32_t sa
 }
 
 /** Rows [row, row + n) of the batch. */
-static void write_rows(struct lg_engine *e, uint32_t row, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos,
-                       bool drafted)
+static void write_rows(const struct lg_batch *batch, uint32_t row, uint32_t slot, const int32_t *tokens, uint32_t n,
+                       uint32_t pos, bool drafted)
 {
-    struct lg_row *rows = e->batch.rows->map;
-    uint32_t *out_ids = e->batch.out_ids->map;
+    struct lg_row *rows = batch->rows->map;
+    uint32_t *out_ids = batch->out_ids->map;
     for (uint32_t i = 0; i < n; i++) {
         rows[row + i] = (struct lg_row){
             .token = (uint32_t)tokens[i], .pos = pos + i, .slot = slot, .draft = drafted ? 1 + i : 0};
@@ -39,9 +39,14 @@ static void write_rows(struct lg_engine *e, uint32_t row, uint32_t slot, const i
     }
 }
 
-void lg_batch_write(struct lg_engine *e, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos)
+void lg_batch_write(const struct lg_batch *batch, uint32_t slot, const int32_t *tokens, uint32_t n, uint32_t pos)
 {
-    write_rows(e, 0, slot, tokens, n, pos, false);
+    write_rows(batch, 0, slot, tokens, n, pos, false);
+}
+
+static const struct lg_batch *batch_of(const struct lg_engine *e, enum lg_run_kind kind)
+{
+    return lg_engine_batch(e, kind == LG_RUN_DECODE ? LG_DECODE : LG_PREFILL);
 }
 
 /** Passes count from the first row on: what is told candidates comes first, then what is only sampled. */
@@ -51,15 +56,19 @@ static int place_of(const struct lg_member *m)
 }
 
 void lg_run_begin(struct lg_engine *e, struct lg_pass *pass, enum lg_run_kind kind, const struct lg_member *members,
-                  uint32_t n, uint32_t repeat)
+                  uint32_t n, uint32_t repeat, uint32_t most)
 {
-    struct lg_run *r = &e->run;
+    struct lg_run *r = &e->runs[kind];
+    const struct lg_batch *batch = batch_of(e, kind);
     uint32_t counts[3] = {0};
+    lg_run_drop_kind(e, kind);
     r->pass = pass;
     r->kind = kind;
-    r->fine = false;
+    r->fine = r->finished = false;
     r->next = r->rows = 0;
     r->repeat = repeat;
+    r->most = most;
+    r->n_begun = r->n_done = 0;
     r->n_members = n;
     for (int place = 0; place < 3; place++) {
         for (uint32_t i = 0; i < n; i++) {
@@ -67,37 +76,54 @@ void lg_run_begin(struct lg_engine *e, struct lg_pass *pass, enum lg_run_kind ki
                 continue;
             r->members[i] = members[i];
             r->members[i].row = r->rows;
-            write_rows(e, r->rows, members[i].slot, members[i].tokens, members[i].n, members[i].pos, members[i].drafted);
+            write_rows(batch, r->rows, members[i].slot, members[i].tokens, members[i].n, members[i].pos,
+                       members[i].drafted);
             r->rows += members[i].n;
             counts[place] += members[i].n;
         }
     }
     uint32_t out = kind == LG_RUN_DECODE ? counts[0] + counts[1] : 0;
-    lg_batch_dims(e, r->rows, out, out, 0, kind == LG_RUN_DECODE ? counts[0] : 0);
+    lg_batch_dims(batch, r->rows, out, out, 0, kind == LG_RUN_DECODE ? counts[0] : 0);
+}
+
+void lg_run_drop_kind(struct lg_engine *e, enum lg_run_kind kind)
+{
+    struct lg_run *r = &e->runs[kind];
+    if (r->n_begun > r->n_done) // of a device that is lost nothing is to be waited for
+        (void)lg_device_wait(e->dev, r->tickets[(r->n_begun - 1) % LG_MAX_FLYING], UINT64_MAX);
+    r->pass = NULL;
+    r->finished = false;
+    r->n_members = r->n_begun = r->n_done = 0;
 }
 
 void lg_run_drop(struct lg_engine *e)
 {
-    e->run.pass = NULL;
-    e->run.n_members = 0;
+    for (int kind = 0; kind < LG_N_RUN_KINDS; kind++)
+        lg_run_drop_kind(e, (enum lg_run_kind)kind);
+}
+
+bool lg_run_any(const struct lg_engine *e)
+{
+    return e->runs[LG_RUN_PREFILL].pass || e->runs[LG_RUN_DECODE].pass;
 }
 
 bool lg_run_has(const struct lg_engine *e, const struct lg_session *s)
 {
-    for (uint32_t i = 0; i < e->run.n_members; i++)
-        if (e->run.members[i].owner == s)
-            return true;
+    for (int kind = 0; kind < LG_N_RUN_KINDS; kind++)
+        for (uint32_t i = 0; i < e->runs[kind].n_members; i++)
+            if (e->runs[kind].members[i].owner == s)
+                return true;
     return false;
 }
 
-static int run(struct lg_engine *e, struct lg_program *program, uint32_t first, uint32_t n, uint32_t repeat)
+static int run(struct lg_engine *e, const struct lg_piece *pieces, uint32_t n)
 {
     uint64_t ticket;
-    LG_TRY(lg_program_submit(program, first, n, repeat, &ticket));
+    LG_TRY(lg_device_submit(e->dev, pieces, n, &ticket));
     return lg_device_wait(e->dev, ticket, UINT64_MAX);
 }
 
-/* ---- without a budget: the slices of the chain */
+/* ---- without a budget: the slices of the chains */
 
 uint32_t lg_run_slices(const struct lg_pass *pass, uint32_t n)
 {
@@ -109,29 +135,107 @@ uint32_t lg_run_slices(const struct lg_pass *pass, uint32_t n)
 
 int lg_run_submit(struct lg_engine *e, struct lg_pass *pass, uint32_t first, uint32_t n, uint32_t repeat)
 {
+    const struct lg_piece piece = {pass->chain.program, first, n, repeat};
     uint64_t begin = lg_now_ns();
-    LG_TRY(run(e, pass->chain.program, first, n, repeat));
+    LG_TRY(run(e, &piece, 1));
     pass->slice_ns = (lg_now_ns() - begin) / ((uint64_t)n * repeat) + 1;
     return 0;
 }
 
-static int advance_coarse(struct lg_engine *e)
+/** What of a pass is submitted next. */
+static struct lg_piece piece_of(const struct lg_run *r)
 {
-    struct lg_run *r = &e->run;
-    uint32_t n = r->pass->chain.program->n_slices - r->next;
+    struct lg_program *program = r->pass->chain.program;
+    uint32_t n = program->n_slices - r->next;
     if (r->rows > 1 && r->repeat == 1)
         n = lg_run_slices(r->pass, n);
-    LG_TRY(lg_run_submit(e, r->pass, r->next, n, r->repeat));
-    r->next += n;
-    return r->next == r->pass->chain.program->n_slices ? LG_RUN_FINISHED : LG_RUN_GOES_ON;
+    return (struct lg_piece){program, r->next, n, r->repeat};
+}
+
+static int count_unfinished(const struct lg_engine *e)
+{
+    int n = 0;
+    for (int kind = 0; kind < LG_N_RUN_KINDS; kind++)
+        n += e->runs[kind].pass && !e->runs[kind].finished;
+    return n;
+}
+
+static int progress_of(const struct lg_engine *e)
+{
+    return count_unfinished(e) ? LG_RUN_GOES_ON : LG_RUN_FINISHED;
+}
+
+/** The next pieces of all passes that run, in one submission. */
+static int advance_coarse(struct lg_engine *e)
+{
+    struct lg_piece pieces[LG_N_RUN_KINDS];
+    struct lg_run *runs[LG_N_RUN_KINDS];
+    uint32_t n = 0;
+    for (int kind = LG_N_RUN_KINDS; kind-- > 0;) { // who waits for a token is not to wait for prompts
+        struct lg_run *r = &e->runs[kind];
+        if (!r->pass)
+            continue;
+        runs[n] = r;
+        pieces[n++] = piece_of(r);
+    }
+    if (n == 1)
+        LG_TRY(lg_run_submit(e, runs[0]->pass, pieces[0].first, pieces[0].n, pieces[0].repeat));
+    else
+        LG_TRY(run(e, pieces, n)); // which of them took how long is not known
+    for (uint32_t i = 0; i < n; i++) {
+        runs[i]->next += pieces[i].n;
+        runs[i]->finished = runs[i]->next == pieces[i].program->n_slices;
+    }
+    return progress_of(e);
+}
+
+/* ---- one behind the other */
+
+bool lg_run_may_fly(const struct lg_engine *e)
+{
+    const struct lg_run *r = &e->runs[LG_RUN_DECODE];
+    if (!r->pass || r->most <= r->n_begun || r->fine || r->next > 0 || e->runs[LG_RUN_PREFILL].pass)
+        return false;
+    uint32_t n = r->pass->chain.program->n_slices;
+    return lg_run_slices(r->pass, n) == n; // a request to stop is answered after two of them
+}
+
+bool lg_run_flies(const struct lg_engine *e)
+{
+    return e->runs[LG_RUN_DECODE].n_begun > e->runs[LG_RUN_DECODE].n_done;
+}
+
+bool lg_run_is_busy(const struct lg_engine *e)
+{
+    const struct lg_run *r = &e->runs[LG_RUN_DECODE];
+    return lg_run_flies(e) &&
+           lg_device_wait(e->dev, r->tickets[(r->n_begun - 1) % LG_MAX_FLYING], 0) == LLMGPU_E_TIMEOUT;
+}
+
+/** Sees that up to n passes are under way, and waits for the first of them. */
+static int fly(struct lg_engine *e, uint32_t n)
+{
+    struct lg_run *r = &e->runs[LG_RUN_DECODE];
+    uint32_t n_slices = r->pass->chain.program->n_slices;
+    const struct lg_piece piece = {r->pass->chain.program, 0, n_slices, 1};
+    uint64_t begin = lg_run_flies(e) ? r->seen_ns : lg_now_ns();
+    while (r->n_begun - r->n_done < n && r->n_begun < r->most) {
+        LG_TRY(lg_device_submit(e->dev, &piece, 1, &r->tickets[r->n_begun % LG_MAX_FLYING]));
+        r->n_begun++;
+    }
+    LG_TRY(lg_device_wait(e->dev, r->tickets[r->n_done % LG_MAX_FLYING], UINT64_MAX));
+    r->n_done++;
+    r->seen_ns = lg_now_ns();
+    r->pass->slice_ns = (r->seen_ns - begin) / n_slices + 1;
+    r->finished = r->n_begun == r->n_done;
+    return progress_of(e);
 }
 
 /* ---- under a budget: dispatches */
 
 /** From here on in dispatches. A slice of the chain begins at a mark. */
-static int refine(struct lg_engine *e)
+static int refine(struct lg_engine *e, struct lg_run *r)
 {
-    struct lg_run *r = &e->run;
     if (r->fine)
         return 0;
     LG_TRY(lg_pass_build_fine(e, r->pass));
@@ -151,31 +255,29 @@ static uint64_t share_of(const struct lg_engine *e, uint64_t left_ns)
 }
 
 /** What dispatch i is expected to take; 0: it was never measured, and does not stay out of a pass of these rows. */
-static uint64_t expected_ns(const struct lg_engine *e, uint32_t i)
+static uint64_t expected_ns(const struct lg_run *r, uint32_t i)
 {
-    const struct lg_run *r = &e->run;
     const struct lg_pass *pass = r->pass;
-    if (!lg_chain_runs(&pass->chain, i, e->batch.dims->map))
+    if (!lg_chain_runs(&pass->chain, i, pass->chain.dims->map))
         return 1;
     bool decode = r->kind == LG_RUN_DECODE && pass->fine_rows;
     return pass->fine_ns[i] * (decode ? lg_div_up(r->rows, pass->fine_rows) : 1); // at the most
 }
 
 /** How many dispatches fit; one that was never measured goes alone. */
-static uint32_t count_fitting(const struct lg_engine *e, const struct lg_room *room)
+static uint32_t count_fitting(const struct lg_engine *e, const struct lg_run *r, const struct lg_room *room)
 {
-    const struct lg_run *r = &e->run;
     uint64_t share_ns = share_of(e, room->left_ns);
     uint64_t used = e->submit_ns;
     uint32_t n = 0, left = r->pass->fine->n_slices - r->next;
     for (; n < left; n++) {
-        uint64_t ns = expected_ns(e, r->next + n);
+        uint64_t ns = expected_ns(r, r->next + n);
         if (ns == 0 || used + ns > (n > 0 && share_ns < room->left_ns ? share_ns : room->left_ns))
             break;
         used += ns;
     }
     // Half of the budget may be too little for one that was never measured, but more will hardly be left another time.
-    bool unknown = n == 0 && expected_ns(e, r->next) == 0 && room->left_ns > e->submit_ns &&
+    bool unknown = n == 0 && expected_ns(r, r->next) == 0 && room->left_ns > e->submit_ns &&
                    room->left_ns > room->budget_ns / 2;
     return n == 0 && (room->first || unknown) ? 1 : n;
 }
@@ -194,9 +296,8 @@ static void learn(uint64_t *expected, uint64_t ns)
 }
 
 /** What the dispatches [next, next + n) took, of `wall` nanoseconds with the submission. */
-static int measure(struct lg_engine *e, uint32_t n, uint64_t wall)
+static int measure(struct lg_engine *e, const struct lg_run *r, uint32_t n, uint64_t wall)
 {
-    struct lg_run *r = &e->run;
     struct lg_pass *pass = r->pass;
     uint64_t *times = pass->fine_ns + pass->fine->n_slices, sum = 0;
     bool full = r->kind == LG_RUN_DECODE || (r->kind == LG_RUN_PREFILL && r->rows >= e->step_rows);
@@ -205,7 +306,7 @@ static int measure(struct lg_engine *e, uint32_t n, uint64_t wall)
     for (uint32_t i = r->next; i < r->next + n; i++) {
         uint64_t ns = (e->dev->info.timestamps ? times[i] : wall / n) + 1;
         sum += ns;
-        if (!lg_chain_runs(&pass->chain, i, e->batch.dims->map))
+        if (!lg_chain_runs(&pass->chain, i, pass->chain.dims->map))
             continue;
         if (full || ns > pass->fine_ns[i])
             learn(&pass->fine_ns[i], ns);
@@ -216,7 +317,7 @@ static int measure(struct lg_engine *e, uint32_t n, uint64_t wall)
 
 static void scale_rows(struct lg_engine *e, uint32_t rows)
 {
-    struct lg_pass *pass = e->run.pass;
+    struct lg_pass *pass = e->runs[LG_RUN_PREFILL].pass;
     for (uint32_t i = 0; rows > e->step_rows && i < pass->fine->n_slices; i++)
         pass->fine_ns[i] *= 2; // at the most
     e->step_rows = rows;
@@ -228,7 +329,7 @@ static void scale_rows(struct lg_engine *e, uint32_t rows)
  */
 static void choose_rows(struct lg_engine *e, uint64_t longest, uint64_t budget_ns)
 {
-    if (e->run.rows != e->step_rows)
+    if (e->runs[LG_RUN_PREFILL].rows != e->step_rows)
         return;
     if (e->halved_from && longest > e->halved_from / 4 * 3) {
         e->least_rows = 2 * e->step_rows;
@@ -244,27 +345,28 @@ static void choose_rows(struct lg_engine *e, uint64_t longest, uint64_t budget_n
         scale_rows(e, 2 * e->step_rows);
 }
 
-static int advance_fine(struct lg_engine *e, const struct lg_room *room)
+static int advance_fine(struct lg_engine *e, struct lg_run *r, const struct lg_room *room)
 {
-    struct lg_run *r = &e->run;
-    LG_TRY(refine(e));
-    uint32_t n = count_fitting(e, room);
+    LG_TRY(refine(e, r));
+    uint32_t n = count_fitting(e, r, room);
     if (n == 0)
         return LG_RUN_NO_ROOM;
+    const struct lg_piece piece = {r->pass->fine, r->next, n, 1};
     uint64_t begin = lg_now_ns();
-    LG_TRY(run(e, r->pass->fine, r->next, n, 1));
-    LG_TRY(measure(e, n, lg_now_ns() - begin));
+    LG_TRY(run(e, &piece, 1));
+    LG_TRY(measure(e, r, n, lg_now_ns() - begin));
     r->next += n;
     if (r->next < r->pass->fine->n_slices)
         return LG_RUN_GOES_ON;
     uint64_t longest = 0;
     for (uint32_t i = 0; i < r->pass->fine->n_slices; i++)
-        longest = expected_ns(e, i) > longest ? expected_ns(e, i) : longest;
+        longest = expected_ns(r, i) > longest ? expected_ns(r, i) : longest;
     r->pass->longest_ns = longest;
     r->pass->fine_rows = r->rows;
     if (r->kind == LG_RUN_PREFILL)
         choose_rows(e, longest, room->budget_ns);
-    return LG_RUN_FINISHED;
+    r->finished = true;
+    return progress_of(e);
 }
 
 static void init_step_rows(struct lg_engine *e)
@@ -277,14 +379,17 @@ static void init_step_rows(struct lg_engine *e)
 
 int lg_run_advance(struct lg_engine *e, const struct lg_room *room)
 {
+    struct lg_run *decode = &e->runs[LG_RUN_DECODE], *r = decode->pass ? decode : &e->runs[LG_RUN_PREFILL];
     init_step_rows(e);
+    if (lg_run_flies(e) || (room->n_ahead > 1 && lg_run_may_fly(e)))
+        return fly(e, lg_min_u32(room->n_ahead, LG_MAX_FLYING));
     if (room->budgeted)
-        return advance_fine(e, room);
-    if (!e->run.fine)
+        return advance_fine(e, r, room);
+    if (!r->fine)
         return advance_coarse(e);
     // What was begun under a budget is ended in dispatches.
     struct lg_room rest = {.budgeted = true, .first = true, .left_ns = SUBMIT_NS, .budget_ns = SUBMIT_NS};
-    return advance_fine(e, &rest);
+    return advance_fine(e, r, &rest);
 }
 
 /* ---- warming up */
@@ -321,7 +426,8 @@ static void begin_for_nobody(struct lg_engine *e, struct lg_pass *pass, enum lg_
         .slot = slot, .tokens = tokens, .n = n, .pos = pos, .drafted = kind == LG_RUN_DECODE && n > 1};
     if (kind == LG_RUN_DECODE)
         *lg_engine_sampler(e, slot) = (struct lg_sampler){.top_p = 1, .repeat_penalty = 1, .n_remaining = 1};
-    lg_run_begin(e, pass, kind, &m, 1, 1);
+    lg_run_drop(e);
+    lg_run_begin(e, pass, kind, &m, 1, 1, 1);
 }
 
 static int warm_up(struct lg_engine *e, struct lg_pass *decode, uint32_t slot, uint32_t pos, uint32_t rows)

@@ -11,6 +11,7 @@
 #ifndef LG_RUNTIME_SCHEDULER_H
 #define LG_RUNTIME_SCHEDULER_H
 
+#include "runtime/latency.h"
 #include "runtime/session.h"
 #include "util/turn.h"
 
@@ -41,7 +42,11 @@ struct lg_scheduler {
     uint64_t longest_wait;       // of a session with something to do, in passes of others
     uint64_t busy_ns;            // that they took
     uint64_t n_prefilled, n_adopted;     // tokens of prompts that were computed, and that others had computed
+    uint64_t n_hits;                     // times that a session took over what others had computed
     uint64_t n_moved_out, n_moved_in;    // pages, to the host and back
+    uint32_t n_running;                  // sessions in the step that runs
+    struct lg_latency first, between;    // from feeding to the first token, and from one token to the next
+    struct lg_pool_counts pools;         // of all engines; needs nothing
     pthread_t thread;
     bool thread_runs, thread_ends;
     uint64_t n_calls; // that may have given the thread something to do

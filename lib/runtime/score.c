@@ -69,7 +69,7 @@ static int prepare(struct lg_session *s, const struct part *part, struct lg_pass
     LG_TRY(lg_share_need_room(s, part->first, part->n));
     LG_TRY(lg_pass_build(e, pass, lg_engine_adapters(e, s->slot), LG_PREFILL, tail, max_rows));
     lg_run_drop(e); // whose pass it was begins it again
-    lg_batch_write(e, s->slot, part->tokens + part->first, part->n, part->first);
+    lg_batch_write(&e->prompts, s->slot, part->tokens + part->first, part->n, part->first);
     return 0;
 }
 
@@ -93,9 +93,9 @@ static int score_part(struct lg_session *s, const struct part *part, void *user)
     LG_TRY(prepare(s, part, pass, LG_TAIL_SCORE, lg_engine_score_rows(e)));
     if (out->log_probs)
         n_targets = first + n == part->n_all ? n - 1 : n; // nothing comes after the last token
-    lg_batch_dims(e, n, n, 0, n_targets, out->top ? n : 0);
+    lg_batch_dims(&e->prompts, n, n, 0, n_targets, out->top ? n : 0);
     if (n_targets)
-        memcpy(e->batch.targets->map, part->tokens + first + 1, n_targets * sizeof(*part->tokens));
+        memcpy(e->prompts.targets->map, part->tokens + first + 1, n_targets * sizeof(*part->tokens));
     LG_TRY(run_all(s, pass));
     struct lg_view v = pass->views.log_probs;
     v.size = n_targets * sizeof(float);
@@ -152,7 +152,7 @@ static int embed_part(struct lg_session *s, const struct part *part, void *user)
     struct lg_engine *e = s->engine;
     m->pass = &passes_of(s)->embed;
     LG_TRY(prepare(s, part, m->pass, LG_TAIL_EMBED, e->prefill_rows));
-    lg_batch_dims(e, part->n, part->n, 0, 0, 0);
+    lg_batch_dims(&e->prompts, part->n, part->n, 0, 0, 0);
     LG_TRY(run_all(s, m->pass));
     bool first = part->first == 0, last = part->first + part->n == part->n_all;
     switch (m->pooling) {

@@ -64,6 +64,22 @@ struct lg_mask {
 
 enum { LG_MAX_DRAFT = 16 }; // tokens drafted at once
 
+/** A session's part of the next step (batching.c). */
+struct lg_wish {
+    struct lg_session *s;
+    enum lg_run_kind kind;
+    bool replay;
+    uint32_t first, n; // positions that it writes; of a decode pass n is how many tokens it may sample
+    uint32_t n_drafts; // rows that follow the first in a decode pass
+    uint32_t most;     // decode passes that may follow one another before the host has looked
+};
+
+/** Of a conversation's first n pages. Who changes their tokens sets n to 0; that they begin otherwise is seen. */
+struct lg_hashed {
+    struct lg_prefix_hash begin, hash;
+    uint32_t n;
+};
+
 /** Stop tokens beside the vocabulary's end tokens. */
 enum { LG_MAX_STOP_TOKENS = 16 };
 
@@ -81,7 +97,10 @@ struct lg_session {
     uint64_t ticket; // of the scheduler, drawn when it was last in a pass or was given something to do: the lowest goes first
     uint64_t asked;  // passes that had begun when it was last in one or was given something to do
     int waits_for;   // an lg_wait: a caller sleeps until it has come
+    bool wishes;         // it wants something of the plan that is being made:
+    struct lg_wish wish; // its own, or its drafter's
     struct lg_slot_lora lora; // its adapter; changed with both the turn and the lock
+    struct lg_hashed hashed;  // changed with the lock; brought up to date with the turn too
 
     int32_t *tokens;  // [n_ctx + 1]
     uint8_t *decoded; // [n_ctx + 1], 1: a decode pass computed the token; 0 also where nothing did yet
@@ -113,6 +132,7 @@ struct lg_session {
     bool drafts_for;            // it is somebody's drafter, who says when it works
     int32_t drafts[LG_MAX_DRAFT];
     uint32_t n_drafts; // in the pass that runs
+    uint32_t n_found, found_behind, found_epoch; // drafts that were looked up, behind so many tokens of that epoch
     uint64_t n_drafted, n_accepted;
 
     struct lg_choice sampled, given; // of the last token that is not given yet, and the last one that is
@@ -122,6 +142,8 @@ struct lg_session {
     uint32_t n_adopted; // fed tokens whose keys and values another session had computed
     uint32_t n_shared; // tokens on pages of others too, when it was last asked
     uint64_t prompt_ns, decode_ns, prompt_submits, decode_submits;
+    uint64_t fed_ns;   // when it was fed what no token has come after yet; 0: there is none such
+    uint64_t token_ns; // when the last token was sampled, or given if that was the only one; 0: none
 };
 
 /** Takes a slot and joins the scheduler's sessions. Needs the turn. */
@@ -163,7 +185,7 @@ void lg_session_cancel(struct lg_session *s);
 /** Ends the answer here: what was sampled behind the tokens that were given is forgotten. */
 void lg_session_close(struct lg_session *s);
 
-/* ---- for restoring (save.c) */
+/* ---- for restoring (restore.c, for save.c) */
 
 struct lg_state;
 
@@ -214,8 +236,10 @@ bool lg_session_wants_decode(const struct lg_session *s, uint32_t ahead);
 uint32_t lg_session_decode_room(const struct lg_session *s);
 /** Fills the slot's sampler and history for a pass that samples at most n tokens. */
 void lg_session_set_up_sampler(struct lg_session *s, uint32_t n);
-/** Appends what a pass has sampled, of which its row was `row`. */
-void lg_session_take_samples(struct lg_session *s, uint32_t row);
+/** Appends n tokens that were sampled, the first being number `first` since the sampler was set up; its row was `row`. */
+void lg_session_take_samples(struct lg_session *s, uint32_t first, uint32_t n, uint32_t row);
+/** Has tokens from position n on be others than those that were hashed. */
+void lg_session_change_from(struct lg_session *s, uint32_t n);
 /** Appends a token that was sampled. */
 void lg_session_append(struct lg_session *s, int32_t token);
 /** Makes a drafter's conversation these tokens, of which it has the first n_common. False when it cannot. */

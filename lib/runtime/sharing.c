@@ -9,15 +9,18 @@
 
 /* ---- beginnings */
 
-/** The hash of a session's first n pages. */
-static struct lg_prefix_hash hash_pages(const struct lg_session *s, uint32_t n)
+/** The hash of a session's first n pages, each of which is hashed once while it stays as it is. */
+static struct lg_prefix_hash hash_pages(struct lg_session *s, uint32_t n)
 {
     const struct lg_engine *e = s->engine;
+    struct lg_hashed *h = &s->hashed;
     uint64_t seating = s->lora.seat ? e->bank.seats[s->lora.seat - 1].seating : 0;
-    struct lg_prefix_hash hash = lg_prefix_begin(e->prefix_seed, seating, seating ? s->lora.scale : 0);
-    for (uint32_t i = 0; i < n; i++)
-        hash = lg_prefix_append(hash, s->tokens + (size_t)i * LG_PAGE_SIZE);
-    return hash;
+    struct lg_prefix_hash begin = lg_prefix_begin(e->prefix_seed, seating, seating ? s->lora.scale : 0);
+    if (h->n > n || h->begin.low != begin.low || h->begin.high != begin.high)
+        *h = (struct lg_hashed){.begin = begin, .hash = begin};
+    for (; h->n < n; h->n++)
+        h->hash = lg_prefix_append(h->hash, s->tokens + (size_t)h->n * LG_PAGE_SIZE);
+    return h->hash;
 }
 
 /** Whether prefill passes compute a session's first n tokens: decode passes round in another way. */
@@ -32,12 +35,9 @@ void lg_share_publish(struct lg_session *s, uint32_t first)
     uint32_t end = s->n_past / LG_PAGE_SIZE;
     if (first >= end || !only_prefilled(s, end * LG_PAGE_SIZE))
         return;
-    struct lg_prefix_hash hash = hash_pages(s, first);
-    for (; first < end; first++) {
-        const int32_t *tokens = s->tokens + (size_t)first * LG_PAGE_SIZE;
-        hash = lg_prefix_append(hash, tokens);
-        lg_prefix_add(&e->prefix, lg_engine_page(e, s->slot, first), hash, tokens);
-    }
+    for (; first < end; first++)
+        lg_prefix_add(&e->prefix, lg_engine_page(e, s->slot, first), hash_pages(s, first + 1),
+                      s->tokens + (size_t)first * LG_PAGE_SIZE);
 }
 
 void lg_share_adopt(struct lg_session *s)
@@ -46,12 +46,9 @@ void lg_share_adopt(struct lg_session *s)
     uint32_t index = s->n_past / LG_PAGE_SIZE, end = s->n_past + LG_PAGE_SIZE;
     if (!s->has_slot || lg_run_has(e, s) || s->n_past % LG_PAGE_SIZE || end >= s->n_tokens || !only_prefilled(s, end))
         return;
-    struct lg_prefix_hash hash = hash_pages(s, index);
     uint32_t before = s->n_past;
     for (; end < s->n_tokens && only_prefilled(s, end); index++, end += LG_PAGE_SIZE) {
-        const int32_t *tokens = s->tokens + (size_t)index * LG_PAGE_SIZE;
-        hash = lg_prefix_append(hash, tokens);
-        uint32_t page = lg_prefix_find(&e->prefix, hash, tokens);
+        uint32_t page = lg_prefix_find(&e->prefix, hash_pages(s, index + 1), s->tokens + (size_t)index * LG_PAGE_SIZE);
         if (page == LG_NO_PAGE)
             break;
         lg_engine_set_page(e, s->slot, index, page);
@@ -61,6 +58,7 @@ void lg_share_adopt(struct lg_session *s)
         return;
     s->n_adopted += s->n_past - before;
     s->sched->n_adopted += s->n_past - before;
+    s->sched->n_hits++;
     lg_engine_publish(e, s->slot);
 }
 
@@ -213,6 +211,8 @@ int lg_share_make_room(struct lg_session *s, uint32_t first, uint32_t n, bool fo
 
 int lg_share_need_room(struct lg_session *s, uint32_t first, uint32_t n)
 {
+    if (lg_run_flies(s->engine)) // it reads the pages that are about to change
+        lg_run_drop_kind(s->engine, LG_RUN_DECODE);
     int rc = lg_share_make_room(s, first, n, true);
     return rc > 0 ? lg_fail(s->engine->env, LLMGPU_E_NOMEM, "the pool of %u tokens is full",
                             s->engine->n_pages * LG_PAGE_SIZE)

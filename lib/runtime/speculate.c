@@ -19,18 +19,29 @@ static uint32_t find_last(const struct lg_session *s, uint32_t n)
     return 0;
 }
 
-static uint32_t look_up(struct lg_session *s, uint32_t most)
+static uint32_t search(struct lg_session *s)
 {
     for (uint32_t n = LONGEST; n >= SHORTEST; n--) {
         uint32_t at = s->n_tokens > n ? find_last(s, n) : 0;
         if (at == 0)
             continue;
         // What runs into the end goes round: a loop is taken to go on.
-        for (uint32_t i = 0, period = s->n_tokens - at; i < most; i++)
+        for (uint32_t i = 0, period = s->n_tokens - at; i < LG_MAX_DRAFT; i++)
             s->drafts[i] = s->tokens[at + i % period];
-        return most;
+        return LG_MAX_DRAFT;
     }
     return 0;
+}
+
+/** The same once for each token, however often it is asked. */
+static uint32_t look_up(struct lg_session *s, uint32_t most)
+{
+    if (s->found_behind != s->n_tokens || s->found_epoch != s->epoch) {
+        s->n_found = search(s);
+        s->found_behind = s->n_tokens;
+        s->found_epoch = s->epoch;
+    }
+    return lg_min_u32(most, s->n_found);
 }
 
 /* ---- from a session of another model, the drafter */

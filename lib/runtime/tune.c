@@ -130,8 +130,8 @@ static int time_pass(struct lg_engine *e, const struct choice *c, struct lg_pass
     const struct lg_program *program = pass->chain.program;
     static const int32_t tokens[ROWS];
     *ns = UINT64_MAX;
-    lg_batch_write(e, 0, tokens, c->rows, c->pos);
-    lg_batch_dims(e, c->rows, c->phase == LG_DECODE, 0, 0, 0);
+    lg_batch_write(lg_engine_batch(e, c->phase), 0, tokens, c->rows, c->pos);
+    lg_batch_dims(lg_engine_batch(e, c->phase), c->rows, c->phase == LG_DECODE, 0, 0, 0);
     for (int i = 0; i <= RUNS; i++) {
         uint64_t begin = lg_now_ns(), ticket;
         LG_TRY(lg_program_submit(pass->chain.program, 0, program->n_slices, 1, &ticket));

@@ -27,6 +27,7 @@ static void forget(struct lg_session *s, uint32_t head, uint32_t n)
     uint32_t rest = s->n_tokens - head - n;
     memmove(s->tokens + head, s->tokens + head + n, rest * sizeof(*s->tokens));
     memset(s->decoded + head, 0, s->n_tokens - head);
+    lg_session_change_from(s, head);
     s->n_tokens -= n;
     s->n_visible -= n;
     s->n_past = lg_min_u32(s->n_past, head);

@@ -112,6 +112,16 @@ class Bench(CommandTest):
         self.assertEqual(decode["dispatches_per_token"], round(decode["dispatches_per_token"]))
         self.assertGreater(decode["dispatches_per_token"], 20 * prefill["dispatches_per_token"])
 
+    def test_sequences(self):
+        for more in ((), ("--background",)):
+            one, five = self.bench("--sequences", "1,5", "-p", "40", "-n", "4", *more)
+            for test, n in ((one, 1), (five, 5)):
+                self.assertEqual((test["sequences"], test["kv_pages"]), (n, 2 * n)) # of 32 tokens
+                self.assertEqual(test["prompt_tokens_computed"], 39 * n)
+                self.assertEqual(test["background"], bool(more))
+                self.assertTrue(0 <= test["idle_share"] < 1, test)
+                self.assertAlmostEqual(test["per_stream"] * n, test["tokens_per_second"]["median"], delta=1)
+
     def test_chosen_alone(self):
         self.assertEqual(self.names("-p", "0", "-n", "4"), ["tg4"])
         self.assertEqual(self.names("-p", "4", "-n", "0"), ["pp4"])

@@ -42,7 +42,7 @@ struct lg_cpu_program {
 
 int lg_cpu_program_create(struct lg_device *dev, const struct lg_program_desc *desc, struct lg_program **out);
 void lg_cpu_program_destroy(struct lg_program *prog);
-int lg_cpu_submit(struct lg_program *prog, uint32_t first_slice, uint32_t n_slices, uint32_t repeat,
+int lg_cpu_submit(struct lg_device *dev, const struct lg_piece *pieces, uint32_t n_pieces,
                   uint64_t *ticket);
 int lg_cpu_program_times(struct lg_program *prog, uint64_t *ns);
 

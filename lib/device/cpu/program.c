@@ -189,23 +189,37 @@ static void count(struct lg_cpu_device *cpu, const struct lg_cpu_program *prog, 
     atomic_fetch_add_explicit(&cpu->base.stats.barriers, barriers, memory_order_relaxed);
 }
 
-int lg_cpu_submit(struct lg_program *base, uint32_t first_slice, uint32_t n_slices, uint32_t repeat,
-                  uint64_t *ticket)
+static int check_piece(const struct lg_cpu_device *cpu, const struct lg_piece *piece)
 {
-    struct lg_cpu_program *prog = (struct lg_cpu_program *)base;
-    struct lg_cpu_device *cpu = (struct lg_cpu_device *)base->dev;
-    if (first_slice > base->n_slices || n_slices > base->n_slices - first_slice)
+    uint32_t n_slices = piece->program->n_slices;
+    if (piece->first > n_slices || piece->n > n_slices - piece->first)
         return lg_fail(cpu->base.env, LLMGPU_E_INVALID, "slices %u to %u of a program that has %u",
-                       first_slice, first_slice + n_slices, base->n_slices);
-    uint32_t begin = prog->slices[first_slice], end = prog->slices[first_slice + n_slices];
-    *ticket = ++cpu->last_ticket;
-    atomic_fetch_add_explicit(&cpu->base.stats.submits, 1, memory_order_relaxed);
+                       piece->first, piece->first + piece->n, n_slices);
+    return 0;
+}
+
+static int run_program(struct lg_cpu_device *cpu, const struct lg_piece *piece)
+{
+    struct lg_cpu_program *prog = (struct lg_cpu_program *)piece->program;
+    uint32_t begin = prog->slices[piece->first], end = prog->slices[piece->first + piece->n];
     if (prog->times)
-        memset(prog->times, 0, base->n_ops * sizeof(*prog->times));
-    for (uint32_t i = 0; i < repeat; i++) {
+        memset(prog->times, 0, prog->base.n_ops * sizeof(*prog->times));
+    for (uint32_t i = 0; i < piece->repeat; i++) {
         count(cpu, prog, begin, end);
         LG_TRY(cpu->check ? lg_cpu_check_walk(cpu, prog, begin, end) : walk(cpu, prog, begin, end));
     }
+    return 0;
+}
+
+int lg_cpu_submit(struct lg_device *dev, const struct lg_piece *pieces, uint32_t n_pieces, uint64_t *ticket)
+{
+    struct lg_cpu_device *cpu = (struct lg_cpu_device *)dev;
+    for (uint32_t i = 0; i < n_pieces; i++)
+        LG_TRY(check_piece(cpu, &pieces[i]));
+    *ticket = ++cpu->last_ticket;
+    atomic_fetch_add_explicit(&dev->stats.submits, 1, memory_order_relaxed);
+    for (uint32_t i = 0; i < n_pieces; i++)
+        LG_TRY(run_program(cpu, &pieces[i]));
     return 0;
 }
 

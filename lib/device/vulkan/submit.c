@@ -47,64 +47,87 @@ int lg_vk_queue_submit(struct lg_vk_device *dev, const VkCommandBuffer *cmds, ui
     return 0;
 }
 
-/* The command buffers of the slices, `repeat` times over. */
-static int list_commands(struct lg_vk_device *dev, const VkCommandBuffer *cmds, uint32_t n, uint32_t repeat,
-                         const VkCommandBuffer **out)
+static int check_piece(const struct lg_vk_device *dev, const struct lg_piece *piece)
 {
-    *out = cmds;
-    if (repeat == 1)
+    uint32_t n_slices = piece->program->n_slices;
+    if (!piece->n || !piece->repeat || piece->first > n_slices || piece->n > n_slices - piece->first)
+        return lg_fail(dev->base.env, LLMGPU_E_INTERNAL, "submit of slices [%u, +%u), %u times, of a program of %u",
+                       piece->first, piece->n, piece->repeat, n_slices);
+    return 0;
+}
+
+static int reserve(struct lg_vk_device *dev, uint32_t n)
+{
+    if (n <= dev->submit_cap)
         return 0;
-    uint32_t total = n * repeat;
-    if (total > dev->submit_cap) {
-        void *grown = lg_resize(dev->base.env, dev->submit_list, total * sizeof(*cmds));
-        if (!grown)
-            return lg_fail_nomem(dev->base.env, "a list of command buffers", total * sizeof(*cmds));
-        dev->submit_list = grown;
-        dev->submit_cap = total;
+    void *grown = lg_resize(dev->base.env, dev->submit_list, n * sizeof(*dev->submit_list));
+    if (!grown)
+        return lg_fail_nomem(dev->base.env, "a list of command buffers", n * sizeof(*dev->submit_list));
+    dev->submit_list = grown;
+    dev->submit_cap = n;
+    return 0;
+}
+
+/* The command buffers of the pieces' slices, each as often as it is repeated, and how many. Each ends with a barrier, so
+ * that nothing more has to stand between those of two programs. */
+static int list_commands(struct lg_vk_device *dev, const struct lg_piece *pieces, uint32_t n_pieces,
+                         const VkCommandBuffer **out, uint32_t *n)
+{
+    uint64_t total = 0, most = UINT32_MAX / sizeof(VkCommandBuffer);
+    for (uint32_t i = 0; i < n_pieces; i++) {
+        LG_TRY(check_piece(dev, &pieces[i]));
+        total += (uint64_t)pieces[i].n * pieces[i].repeat;
+        if (total > most)
+            return lg_fail(dev->base.env, LLMGPU_E_INTERNAL, "submit of %u slices %u times is too much", pieces[i].n,
+                           pieces[i].repeat);
     }
-    for (uint32_t i = 0; i < total; i++)
-        dev->submit_list[i] = cmds[i % n];
+    *n = (uint32_t)total;
+    *out = lg_vk_program(pieces->program)->cmds + pieces->first;
+    if (n_pieces == 1 && pieces->repeat == 1)
+        return 0;
+    LG_TRY(reserve(dev, *n));
+    VkCommandBuffer *next = dev->submit_list;
+    for (uint32_t i = 0; i < n_pieces; i++) {
+        const struct lg_vk_program *prog = lg_vk_program(pieces[i].program);
+        for (uint32_t k = 0; k < pieces[i].n * pieces[i].repeat; k++)
+            *next++ = prog->cmds[pieces[i].first + k % pieces[i].n];
+    }
     *out = dev->submit_list;
     return 0;
 }
 
-static void count(struct lg_vk_device *dev, const struct lg_vk_slice *slices, uint32_t n, uint32_t repeat)
+/* What was submitted of a program. */
+static void note_piece(struct lg_vk_device *dev, const struct lg_piece *piece, uint64_t ticket)
 {
+    struct lg_vk_program *prog = lg_vk_program(piece->program);
     uint64_t n_ops = 0, n_barriers = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        n_ops += slices[i].n_ops;
-        n_barriers += slices[i].n_barriers;
+    prog->last_ticket = ticket;
+    prog->last_first = piece->first;
+    prog->last_n = piece->n;
+    for (uint32_t i = piece->first; i < piece->first + piece->n; i++) {
+        n_ops += prog->slices[i].n_ops;
+        n_barriers += prog->slices[i].n_barriers;
     }
     struct lg_device_stats *stats = &dev->base.stats;
-    atomic_fetch_add_explicit(&stats->submits, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&stats->dispatches, n_ops * repeat, memory_order_relaxed);
-    atomic_fetch_add_explicit(&stats->barriers, n_barriers * repeat, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stats->dispatches, n_ops * piece->repeat, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stats->barriers, n_barriers * piece->repeat, memory_order_relaxed);
 }
 
-int lg_vk_program_submit(struct lg_program *base, uint32_t first_slice, uint32_t n_slices, uint32_t repeat,
-                         uint64_t *ticket)
+int lg_vk_submit(struct lg_device *base, const struct lg_piece *pieces, uint32_t n_pieces, uint64_t *ticket)
 {
-    struct lg_vk_device *dev = lg_vk_device(base->dev);
-    struct lg_vk_program *prog = lg_vk_program(base);
-    struct lg_env *env = dev->base.env;
+    struct lg_vk_device *dev = lg_vk_device(base);
+    const VkCommandBuffer *cmds = NULL;
+    uint32_t n = 0;
     *ticket = 0;
     LG_TRY(lg_vk_alive(dev));
-    if (!n_slices || !repeat || first_slice > base->n_slices || n_slices > base->n_slices - first_slice)
-        return lg_fail(env, LLMGPU_E_INTERNAL, "submit of slices [%u, +%u), %u times, of a program of %u",
-                       first_slice, n_slices, repeat, base->n_slices);
-    if (repeat > UINT32_MAX / n_slices / sizeof(VkCommandBuffer))
-        return lg_fail(env, LLMGPU_E_INTERNAL, "submit of %u slices %u times is too much", n_slices, repeat);
-    if (dev->base.stop && atomic_load(dev->base.stop))
-        return lg_fail(env, LLMGPU_E_CANCELLED, "the submission was cancelled before it began");
-
-    const VkCommandBuffer *cmds;
-    LG_TRY(list_commands(dev, prog->cmds + first_slice, n_slices, repeat, &cmds));
+    LG_TRY(list_commands(dev, pieces, n_pieces, &cmds, &n));
+    if (base->stop && atomic_load(base->stop))
+        return lg_fail(base->env, LLMGPU_E_CANCELLED, "the submission was cancelled before it began");
     LG_TRY(lg_vk_staging_submit(dev));
-    LG_TRY(lg_vk_queue_submit(dev, cmds, n_slices * repeat, ticket));
-    prog->last_ticket = *ticket;
-    prog->last_first = first_slice;
-    prog->last_n = n_slices;
-    count(dev, prog->slices + first_slice, n_slices, repeat);
+    LG_TRY(lg_vk_queue_submit(dev, cmds, n, ticket));
+    atomic_fetch_add_explicit(&base->stats.submits, 1, memory_order_relaxed);
+    for (uint32_t i = 0; i < n_pieces; i++)
+        note_piece(dev, &pieces[i], *ticket);
     return 0;
 }
 
@@ -135,7 +158,7 @@ int lg_vk_wait(struct lg_device *base, uint64_t ticket, uint64_t timeout_ns)
     VkResult result = wait_timeline(dev, ticket, timeout_ns);
     LG_TRY(lg_vk_device_result(dev, result, "vkWaitSemaphores"));
     if (result == VK_TIMEOUT)
-        return lg_fail(base->env, LLMGPU_E_TIMEOUT, "submission %" PRIu64 " is not finished yet", ticket);
+        return lg_note(base->env, LLMGPU_E_TIMEOUT, "submission %" PRIu64 " is not finished yet", ticket);
     return 0;
 }
 

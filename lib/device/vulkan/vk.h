@@ -457,8 +457,7 @@ struct lg_vk_program {
 
 int lg_vk_program_create(struct lg_device *base, const struct lg_program_desc *desc, struct lg_program **out);
 void lg_vk_program_destroy(struct lg_program *base);
-int lg_vk_program_submit(struct lg_program *base, uint32_t first_slice, uint32_t n_slices, uint32_t repeat,
-                         uint64_t *ticket);
+int lg_vk_submit(struct lg_device *base, const struct lg_piece *pieces, uint32_t n_pieces, uint64_t *ticket);
 int lg_vk_program_times(struct lg_program *base, uint64_t *ns);
 int lg_vk_wait(struct lg_device *base, uint64_t ticket, uint64_t timeout_ns);
 
