@@ -10,7 +10,7 @@
 //     norm, its bias      float32 [n_cols]; the latter is read by LayerNorm only
 //     w                   weights gate[n_rows][n_cols] from byte gate_at on and up[n_rows][n_cols] from up_at on, rows of
 //                         row_bytes bytes
-//     gate_bias, up_bias  float32 [n_rows]; not read without them
+//     gate_bias, up_bias  float32 [n_rows], or [T][n_rows] where the push constant is 2; not read without them
 //     y                   float32 [T][n_rows]
 //
 // Grid {ceil(rows / (subgroups * ROWS)), T, 1}, where rows is n_rows, or with a gate twice that: each subgroup of a
@@ -45,6 +45,12 @@ void put(uint m, float v)
     y[(x_first + col) * p.n_rows + m] = v;
 }
 
+// where the bias of row m is
+uint bias_at(uint kind, uint m)
+{
+    return kind == 2 ? (x_first + col) * p.n_rows + m : m;
+}
+
 void finish_gated(uint r)
 {
     float gate = row_sum(r), up = row_sum(r + 1);
@@ -52,9 +58,9 @@ void finish_gated(uint r)
     if (!subgroupElect() || m >= p.n_rows)
         return;
     if (p.gate_bias != 0)
-        gate += gate_bias[m];
+        gate += gate_bias[bias_at(p.gate_bias, m)];
     if (p.up_bias != 0)
-        up += up_bias[m];
+        up += up_bias[bias_at(p.up_bias, m)];
     put(m, gate / (1 + exp(-gate)) * up);
 }
 
@@ -65,7 +71,7 @@ void finish(uint r)
     if (!subgroupElect() || m >= p.n_rows)
         return;
     if (p.up_bias != 0)
-        v += up_bias[m];
+        v += up_bias[bias_at(p.up_bias, m)];
     float z = 0.7978845608 * (v + 0.044715 * v * v * v); // see gelu.comp
     put(m, GELU ? v / (1 + exp(-2 * z)) : v);
 }

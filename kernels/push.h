@@ -174,6 +174,7 @@ struct lg_matmul_push {
 #define LG_QKV_HALVES 8u  /* rotated pairs are (i, i + n_rot/2); otherwise (2i, 2i + 1) */
 #define LG_QKV_BIAS(m) (1u << (m)) /* matrix m = 0, 1, 2 has a bias */
 #define LG_QKV_APART 16u  /* k and v are rows like q's, which kv_write puts into the caches */
+#define LG_QKV_EACH 32u   /* each row of x has biases of its own */
 
 struct lg_qkv_push {
     lg_uint n_cols;
@@ -195,7 +196,7 @@ struct lg_ffn_push {
     float eps;         /* of the norm */
     lg_uint gate_at;   /* bytes of the view before the weights of the gate */
     lg_uint up_at;
-    lg_uint gate_bias; /* 1: there is one */
+    lg_uint gate_bias; /* 1: there is one; 2: each row of x has its own */
     lg_uint up_bias;
 };
 
@@ -219,11 +220,22 @@ struct lg_project_push {
 #define LG_HALF_PADDED(n) (((n) + 31u) / 32u * 32u)
 #define LG_HALF_ROW_BYTES(n) (16u + 2u * LG_HALF_PADDED(n))
 
+#define LG_LORA_MATRICES 3u /* most that share x */
+
+/* Bits of lg_lora_push.flags. */
+#define LG_LORA_BIAS(m) (1u << (m)) /* matrix m = 0, 1, 2 has a bias */
+#define LG_LORA_WHOLE 8u /* y becomes what is added to products: the bias and the adapter's; otherwise the latter is added to y */
+
+/* What adapters add to up to three matrices that share x. */
 struct lg_lora_push {
-    lg_uint n_cols;    /* of x (lora_down) or y (lora_up) */
-    lg_uint target;    /* which matrix of the model */
+    lg_uint first, n;  /* matrices [first, first + n) of them */
+    lg_uint n_cols;    /* of x */
+    lg_uint n_rows[3]; /* of each matrix, and columns of its y */
+    lg_uint y_at[3];   /* elements of the view before its y */
+    lg_uint target[3]; /* which matrix of the model it is */
     lg_uint n_targets; /* pairs of an adapter */
-    lg_uint t_stride;  /* elements of a row of t: the largest rank */
+    lg_uint t_stride;  /* elements of a row of t for each matrix: the largest rank */
+    lg_uint flags;     /* LG_LORA_* */
 };
 
 struct lg_add_push {

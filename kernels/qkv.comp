@@ -10,7 +10,7 @@
 //     x                 float32 [T][n_cols]
 //     norm, its bias    float32 [n_cols]; the latter is read by LayerNorm only
 //     w                 weights of each matrix m from byte at[m] on [n_rows[m]][n_cols], rows of row_bytes bytes
-//     bq, bk, bv        float32 [n_rows[m]]; not read without them
+//     bq, bk, bv        float32 [n_rows[m]], with LG_QKV_EACH [T][n_rows[m]]; not read without them
 //     q                 float32 [T][n_rows[0]]
 //     k_cache, v_cache  float32 [pages * page_size][n_rows[m]]; with LG_QKV_APART [T][n_rows[m]]
 //
@@ -71,7 +71,10 @@ float bias_of(Place place)
 {
     if ((p.flags & LG_QKV_BIAS(place.matrix)) == 0)
         return 0;
-    return place.matrix == 0 ? bias_q[place.row] : place.matrix == 1 ? bias_k[place.row] : bias_v[place.row];
+    uint i = place.row;
+    if ((p.flags & LG_QKV_EACH) != 0)
+        i += (x_first + col) * p.n_rows[place.matrix];
+    return place.matrix == 0 ? bias_q[i] : place.matrix == 1 ? bias_k[i] : bias_v[i];
 }
 
 void put(Place place, float v)

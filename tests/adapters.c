@@ -181,12 +181,14 @@ static void check_merged(const struct model_shape *shape, const struct lora_shap
 static void check_families(void)
 {
     static const char *const archs[] = {"llama", "qwen2", "gpt2"};
+    bool fast = use.dev->info.kind == LG_DEVICE_CPU; // a driver takes long for each model
     for (size_t i = 0; i < 3; i++) {
         struct model_shape shape = model_tiny(archs[i]);
         struct lora_shape l = {.rank = 4, .alpha = 8, .a_type = LG_TYPE_F32, .b_type = LG_TYPE_F32};
         check_merged(&shape, &l, 0.5f);
         l = (struct lora_shape){.rank = 5, .a_type = LG_TYPE_F16, .b_type = LG_TYPE_F16}; // alpha 0: factor 1
-        check_merged(&shape, &l, -0.25f);
+        if (fast)
+            check_merged(&shape, &l, -0.25f);
         // Nothing that a vector unit or a workgroup would like.
         shape.n_embd = 21;
         shape.n_heads = shape.n_kv = 3;
@@ -203,7 +205,7 @@ static void check_families(void)
         {3, 3, LG_TYPE_F32, LG_TYPE_F32, "blk.1.ffn_down"},
     };
     struct model_shape llama = model_tiny("llama");
-    for (size_t i = 0; i < sizeof(stored) / sizeof(stored[0]); i++)
+    for (size_t i = 0; i < sizeof(stored) / sizeof(stored[0]); i += fast ? 1 : 3)
         check_merged(&llama, &stored[i], 0.3f);
 }
 

@@ -8,6 +8,7 @@
 #include "device/cpu/fast.h"
 #include "gguf/kv_rows.h"
 #include "gguf/quants.h"
+#include "util/checked.h"
 
 static struct test_rng rng = {1};
 
@@ -274,9 +275,18 @@ static void check_attention(enum lg_cpu_isa isa)
 /* Rows of three slots: none, float32 and float16. */
 static void check_lora(enum lg_cpu_isa isa)
 {
-    uint32_t n_cols = test_randu(&rng, 1, 900), max_rank = test_randu(&rng, 1, 40),
-             n_rows = test_randu(&rng, 1, 6);
-    struct lg_lora_push push = {.n_cols = n_cols, .n_targets = 1, .t_stride = max_rank};
+    bool wide_rows = test_randu(&rng, 0, 15) == 0;
+    uint32_t n_cols = test_randu(&rng, 1, wide_rows ? 2500 : 300), max_rank = test_randu(&rng, 1, 40);
+    uint32_t n_rows = test_randu(&rng, 1, wide_rows ? 3 : 20);
+    uint32_t first = test_randu(&rng, 0, 1), n = 2 - first, wide = n_rows * LG_LORA_MATRICES;
+    struct lg_lora_push push = {.first = first,
+                                .n = n,
+                                .n_cols = n_cols,
+                                .n_rows = {test_randu(&rng, 1, n_cols), n_cols},
+                                .y_at = {n_rows * n_cols, 0},
+                                .n_targets = 1,
+                                .t_stride = max_rank,
+                                .flags = test_randu(&rng, 0, 1) * LG_LORA_WHOLE | test_randu(&rng, 0, 3)};
     struct lg_slot_lora slots[3] = {{0, 1}, {1, 0.5f}, {2, -2}};
     struct lg_lora_pair pairs[2] = {
         {.rank = test_randu(&rng, 1, max_rank), .factor = 1.5f},
@@ -288,21 +298,26 @@ static void check_lora(enum lg_cpu_isa isa)
     fill_weights(LG_TYPE_F32, weights, f32_size);
     fill_weights(LG_TYPE_F16, weights + f32_size, f16_size);
     pairs[1].a_at = pairs[1].b_at = (uint32_t)(f32_size / 8);
-    struct lg_row rows[6] = {0};
+    struct lg_row rows[20] = {0};
     for (uint32_t i = 0; i < n_rows; i++)
-        rows[i].slot = test_randu(&rng, 0, 2);
-    float *x = random_floats((size_t)n_rows * n_cols), *t = random_floats((size_t)n_rows * max_rank);
-    uint32_t spec[LG_MAX_SPEC] = {test_randu(&rng, 1, 200), test_randu(&rng, 1, 3)};
+        rows[i].slot = i && test_randu(&rng, 0, 2) ? rows[i - 1].slot : test_randu(&rng, 0, 2);
+    float *x = random_floats((size_t)n_rows * n_cols), *t = random_floats((size_t)wide * max_rank);
+    float *y = random_floats((size_t)n_rows * n_cols * 2), *bias = random_floats(n_cols);
+    uint32_t spec[LG_MAX_SPEC] = {test_randu(&rng, 1, 600), test_randu(&rng, 1, 3)};
 
     struct lg_cpu_args args = {.view = {rows, slots, pairs, weights, x, t}, .push = &push, .spec = spec};
-    memcpy(args.grid, (uint32_t[3]){(max_rank + spec[0] * spec[1] - 1) / (spec[0] * spec[1]), n_rows, 1},
-           sizeof(args.grid));
-    compare(isa, LG_K_LORA_DOWN, args, 5, (size_t)n_rows * max_rank * sizeof(float));
+    memcpy(args.grid, (uint32_t[3]){n * lg_div_up(max_rank, spec[0] * spec[1]), n_rows, 1}, sizeof(args.grid));
+    compare(isa, LG_K_LORA_DOWN, args, 5, (size_t)wide * max_rank * sizeof(float));
     args.view[4] = t;
-    args.view[5] = x;
-    args.grid[0] = ((uint32_t)units + spec[0] - 1) / spec[0];
-    compare(isa, LG_K_LORA_UP, args, 5, (size_t)n_rows * n_cols * sizeof(float));
+    args.view[5] = args.view[6] = bias;
+    args.view[8] = y;
+    args.grid[0] = 0;
+    for (uint32_t m = first; m < 2; m++)
+        args.grid[0] += lg_div_up(push.n_rows[m], 4 * spec[0]);
+    compare(isa, LG_K_LORA_UP, args, 8, (size_t)n_rows * n_cols * 2 * sizeof(float));
     free(weights);
+    free(y);
+    free(bias);
     free(x);
     free(t);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Many sessions of one context on the device that the first argument names: each gets what it gets alone, token by token
- * and to the last bit of its candidates, whatever the others are doing, and they share passes.
+ * and to the last bit of its candidates, whatever the others are doing, and they share passes. Adapters of several ranks come
+ * and go with them, at several scales.
  */
 #define LLMGPU_EXPERIMENTAL
 #include <unistd.h>
@@ -18,7 +19,7 @@ static struct test_rng rng = {11};
 static struct fixture {
     llmgpu_context *ctx;
     llmgpu_model *model;
-    llmgpu_lora *adapters[N_ADAPTERS];
+    char adapters[N_ADAPTERS][64]; // paths
 } f;
 
 /** A conversation, and what it brings. */
@@ -27,7 +28,8 @@ struct talk {
     uint32_t n_prompt, n_answer, n_given;
     llmgpu_session_params params;
     llmgpu_sampler_params sampler;
-    llmgpu_lora *lora;
+    const char *adapter; // NULL: none
+    float scale;
     uint32_t n_biases;
     llmgpu_logit_bias biases[MAX_BIASES];
     bool masked;
@@ -47,7 +49,7 @@ static void write_file(char path[64], const struct build *file)
 
 static void open_all(const char *device, const char *arch, enum lg_type type)
 {
-    char error[512], path[64];
+    char error[512];
     llmgpu_context_params p;
     llmgpu_context_params_init(&p, sizeof(p));
     p.device = device;
@@ -70,9 +72,7 @@ static void open_all(const char *device, const char *arch, enum lg_type type)
     for (int i = 0; i < N_ADAPTERS; i++) {
         struct lora_shape lora = {.rank = 4u << i, .alpha = 8};
         lora_write(&adapter_build, &build, &lora, 100 + (uint64_t)i);
-        write_file(path, &adapter_build.file);
-        REQUIRE_INT(llmgpu_lora_load(&f.adapters[i], f.model, path), ==, 0);
-        unlink(path);
+        write_file(f.adapters[i], &adapter_build.file);
     }
 }
 
@@ -82,7 +82,7 @@ static void close_all(void)
     REQUIRE_INT(llmgpu_context_get_stats(f.ctx, &stats, sizeof(stats)), ==, 0);
     REQUIRE_INT(stats.check_messages, ==, 0);
     for (int i = 0; i < N_ADAPTERS; i++)
-        llmgpu_lora_free(f.adapters[i]);
+        unlink(f.adapters[i]);
     llmgpu_model_free(f.model);
     llmgpu_context_free(f.ctx);
 }
@@ -110,7 +110,8 @@ static void make_talk(struct talk *t, bool adapters)
         t->biases[i] = (llmgpu_logit_bias){(int32_t)i * 5, i % 4 ? test_randf(&rng, -3, 3) : -INFINITY};
     t->masked = test_randu(&rng, 0, 2) == 0;
     if (adapters && test_randu(&rng, 0, 1))
-        t->lora = f.adapters[test_randu(&rng, 0, N_ADAPTERS - 1)];
+        t->adapter = f.adapters[test_randu(&rng, 0, N_ADAPTERS - 1)];
+    t->scale = test_randf(&rng, -1, 1);
 }
 
 /** Most tokens, others each time. */
@@ -130,8 +131,12 @@ static llmgpu_session *begin(const struct talk *t)
     REQUIRE_INT(llmgpu_session_set_logit_bias(s, t->biases, t->n_biases), ==, 0);
     if (t->masked)
         REQUIRE_INT(llmgpu_session_set_mask(s, mask_some, NULL), ==, 0);
-    if (t->lora)
-        REQUIRE_INT(llmgpu_session_set_lora(s, t->lora, 0.5f), ==, 0);
+    if (t->adapter) {
+        llmgpu_lora *lora;
+        REQUIRE_INT(llmgpu_lora_load(&lora, f.model, t->adapter), ==, 0);
+        REQUIRE_INT(llmgpu_session_set_lora(s, lora, t->scale), ==, 0);
+        llmgpu_lora_free(lora); // which it keeps, and takes away when it goes
+    }
     REQUIRE_INT(llmgpu_session_set_remaining(s, t->n_answer), ==, 0);
     REQUIRE_INT(llmgpu_session_feed(s, t->prompt, t->n_prompt), ==, 0);
     return s;

@@ -105,6 +105,14 @@ static bool is_integer(enum cli_kind kind)
     return kind == CLI_U32 || kind == CLI_I32 || kind == CLI_U64;
 }
 
+static bool add_text(struct cli_texts *texts, const char *text)
+{
+    if (texts->n == CLI_MAX_TEXTS)
+        return false;
+    texts->words[texts->n++] = text;
+    return true;
+}
+
 static bool set_value(const struct cli_option *o, const char *text, void *values)
 {
     char *target = (char *)values + o->offset;
@@ -115,12 +123,8 @@ static bool set_value(const struct cli_option *o, const char *text, void *values
         memcpy(target, &text, sizeof(text));
         return true;
     }
-    if (o->kind == CLI_LIST) {
-        struct cli_list *list = (struct cli_list *)(void *)target;
-        if (list->n < CLI_MAX_LIST)
-            list->texts[list->n++] = text;
-        return true;
-    }
+    if (o->kind == CLI_TEXTS)
+        return add_text((struct cli_texts *)(void *)target, text);
     if (is_integer(o->kind)) {
         if (!parse_integer(text, &negative, &magnitude))
             return false;
@@ -193,6 +197,10 @@ static int parse_option(const struct cli_command *command, int argc, char **argv
     const char *value = equals ? equals + 1 : argv[++*i];
     if (!set_value(o, value, values)) {
         char range[64];
+        if (o->kind == CLI_TEXTS) {
+            cli_usage(command->name, "--%s is given more than %d times", o->name, CLI_MAX_TEXTS);
+            return -1;
+        }
         cli_usage(command->name, "--%s takes a %snumber, %s, not '%s'", o->name,
                   is_integer(o->kind) ? "whole " : "", describe_range(o, range, sizeof(range)), value);
         return -1;
@@ -208,7 +216,7 @@ static int check_required(const struct cli_command *command, const void *values)
             continue;
         if (o->kind == CLI_TEXT)
             memcpy(&text, target, sizeof(text));
-        else if (((const struct cli_list *)(const void *)target)->n == 0)
+        else if (((const struct cli_texts *)(const void *)target)->n == 0)
             text = NULL;
         if (text)
             continue;

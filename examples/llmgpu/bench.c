@@ -31,6 +31,9 @@ static const struct cli_option options[] = {
      "(default 64) and -n tokens decoded (default 32), of which the first number counts"},
     {CLI_U32, 0, "shared-prompt", "N", offsetof(struct bench_values, n_shared), 0, MAX_TOKENS,
      "with --sequences, begin all prompts with the same N tokens (default 0)"},
+    {CLI_TEXTS, 0, "lora", "FILE[=SCALE]", offsetof(struct bench_values, loras), 0, 0,
+     "with --sequences, an adapter (LoRA), a GGUF file or what PEFT saves; given several times, sequences take turns with "
+     "them"},
     {CLI_U32, 'r', "repeat", "N", offsetof(struct bench_values, repeats), 1, 1000,
      "timed repetitions of each test, after a short one that is not timed"},
     {CLI_FLAG, 0, "load", NULL, offsetof(struct bench_values, load), 0, 0,
@@ -136,6 +139,8 @@ static int plan(struct bench *b)
     const struct bench_values *v = &b->values;
     if (v->sequences)
         return plan_sequences(b);
+    if (v->loras.n)
+        return cli_usage("bench", "--lora is of the sequences of --sequences");
     struct list prompts, decodes, depths;
     bool all = !v->prompts && !v->decodes && !v->depths;
     const char *prompts_text = v->prompts ? v->prompts : all ? all_prompts : one_prompt;
@@ -161,6 +166,8 @@ static int plan(struct bench *b)
 static void finish(struct bench *b)
 {
     llmgpu_session_free(b->session);
+    for (uint32_t i = 0; i < CLI_MAX_TEXTS; i++)
+        llmgpu_lora_free(b->loras[i]);
     cli_engine_close(&b->engine);
     for (size_t i = 0; i < b->n_tests; i++)
         free(b->tests[i].profile.rows);
@@ -203,7 +210,8 @@ const struct cli_command cli_command_bench = {
         "number is not measured again after 10 seconds. The total is the tokens of all in a second, and idle is the "
         "share of that time in which the device had nothing to do. First token is the time from a prompt to the token "
         "after it, of the first sequence and of the others, which come one after another: with --shared-prompt they take "
-        "over what the first one has computed.\n"
+        "over what the first one has computed. With --lora sequence i decodes with adapter i modulo their number; the same "
+        "file given twice is two adapters.\n"
         "\n"
         "GB/s is the rate at which decoding reads weights, and the share is that of the read bandwidth "
         "which the device reaches when it does nothing else. CPU time is that of the whole process, "
@@ -252,7 +260,7 @@ const struct cli_command cli_command_bench = {
         "\"device_ms\" is what opening the device took, which is in \"load_to_first_token_ms\" too.\n"
         "\n"
         "With --sequences an array of:\n"
-        "  {\"sequences\":8,\"prompt_tokens\":64,\"decode_tokens\":32,\n"
+        "  {\"sequences\":8,\"prompt_tokens\":64,\"decode_tokens\":32,\"adapters\":0,\n"
         "   \"tokens_per_second\":{\"median\":...,\"min\":...,\"max\":...},\"per_stream\":...,\n"
         "   \"shared_prompt_tokens\":0,\"prompt_tokens_computed\":...,\"prompt_tokens_shared\":...,\n"
         "   \"first_token_ms\":...,\"next_first_token_ms\":...,\n"

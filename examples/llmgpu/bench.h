@@ -13,6 +13,7 @@ struct bench_values {
     uint32_t repeats, n_batch, tokens_per_submit;
     uint32_t n_prompt, n_decode; // of each sequence
     uint32_t n_shared;           // tokens that all prompts begin with, before those
+    struct cli_texts loras;      // of the sequences in turn
     bool load, profile, json;
 };
 
@@ -69,6 +70,8 @@ struct bench {
     size_t n_tests;
     struct bench_sequences sequences[BENCH_MAX_TESTS];
     int warm;           // the device has run a crowd
+    llmgpu_lora *loras[CLI_MAX_TEXTS];
+    float lora_scales[CLI_MAX_TEXTS];
     size_t n_sequences; // when there are any, there are no tests
     char left_out[512]; // what is longer than the model's context, by name
     double max_seconds; // a test is not begun again after so long; 0: no limit

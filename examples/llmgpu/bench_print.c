@@ -109,6 +109,8 @@ void bench_print_table(const struct bench *b, FILE *out)
         print_tests(b, out);
     if (b->n_sequences > 0)
         print_sequences(b, out);
+    if (b->values.loras.n > 0)
+        fprintf(out, "%u adapter%s in turn\n", b->values.loras.n, b->values.loras.n == 1 ? "" : "s");
     if (*b->left_out)
         fprintf(out, "left out: %s; the model was trained for %u tokens\n", b->left_out,
                 b->engine.info.n_ctx_train);
@@ -253,6 +255,7 @@ static void json_sequences(struct json *j, const struct bench *b, const struct b
     put_uint(j, "sequences", s->n);
     put_uint(j, "prompt_tokens", b->values.n_prompt);
     put_uint(j, "decode_tokens", b->values.n_decode);
+    put_uint(j, "adapters", b->values.loras.n);
     json_key(j, "tokens_per_second");
     json_begin(j, '{');
     put(j, "median", s->tokens_per_second.median);

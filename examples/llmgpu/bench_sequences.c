@@ -17,6 +17,14 @@ struct crowd {
     uint32_t round; // of repetitions
 };
 
+static int adapt(const struct crowd *c, uint32_t i)
+{
+    const struct bench *b = c->b;
+    uint32_t n = b->values.loras.n;
+    int rc = n ? llmgpu_session_set_lora(c->sessions[i], b->loras[i % n], b->lora_scales[i % n]) : 0;
+    return rc < 0 ? cli_fail_library(rc, llmgpu_session_error(c->sessions[i])) : CLI_OK;
+}
+
 static int open_crowd(struct crowd *c)
 {
     llmgpu_session_params params;
@@ -26,6 +34,8 @@ static int open_crowd(struct crowd *c)
     params.n_batch = c->b->values.n_batch;
     for (uint32_t i = 0; i < c->n; i++) {
         int rc = cli_session_open(&c->sessions[i], &c->b->engine, &params);
+        if (rc == CLI_OK)
+            rc = adapt(c, i);
         if (rc != CLI_OK)
             return rc;
     }
@@ -167,6 +177,8 @@ int bench_sequences_run(struct bench *b)
     b->prompt = malloc(n_prompt * sizeof(*b->prompt));
     if (!b->prompt)
         return cli_fail(LLMGPU_E_NOMEM, "no memory for %u tokens", n_prompt);
+    for (uint32_t i = 0; rc == CLI_OK && i < b->values.loras.n; i++)
+        rc = cli_lora_open(&b->loras[i], &b->lora_scales[i], &b->engine, b->values.loras.words[i]);
     for (size_t i = 0; rc == CLI_OK && i < b->n_sequences; i++) {
         struct bench_sequences *s = &b->sequences[i];
         struct crowd c = {.b = b, .n = s->n, .n_prompt = n_prompt, .n_decode = n_decode};

@@ -252,24 +252,31 @@ int cli_session_open(llmgpu_session **out, const struct cli_engine *engine,
     return rc < 0 ? cli_fail_library(rc, llmgpu_context_error(engine->ctx)) : CLI_OK;
 }
 
-int cli_session_adapt(llmgpu_session *session, const struct cli_engine *engine, const char *word)
+int cli_lora_open(llmgpu_lora **out, float *out_scale, const struct cli_engine *engine, const char *word)
 {
     double scale = 1;
-    if (!word)
-        return CLI_OK;
     char *path = strdup(word), *mark = path ? strrchr(path, '=') : NULL;
+    *out = NULL;
     if (!path)
         return cli_fail(LLMGPU_E_NOMEM, "no memory for a file name");
     if (mark && cli_parse_number(mark + 1, &scale)) // otherwise it is a part of the name
         *mark = '\0';
-    llmgpu_lora *lora;
-    int rc = CLI_OK, status = llmgpu_lora_load(&lora, engine->model, path);
-    if (status < 0)
-        rc = cli_fail_library(status, llmgpu_context_error(engine->ctx));
-    else if ((status = llmgpu_session_set_lora(session, lora, (float)scale)) < 0)
-        rc = cli_fail_library(status, llmgpu_session_error(session));
-    llmgpu_lora_free(lora); // the session keeps it
+    int rc = llmgpu_lora_load(out, engine->model, path);
+    *out_scale = (float)scale;
     free(path);
+    return rc < 0 ? cli_fail_library(rc, llmgpu_context_error(engine->ctx)) : CLI_OK;
+}
+
+int cli_session_adapt(llmgpu_session *session, const struct cli_engine *engine, const char *word)
+{
+    llmgpu_lora *lora = NULL;
+    float scale;
+    int rc = word ? cli_lora_open(&lora, &scale, engine, word) : CLI_OK;
+    if (lora) {
+        int status = llmgpu_session_set_lora(session, lora, scale);
+        rc = status < 0 ? cli_fail_library(status, llmgpu_session_error(session)) : CLI_OK;
+    }
+    llmgpu_lora_free(lora); // the session keeps it
     return rc;
 }
 

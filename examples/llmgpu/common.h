@@ -111,6 +111,9 @@ int cli_engine_check(const struct cli_engine *engine);
 int cli_session_open(llmgpu_session **out, const struct cli_engine *engine,
                      const llmgpu_session_params *params);
 
+/** Loads the adapter that "FILE" or "FILE=SCALE" names; `out` is to be freed. CLI_OK, or CLI_FAILED when reported. */
+int cli_lora_open(llmgpu_lora **out, float *out_scale, const struct cli_engine *engine, const char *word);
+
 /** Gives a session the adapter that "FILE" or "FILE=SCALE" names; NULL: none. CLI_OK, or CLI_FAILED when reported. */
 int cli_session_adapt(llmgpu_session *session, const struct cli_engine *engine, const char *word);
 

@@ -87,8 +87,8 @@ typedef struct llmgpu_vulkan_device {
  * (llmgpu_tune). Weights in F32 always meet float32.
  */
 typedef enum llmgpu_precision {
-    LLMGPU_PRECISION_AUTO = 0,    /**< fewer bits for prompts and generation, float32 for scores, embeddings
-                                        and sessions with adapters */
+    LLMGPU_PRECISION_AUTO = 0,    /**< fewer bits for prompts and generation, float32 for scores and
+                                        embeddings; what adapters add is always float32 */
     LLMGPU_PRECISION_FAST = 1,    /**< fewer bits for all of them */
     LLMGPU_PRECISION_FLOAT32 = 2, /**< float32 for all of them */
 } llmgpu_precision;

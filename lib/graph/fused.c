@@ -30,10 +30,9 @@ enum {
 
 #define PUSH(p) .push = &(p), .push_size = sizeof(p)
 
-/** An adapter adds between the pieces of a step. */
 static bool fuses(const struct lg_graph *g)
 {
-    return g->tune.fused_decode && g->phase == LG_DECODE && !g->adapters;
+    return g->tune.fused_decode && g->phase == LG_DECODE;
 }
 
 static enum lg_kernel kernel_of(const struct lg_graph *g, enum step step, enum lg_type type)
@@ -83,6 +82,20 @@ static bool span(const struct lg_graph *g, const struct lg_weight *const *w, uin
     return out->size <= g->chain->dev->info.max_view_size && out->size <= UINT32_MAX;
 }
 
+/**
+ * What adapters make of norm(x) for n matrices, and their biases: the step then takes it for biases of each row. Rows without
+ * an adapter thus come to the same bits as in a pass without any.
+ */
+static void add_whole(struct lg_graph *g, const struct lg_weight *const *w, const struct lg_weight *const *bias, uint32_t n,
+                      const struct lg_weight *norm, const struct lg_weight *norm_bias)
+{
+    if (!g->adapters)
+        return;
+    lg_op_norm(g, g->acts.x, norm, norm_bias, g->acts.h);
+    lg_op_lora_down(g, g->acts.h, w, n);
+    lg_op_lora_whole(g, w, bias, n);
+}
+
 /* ---- q, k and v */
 
 /** Matrices [first, end) in dispatch number `index`. What it does not make it needs a place for all the same:
@@ -97,6 +110,7 @@ static void add_qkv(struct lg_graph *g, const struct lg_layer *l, uint32_t layer
     const struct lg_weight *const w[] = {&l->wq, &l->wk, &l->wv}, *const bias[] = {&l->bq, &l->bk, &l->bv};
     const struct lg_view spare[][2] = {{a->k, a->v}, {a->h, a->f}, {a->gate, a->up}};
     bool apart = b->kv_type != LG_KV_F32;
+    uint32_t each = g->adapters ? LG_QKV_EACH : 0;
     const struct lg_view made[] = {a->q, apart ? a->k : lg_view_all(b->k_cache[layer]),
                                    apart ? a->v : lg_view_all(b->v_cache[layer])};
     struct lg_qkv_push push = {
@@ -105,7 +119,7 @@ static void add_qkv(struct lg_graph *g, const struct lg_layer *l, uint32_t layer
         .eps = hp->norm_eps,
         .head_dim = hp->head_dim,
         .n_rot = hp->rope == LG_ROPE_NONE ? 0 : hp->n_rot,
-        .flags = (hp->rope == LG_ROPE_HALVES ? LG_QKV_HALVES : 0) | (apart ? LG_QKV_APART : 0),
+        .flags = (hp->rope == LG_ROPE_HALVES ? LG_QKV_HALVES : 0) | (apart ? LG_QKV_APART : 0) | each,
         .page_size = b->page_size,
         .max_pages = b->max_pages,
     };
@@ -120,14 +134,14 @@ static void add_qkv(struct lg_graph *g, const struct lg_layer *l, uint32_t layer
     uint32_t n_rows = 0, n_spare = 0;
     for (uint32_t m = 0; m < N_QKV; m++) {
         bool makes = m >= first && m < end;
-        op.views[7 + m] = or_else(bias[m], norm);
+        op.views[7 + m] = each ? a->add[m] : or_else(bias[m], norm);
         bool stays = apart && m > 0; // what another dispatch makes of it
         op.views[10 + m] = makes || stays ? made[m] : spare[index][n_spare++];
         if (!makes)
             continue;
         push.n_rows[m] = w[m]->rows;
         push.at[m] = (uint32_t)(w[m]->view.offset - weights.offset);
-        push.flags |= bias[m]->view.buf ? LG_QKV_BIAS(m) : 0;
+        push.flags |= each || bias[m]->view.buf ? LG_QKV_BIAS(m) : 0;
         n_rows += w[m]->rows;
     }
     add(g, &op, n_rows, form_of(g));
@@ -136,13 +150,14 @@ static void add_qkv(struct lg_graph *g, const struct lg_layer *l, uint32_t layer
 bool lg_fused_qkv(struct lg_graph *g, const struct lg_layer *l, uint32_t layer)
 {
     const struct lg_hparams *hp = &g->model->hp;
-    const struct lg_weight *const w[] = {&l->wq, &l->wk, &l->wv};
+    const struct lg_weight *const w[] = {&l->wq, &l->wk, &l->wv}, *const bias[] = {&l->bq, &l->bk, &l->bv};
     struct lg_view view;
     bool possible = fuses(g) && (hp->rope == LG_ROPE_NONE || hp->head_dim % 2 == 0);
     for (uint32_t m = 0; m < N_QKV; m++)
         possible = possible && span(g, w + m, 1, &view);
     if (!possible || groups_of(g, w[0]->rows + w[1]->rows + w[2]->rows) > MAX_GROUPS)
         return false;
+    add_whole(g, w, bias, N_QKV, &l->attn_norm, &l->attn_norm_b);
     for (uint32_t first = 0, end, index = 0; first < N_QKV; first = end, index++) {
         for (end = N_QKV; !span(g, w + first, end - first, &view); end--)
             ;
@@ -173,7 +188,9 @@ bool lg_fused_project(struct lg_graph *g, struct lg_view y, const struct lg_weig
         PUSH(push),
         .label = "project",
     };
+    lg_op_lora_down(g, y, &w, 1);
     add(g, &op, w->rows, 0);
+    lg_op_lora_up(g, &w, 1, &g->acts.x);
     return true;
 }
 
@@ -183,11 +200,13 @@ bool lg_fused_ffn(struct lg_graph *g, const struct lg_layer *l)
 {
     const struct lg_hparams *hp = &g->model->hp;
     bool gated = hp->ffn == LG_FFN_SILU_GATED;
-    const struct lg_weight *const w[] = {&l->up, &l->gate};
+    const struct lg_weight *const w[] = {&l->up, &l->gate}, *const bias[] = {&l->up_b, &l->gate_b};
+    const struct lg_acts *a = &g->acts;
     uint32_t n_rows = gated ? 2 * l->up.rows : l->up.rows;
     struct lg_view weights, norm = l->ffn_norm.view;
     if (!fuses(g) || !span(g, w, gated ? 2 : 1, &weights) || groups_of(g, n_rows) > MAX_GROUPS)
         return false;
+    add_whole(g, w, bias, gated ? 2 : 1, &l->ffn_norm, &l->ffn_norm_b);
     struct lg_ffn_push push = {
         .n_cols = l->up.cols,
         .n_rows = l->up.rows,
@@ -195,13 +214,14 @@ bool lg_fused_ffn(struct lg_graph *g, const struct lg_layer *l)
         .eps = hp->norm_eps,
         .gate_at = gated ? (uint32_t)(l->gate.view.offset - weights.offset) : 0,
         .up_at = (uint32_t)(l->up.view.offset - weights.offset),
-        .gate_bias = l->gate_b.view.buf != NULL,
-        .up_bias = l->up_b.view.buf != NULL,
+        .gate_bias = g->adapters ? 2 : l->gate_b.view.buf != NULL,
+        .up_bias = g->adapters ? 2 : l->up_b.view.buf != NULL,
     };
     struct lg_chain_op op = {
         .kernel = kernel_of(g, FFN_STEP, l->up.type),
-        .views = {g->acts.x, norm, or_else(&l->ffn_norm_b, norm), weights, or_else(&l->gate_b, norm),
-                  or_else(&l->up_b, norm), g->acts.f},
+        .views = {a->x, norm, or_else(&l->ffn_norm_b, norm), weights,
+                  g->adapters ? a->add[gated ? 1 : 0] : or_else(&l->gate_b, norm),
+                  g->adapters ? a->add[0] : or_else(&l->up_b, norm), a->f},
         PUSH(push),
         .label = "ffn",
     };

@@ -135,7 +135,8 @@ struct lg_acts {
     struct lg_view gate, up;  // (T, F)
     struct lg_view f;         // (T, F) after the activation
     struct lg_view i8;        // (T) rows in 8 bits, or in float16, of whatever is multiplied next
-    struct lg_view lora[2];   // (T, max_rank) what A makes of x, in turn
+    struct lg_view lora[2];   // (T, LG_LORA_MATRICES, max_rank) what A makes of x, in turn
+    struct lg_view add[3];    // (T, H*D or F), (T, n_kv*D or F), (T, n_kv*D) what fused steps add to products of each row
     struct lg_view parts;     // (T, lg_attention_parts()) attention's sums over parts of the keys
     struct lg_view done;      // (T, H) uint32, how many of them are there: 0 between dispatches
     struct lg_view logits;    // (T_out, V)
@@ -160,7 +161,7 @@ struct lg_graph {
     bool in_half;         // they are halved
     uint32_t dim;       // LG_DIM_* that counts the rows of the dispatches being added
     uint32_t max_rows;  // which it does not exceed in this pass
-    uint32_t n_adapted; // matrices so far
+    uint32_t n_adapted; // steps so far
 };
 
 /** Numbers for each row in acts.parts; 0 where acts.parts and acts.done are not wanted. */

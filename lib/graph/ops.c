@@ -196,71 +196,15 @@ static void add_bias(struct lg_graph *g, struct lg_view x, const struct lg_weigh
     lg_graph_add(g, &op);
 }
 
-/** What the two halves of an adapter's dispatches share: four views and the push constants. */
-static struct lg_chain_op adapter_op(const struct lg_graph *g, const struct lg_weight *w, uint32_t n_cols,
-                                     struct lg_lora_push *push)
-{
-    const struct lg_adapters *a = g->adapters;
-    uint32_t layer = (w->target - 1) / LG_N_TARGETS;
-    *push = (struct lg_lora_push){
-        .n_cols = n_cols,
-        .target = w->target - 1,
-        .n_targets = g->model->hp.n_layers * LG_N_TARGETS,
-        .t_stride = a->max_rank,
-    };
-    struct lg_view weights = {.buf = a->weights, .offset = layer * a->layer_bytes, .size = a->layer_bytes};
-    return (struct lg_chain_op){
-        .views = {all(g->batch->rows), all(g->batch->loras), all(a->pairs), weights},
-        PUSH(*push),
-    };
-}
-
-/** t = A x of each row's adapter. It needs x alone, so it runs beside the product with the weights. */
-static void add_lora_down(struct lg_graph *g, struct lg_view x, const struct lg_weight *w, struct lg_view t)
-{
-    const struct lg_tuning *tune = &g->tune;
-    struct lg_lora_push push;
-    struct lg_chain_op op = adapter_op(g, w, w->cols, &push);
-    op.kernel = LG_K_LORA_DOWN;
-    op.views[4] = x;
-    op.views[5] = t;
-    op.spec[0] = tune->lora_wg;
-    op.spec[1] = tune->lora_ranks;
-    op.grid = rows_at_y(g, lg_div_up(push.t_stride, tune->lora_ranks_per_wg));
-    op.label = "lora_down";
-    lg_graph_add(g, &op);
-}
-
-/** y += scale * B t. */
-static void add_lora_up(struct lg_graph *g, struct lg_view t, const struct lg_weight *w, struct lg_view y)
-{
-    struct lg_lora_push push;
-    struct lg_chain_op op = adapter_op(g, w, w->rows, &push);
-    op.kernel = LG_K_LORA_UP;
-    op.views[4] = t;
-    op.views[5] = y;
-    op.spec[0] = g->tune.flat_wg;
-    op.grid = rows_at_y(g, lg_div_up(lg_div_up(w->rows, 4), g->tune.flat_wg));
-    op.label = "lora_up";
-    lg_graph_add(g, &op);
-}
-
 void lg_op_linear(struct lg_graph *g, struct lg_view x, const struct lg_weight *w,
                   const struct lg_weight *bias, struct lg_view y)
 {
     uint32_t per_group = lg_min_u32(g->tune.matvec_rows_per_wg, lg_matmul_least_m(&g->tune));
     uint32_t step = lg_min_u32(rows_per_view(g, w), MAX_GROUPS * per_group);
-    bool adapted = g->adapters && w->target;
-    struct lg_view t = g->acts.lora[g->n_adapted % 2];
-    if (adapted)
-        add_lora_down(g, x, w, t);
     for (uint32_t first = 0; first < w->rows; first += step)
         add_product(g, x, w, y, first, lg_min_u32(step, w->rows - first));
     if (bias && bias->view.buf)
         add_bias(g, y, bias);
-    if (adapted)
-        add_lora_up(g, t, w, y);
-    g->n_adapted += adapted;
 }
 
 void lg_op_rope(struct lg_graph *g, struct lg_view x, uint32_t n_heads)

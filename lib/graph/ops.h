@@ -21,10 +21,16 @@ void lg_op_embed(struct lg_graph *g, const struct lg_weight *table, enum lg_row_
 /** y (T, C) = RMSNorm or LayerNorm of x, as the model's norm is; `bias` only for the latter */
 void lg_op_norm(struct lg_graph *g, struct lg_view x, const struct lg_weight *weight,
                 const struct lg_weight *bias, struct lg_view y);
-/** y (T, w.rows) = x (T, w.cols) * w^T, then + bias when the model has one, then + what the rows' adapters
- * add */
+/** y (T, w.rows) = x (T, w.cols) * w^T, then + bias when the model has one */
 void lg_op_linear(struct lg_graph *g, struct lg_view x, const struct lg_weight *w,
                   const struct lg_weight *bias, struct lg_view y);
+/** acts.lora = what the rows' adapters make of x for n <= LG_LORA_MATRICES matrices; nothing in a pass without adapters, as the
+ * next two (lora.c) */
+void lg_op_lora_down(struct lg_graph *g, struct lg_view x, const struct lg_weight *const *w, uint32_t n);
+/** y[m] (T, w[m].rows) += what they make of that; y are views of one buffer */
+void lg_op_lora_up(struct lg_graph *g, const struct lg_weight *const *w, uint32_t n, const struct lg_view *y);
+/** acts.add[m] (T, w[m].rows) = bias[m], if the model has one, + the same */
+void lg_op_lora_whole(struct lg_graph *g, const struct lg_weight *const *w, const struct lg_weight *const *bias, uint32_t n);
 /** Rotates the heads of x (T, n_heads*D) by their rows' positions; nothing for models without rotary
  * positions. */
 void lg_op_rope(struct lg_graph *g, struct lg_view x, uint32_t n_heads);

@@ -90,11 +90,21 @@ static uint64_t matmul_flops(const struct lg_work_frame *f, const struct lg_disp
     return 2 * (uint64_t)push.n_cols * push.n_rows * n_rows;
 }
 
-static uint64_t lora_flops(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows)
+static uint64_t lora_down_flops(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows)
 {
     (void)f;
     READ_PUSH(lg_lora_push, push, d);
-    return 2 * (uint64_t)push.n_cols * push.t_stride * n_rows;
+    return 2 * (uint64_t)push.n_cols * push.n * push.t_stride * n_rows;
+}
+
+static uint64_t lora_up_flops(const struct lg_work_frame *f, const struct lg_dispatch *d, uint32_t n_rows)
+{
+    (void)f;
+    READ_PUSH(lg_lora_push, push, d);
+    uint64_t n_cols = 0;
+    for (uint32_t m = push.first; m < push.first + push.n; m++)
+        n_cols += push.n_rows[m];
+    return 2 * n_cols * push.t_stride * n_rows;
 }
 
 /** Three for each rotated element: two products and a sum. */
@@ -224,8 +234,8 @@ static const struct rule {
     [LG_K_ADD] = {.each = 1},
     [LG_K_QUANTIZE] = {.each = 3},
     [LG_K_HALVE] = {.each = 2},
-    [LG_K_LORA_DOWN] = {.flops = lora_flops},
-    [LG_K_LORA_UP] = {.flops = lora_flops},
+    [LG_K_LORA_DOWN] = {.flops = lora_down_flops},
+    [LG_K_LORA_UP] = {.flops = lora_up_flops},
     [LG_K_PENALTIES] = {.bytes = no_bytes},
     [LG_K_SAMPLE] = {.bytes = no_bytes}, // of a greedy sampler
     [LG_K_NEXT_ROWS] = {.bytes = no_bytes},

@@ -81,7 +81,6 @@ static bool may_join(const struct lg_session *s, const struct terms *terms)
 struct plan {
     struct lg_engine *engine;
     enum lg_run_kind kind;
-    bool adapted; // its sessions have adapters
     bool top;     // one of them is told candidates
     bool drafted; // one of them has drafts
     uint32_t repeat;
@@ -190,8 +189,7 @@ static uint32_t limit_rows(const struct lg_scheduler *sched, const struct lg_eng
 static bool fits(const struct plan *p, const struct wish *w)
 {
     const struct lg_session *s = w->s;
-    return s != p->wishes[0].s && s->engine == p->engine && s->has_slot && (s->lora.seat > 0) == p->adapted &&
-           w->kind == p->kind;
+    return s != p->wishes[0].s && s->engine == p->engine && s->has_slot && w->kind == p->kind;
 }
 
 /** Needs the lock. */
@@ -205,7 +203,7 @@ static bool make_plan(struct lg_scheduler *sched, struct lg_session *s, const st
         return false;
     prefer_further(sched, terms, &first);
     struct lg_engine *e = first.s->engine;
-    *p = (struct plan){.engine = e, .kind = first.kind, .adapted = first.s->lora.seat > 0, .repeat = 1};
+    *p = (struct plan){.engine = e, .kind = first.kind, .repeat = 1};
     p->max_rows = limit_rows(sched, e, p->kind, terms);
     enqueue(p, &first);
     for (struct lg_session *other = sched->sessions; other; other = other->next) {
@@ -266,12 +264,12 @@ static void prepare_sessions(struct lg_scheduler *sched, struct plan *p)
     p->n = n;
 }
 
-/** Of sessions whose slots' records are written. */
-static int build_pass(struct lg_engine *e, uint32_t slot, enum lg_run_kind kind, bool top, uint32_t n_rows,
+/** `adapted`: of sessions some of which have adapters. */
+static int build_pass(struct lg_engine *e, bool adapted, enum lg_run_kind kind, bool top, uint32_t n_rows,
                       struct lg_pass **out)
 {
-    struct lg_passes *passes = lg_engine_passes(e, slot);
-    const struct lg_adapters *adapters = lg_engine_adapters(e, slot);
+    struct lg_passes *passes = adapted ? &e->adapted : &e->plain;
+    const struct lg_adapters *adapters = adapted ? &e->bank.adapters : NULL;
     *out = kind == LG_RUN_PREFILL ? &passes->prefill : top ? &passes->decode_top : &passes->decode;
     if (kind == LG_RUN_PREFILL)
         return lg_pass_build(e, *out, adapters, LG_PREFILL, LG_TAIL_NONE, e->prefill_rows);
@@ -290,12 +288,14 @@ static struct lg_pass *prepare(struct lg_scheduler *sched, struct plan *p)
     prepare_sessions(sched, p);
     if (p->n == 0)
         return NULL;
-    uint32_t slot = p->wishes[0].s->slot;
-    int rc = build_pass(p->engine, slot, p->kind, p->top, p->n_rows, &pass);
+    bool adapted = false;
+    for (uint32_t i = 0; i < p->n; i++)
+        adapted |= lg_engine_lora(p->engine, p->wishes[i].s->slot)->seat > 0;
+    int rc = build_pass(p->engine, adapted, p->kind, p->top, p->n_rows, &pass);
     if (rc == LLMGPU_E_NOMEM && p->n_rows > 1) { // one by one, then
         p->n = 1;
         p->wishes[0].n_drafts = 0;
-        rc = build_pass(p->engine, slot, p->kind, p->top, 1, &pass);
+        rc = build_pass(p->engine, lg_engine_adapters(p->engine, p->wishes[0].s->slot), p->kind, p->top, 1, &pass);
     }
     for (uint32_t i = 0; rc < 0 && i < p->n; i++)
         fail_session(sched, p->wishes[i].s, rc);
@@ -310,9 +310,9 @@ int lg_batching_prepare(struct lg_session *s, uint32_t first, uint32_t n, struct
     if (s->mask.ask)
         LG_TRY(lg_engine_make_masks(s->engine)); // passes are recorded with it
     *lg_engine_lora(s->engine, s->slot) = s->lora;
-    LG_TRY(build_pass(s->engine, s->slot, LG_RUN_PREFILL, false, 1, &prefill));
+    LG_TRY(build_pass(s->engine, s->lora.seat > 0, LG_RUN_PREFILL, false, 1, &prefill));
     uint32_t n_rows = lg_engine_decode_rows(s->engine, (uint32_t)__builtin_popcountll(s->engine->slots));
-    return build_pass(s->engine, s->slot, LG_RUN_DECODE, s->params.n_candidates > 0, n_rows, decode);
+    return build_pass(s->engine, s->lora.seat > 0, LG_RUN_DECODE, s->params.n_candidates > 0, n_rows, decode);
 }
 
 /* ---- a pass */

@@ -13,7 +13,8 @@
  * is reserved when it is created; when that outgrows what is there, the buffers are made anew and the chains
  * recorded again.
  *
- * Each may be there twice: without adapters, and with them for sessions that have one (adapters.h).
+ * Each may be there twice: without adapters, and with them for when some session of a pass has one (adapters.h). Rows
+ * without one have the same bits in both.
  *
  * One pass runs at a time, in pieces (run.h): between two of them it may wait for as long as it likes, and the
  * engine's buffers are its own until it is finished or dropped.

@@ -32,27 +32,22 @@ static bool has_logits(enum lg_pass_tail tail)
     return tail == LG_TAIL_SAMPLE || tail == LG_TAIL_SAMPLE_TOP || tail == LG_TAIL_SCORE;
 }
 
-/**
- * Scores and embeddings are about the model, so they are exact unless the host wants otherwise, and so are sessions with
- * adapters, whose changes can be as small as what rounding does.
- */
-static bool allows(enum lg_int8 allowed, const struct lg_adapters *adapters, enum lg_pass_tail tail)
+/** Scores and embeddings are about the model, so they are exact unless the host wants otherwise. */
+static bool allows(enum lg_int8 allowed, enum lg_pass_tail tail)
 {
-    bool exact = adapters || tail == LG_TAIL_SCORE || tail == LG_TAIL_EMBED;
+    bool exact = tail == LG_TAIL_SCORE || tail == LG_TAIL_EMBED;
     return allowed >= (exact ? LG_INT8_ALL : LG_INT8_GENERATION);
 }
 
 /** Bytes of a row of n elements as it meets weights, at the most; 0: as it is. */
-static uint64_t packed_row(const struct lg_engine *e, const struct lg_adapters *adapters, enum lg_pass_tail tail,
-                           uint32_t n)
+static uint64_t packed_row(const struct lg_engine *e, enum lg_pass_tail tail, uint32_t n)
 {
-    uint64_t int8 = allows(e->tune.int8, adapters, tail) ? LG_I8_ROW_BYTES(n) : 0;
-    uint64_t half = allows(e->tune.half, adapters, tail) ? LG_HALF_ROW_BYTES(n) : 0;
+    uint64_t int8 = allows(e->tune.int8, tail) ? LG_I8_ROW_BYTES(n) : 0;
+    uint64_t half = allows(e->tune.half, tail) ? LG_HALF_ROW_BYTES(n) : 0;
     return int8 > half ? int8 : half;
 }
 
-static struct lg_acts carve_acts(struct carver *c, const struct lg_engine *e, const struct lg_adapters *adapters,
-                                 enum lg_pass_tail tail, uint32_t T)
+static struct lg_acts carve_acts(struct carver *c, const struct lg_engine *e, enum lg_pass_tail tail, uint32_t T)
 {
     const struct lg_hparams *hp = &e->model->hp;
     uint64_t C = hp->n_embd, Q = (uint64_t)hp->n_heads * hp->head_dim, KV = (uint64_t)hp->n_kv * hp->head_dim;
@@ -67,11 +62,9 @@ static struct lg_acts carve_acts(struct carver *c, const struct lg_engine *e, co
         .up = carve(c, T, hp->n_ff),
         .f = carve(c, T, hp->n_ff),
     };
-    uint64_t packed = packed_row(e, adapters, tail, lg_max_u32(hp->n_ff, lg_max_u32(hp->n_embd, (uint32_t)Q)));
+    uint64_t packed = packed_row(e, tail, lg_max_u32(hp->n_ff, lg_max_u32(hp->n_embd, (uint32_t)Q)));
     if (packed)
         a.i8 = carve(c, T, packed / sizeof(float));
-    for (int i = 0; i < 2 && adapters; i++)
-        a.lora[i] = carve(c, T, adapters->max_rank);
     if (has_logits(tail)) {
         a.logits = carve(c, T, hp->n_vocab);
         a.best = carve(c, T, 2);
@@ -94,6 +87,30 @@ static void carve_attention(struct carver *c, const struct lg_engine *e, enum lg
     }
 }
 
+/** What adapters want; the steps of a decode pass may be fused. */
+static void carve_lora(struct carver *c, const struct lg_engine *e, const struct lg_adapters *adapters,
+                       enum lg_phase phase, uint32_t T, struct lg_acts *a)
+{
+    const struct lg_hparams *hp = &e->model->hp;
+    uint32_t Q = hp->n_heads * hp->head_dim, KV = hp->n_kv * hp->head_dim;
+    const uint32_t widths[] = {lg_max_u32(Q, hp->n_ff), lg_max_u32(KV, hp->n_ff), KV};
+    if (!adapters)
+        return;
+    for (int i = 0; i < 2; i++)
+        a->lora[i] = carve(c, T, (uint64_t)LG_LORA_MATRICES * adapters->max_rank);
+    for (int m = 0; m < 3 && phase == LG_DECODE && e->tune.fused_decode; m++)
+        a->add[m] = carve(c, T, widths[m]);
+}
+
+/** All views of a pass. */
+static void carve_all(struct carver *c, const struct lg_engine *e, const struct lg_adapters *adapters,
+                      enum lg_phase phase, enum lg_pass_tail tail, uint32_t T, struct lg_acts *a)
+{
+    *a = carve_acts(c, e, tail, T);
+    carve_attention(c, e, phase, T, a);
+    carve_lora(c, e, adapters, phase, T, a);
+}
+
 static int upload_zeros(struct lg_engine *e, struct lg_view dst)
 {
     void *zeros = lg_alloc(e->env, dst.size);
@@ -107,15 +124,13 @@ static int make_buffers(struct lg_engine *e, struct lg_pass *pass, const struct 
                         enum lg_phase phase, enum lg_pass_tail tail, uint32_t T)
 {
     struct carver c = {.align = lg_max_u32(256, e->dev->info.view_align)};
-    pass->views = carve_acts(&c, e, adapters, tail, T);
-    carve_attention(&c, e, phase, T, &pass->views);
+    carve_all(&c, e, adapters, phase, tail, T, &pass->views);
     if (c.overflow)
         return lg_fail(e->env, LLMGPU_E_NOMEM, "the activations of %u rows are too large", T);
     LG_TRY(lg_buffer_create(e->dev, c.used, LG_MEM_DEVICE, &pass->acts));
     c.buf = pass->acts;
     c.used = 0;
-    pass->views = carve_acts(&c, e, adapters, tail, T);
-    carve_attention(&c, e, phase, T, &pass->views);
+    carve_all(&c, e, adapters, phase, tail, T, &pass->views);
     pass->max_rows = T;
     if (pass->views.done.buf)
         LG_TRY(upload_zeros(e, pass->views.done));
@@ -157,8 +172,8 @@ static int build(struct lg_engine *e, struct lg_pass *pass, const struct lg_adap
         .tune = e->tune,
         .phase = phase,
         .max_rows = T,
-        .int8 = allows(e->tune.int8, adapters, tail),
-        .half = allows(e->tune.half, adapters, tail),
+        .int8 = allows(e->tune.int8, tail),
+        .half = allows(e->tune.half, tail),
     };
     lg_forward(&g);
     add_tail(&g, tail);

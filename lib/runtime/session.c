@@ -720,7 +720,7 @@ static bool ends_answer(const struct lg_session *s, int32_t token)
 /** What the pass that sampled a token has told of it. */
 static void read_choice(struct lg_session *s, uint32_t row)
 {
-    const struct lg_candidate *told = lg_engine_passes(s->engine, s->slot)->decode_top.top->map;
+    const struct lg_candidate *told = s->engine->run.pass->top->map;
     told += (size_t)row * (LG_MAX_CANDIDATES + 1);
     s->sampled = (struct lg_choice){.known = true, .chosen = told[LG_MAX_CANDIDATES]};
     memcpy(s->sampled.top, told, s->params.n_candidates * sizeof(*told));

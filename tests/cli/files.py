@@ -176,6 +176,17 @@ class Adapters(TemporaryFiles):
                    for scale in (0, 10, -10)}
         self.assertGreater(len(answers), 1)
 
+    def test_bench(self):
+        path = self.adapter()
+        call = ("bench", "-m", MODEL, "--device", "cpu", "--sequences", "3", "-p", "4", "-n", "2", "-r", "1", "--json")
+        self.assertEqual(self.json(*call)[0]["adapters"], 0)
+        found, = self.json(*call, "--lora", path, "--lora", path + "=-1")
+        self.assertEqual((found["sequences"], found["adapters"]), (3, 2))
+        self.assertGreater(found["tokens_per_second"]["median"], 0)
+        self.fails("LLMGPU_E_IO", *call, "--lora", path, "--lora", path + ".none")
+        self.assertIn("--sequences", self.usage("bench", "-m", MODEL, "--lora", path))
+        self.assertIn("more than 64 times", self.usage(*call, *(("--lora", path) * 65)))
+
     def test_name_with_a_mark(self):
         path = self.adapter("a=b.gguf")
         self.assertEqual(self.nll("--lora", path), self.nll("--lora", path + "=1.0"))

@@ -14,7 +14,7 @@ OPTIONS = {
     "chat": "model system template max-tokens ctx batch tokens-per-submit lora no-history repeat-penalty freq-penalty"
     " presence-penalty last-n top-k top-p min-p temp seed device threads precision kv cache-dir no-tune check verbose",
     "score": "model file ids window batch logits lora json device threads precision kv cache-dir no-tune check verbose",
-    "bench": "model prompt-tokens decode-tokens depth sequences shared-prompt repeat load profile batch tokens-per-submit json device threads"
+    "bench": "model prompt-tokens decode-tokens depth sequences shared-prompt lora repeat load profile batch tokens-per-submit json device threads"
     " precision kv cache-dir no-tune check verbose",
     "train": "model data output peft json dry-run show ctx batch accumulate epochs steps loss-on bad-lines plain no-shuffle no-pack"
     " seed val val-split eval-every early-stop rank alpha rslora dropout targets init full optimizer lr lr-min schedule warmup"

@@ -45,6 +45,7 @@ static bool tries_all(enum lg_type type)
 struct input {
     enum lg_type type;
     bool int8; // they are rounded before they meet the matrices
+    bool each; // they have biases of their own
     uint32_t n_cols, n_t, row_bytes, form;
     float *x, *norm, *norm_bias, *h; // h: x normalised, when it is
     uint8_t *w;
@@ -54,7 +55,7 @@ struct input {
 /* A matrix of the input. */
 struct matrix {
     uint32_t n_rows, at; // bytes
-    float *bias;
+    float *bias; // [n_t] of them for input.each
     float *value, *slack; // [n_t][n_rows] products with the bias, and how far they may be off
 };
 
@@ -116,14 +117,14 @@ static void add_matrix(struct check *c, struct input *in, struct matrix *m, uint
     uint8_t *w = check_weights(c, in->type, n_rows, in->n_cols);
     memcpy(in->w + m->at, w, size);
     in->w_size += gap + size;
-    m->bias = check_floats(c, n_rows, -1, 1);
+    m->bias = check_floats(c, (size_t)n_rows * in->n_t, -1, 1);
     m->value = check_zeros((size_t)in->n_t * n_rows, sizeof(float));
     m->slack = check_zeros((size_t)in->n_t * n_rows, sizeof(float));
     float *row = check_zeros(in->n_cols, sizeof(*row));
     for (uint32_t r = 0; r < n_rows; r++) {
         lg_dequantize(in->type, w + (size_t)r * in->row_bytes, row, in->n_cols);
         for (uint32_t t = 0; t < in->n_t; t++) {
-            double sum = m->bias[r], magnitude = 0;
+            double sum = m->bias[(in->each ? t * n_rows : 0) + r], magnitude = 0;
             for (uint32_t i = 0; i < in->n_cols; i++) {
                 double product = (double)row[i] * rows[(size_t)t * in->n_cols + i];
                 sum += product;
@@ -205,6 +206,7 @@ static void qkv_case(struct check *c, enum lg_kernel kernel, enum lg_type type, 
     uint32_t pages[N_SLOTS * MAX_PAGES] = {0}, n_pairs = s.n_rot / 2, n_all = 0;
     const uint32_t widths[] = {s.n_heads * s.head_dim, s.n_kv * s.head_dim, s.n_kv * s.head_dim};
     const size_t n_cells = s.apart ? n_t : N_CELLS;
+    size_t bias_size = sizeof(float);
     struct lg_qkv_push push = {
         .n_cols = n_cols,
         .eps = 1e-5f,
@@ -215,6 +217,8 @@ static void qkv_case(struct check *c, enum lg_kernel kernel, enum lg_type type, 
         .max_pages = MAX_PAGES,
     };
     input_init(c, &in, type, int8, n_cols, n_t, form);
+    in.each = check_int(c, 0, 1);
+    push.flags |= in.each ? LG_QKV_EACH : 0;
     push.row_bytes = in.row_bytes;
     random_rows(c, rows, n_t, pages);
     for (int i = 2; i >= 0; i--)
@@ -224,13 +228,14 @@ static void qkv_case(struct check *c, enum lg_kernel kernel, enum lg_type type, 
         push.n_rows[i] = s.made >> i & 1 ? widths[i] : 0;
         n_all += push.n_rows[i];
     }
+    bias_size *= in.each ? n_t : 1;
     float *table = check_floats(c, (size_t)N_POS * n_pairs * 2 + 1, -1, 1), *before[3], *slack[3];
     struct check_case k = {
         .kernel = kernel,
         .data = {rows, pages, table, in.x, in.norm, in.norm_bias, in.w, m[0].bias, m[1].bias, m[2].bias},
         .size = {n_t * sizeof(*rows), sizeof(pages), ((size_t)N_POS * n_pairs * 2 + 1) * 4,
-                 (size_t)n_t * n_cols * 4, n_cols * 4, n_cols * 4, in.w_size, widths[0] * 4, widths[1] * 4,
-                 widths[2] * 4, (size_t)n_t * widths[0] * 4, n_cells * widths[1] * 4,
+                 (size_t)n_t * n_cols * 4, n_cols * 4, n_cols * 4, in.w_size, widths[0] * bias_size,
+                 widths[1] * bias_size, widths[2] * bias_size, (size_t)n_t * widths[0] * 4, n_cells * widths[1] * 4,
                  n_cells * widths[2] * 4},
         .push = &push,
         .push_size = sizeof(push),
@@ -361,6 +366,8 @@ static void ffn_case(struct check *c, enum lg_kernel kernel, enum lg_type type, 
     struct matrix up, gate = {0};
     bool gated = form & LG_FUSED_GATED;
     input_init(c, &in, type, int8, n_cols, n_t, form);
+    in.each = check_int(c, 0, 1);
+    size_t bias_size = (in.each ? n_t : 1) * n_rows * sizeof(float);
     add_matrix(c, &in, &up, n_rows, in.h);
     if (gated)
         add_matrix(c, &in, &gate, n_rows, in.h);
@@ -371,14 +378,14 @@ static void ffn_case(struct check *c, enum lg_kernel kernel, enum lg_type type, 
         .eps = 1e-5f,
         .gate_at = gate.at,
         .up_at = up.at,
-        .gate_bias = gated,
-        .up_bias = 1,
+        .gate_bias = !gated ? 0 : in.each ? 2 : 1,
+        .up_bias = in.each ? 2 : 1,
     };
     activate(&in, &gate, &up);
     struct check_case k = {
         .kernel = kernel,
         .data = {in.x, in.norm, in.norm_bias, in.w, gated ? gate.bias : up.bias, up.bias},
-        .size = {(size_t)n_t * n_cols * 4, n_cols * 4, n_cols * 4, in.w_size, n_rows * 4, n_rows * 4,
+        .size = {(size_t)n_t * n_cols * 4, n_cols * 4, n_cols * 4, in.w_size, bias_size, bias_size,
                  (size_t)n_t * n_rows * 4},
         .tolerance = {[6] = {.rel = 4e-6f, .scale = up.slack}},
         .push = &push,

@@ -59,11 +59,22 @@ static uint64_t matmul(const struct lg_dispatch *d)
     return row(d) * d->spec[1] * d->spec[2];
 }
 
+/* Each row of x meets weights of its own, so it is not shared as other products are. */
+static uint64_t lora_down(const struct lg_dispatch *d)
+{
+    struct lg_lora_push push;
+    memcpy(&push, d->push, sizeof(push));
+    return (uint64_t)push.n_cols * d->spec[0] * d->spec[1];
+}
+
 static uint64_t lora_up(const struct lg_dispatch *d)
 {
     struct lg_lora_push push;
     memcpy(&push, d->push, sizeof(push));
-    return 4 * (uint64_t)d->spec[0] * push.t_stride;
+    uint64_t n_cols = 0;
+    for (uint32_t m = push.first; m < push.first + push.n; m++)
+        n_cols = push.n_rows[m] > n_cols ? push.n_rows[m] : n_cols;
+    return (n_cols < 4 * d->spec[0] ? n_cols : 4 * (uint64_t)d->spec[0]) * push.t_stride;
 }
 
 static uint64_t read_sum(const struct lg_dispatch *d)
@@ -124,7 +135,7 @@ static cost_fn *const costs[LG_K_COUNT] = {[LG_K_PLAN] = row,
                                            [LG_K_SILU_MUL] = exp_element,
                                            [LG_K_GELU] = exp_element,
                                            [LG_K_ADD] = element,
-                                           [LG_K_LORA_DOWN] = matvec,
+                                           [LG_K_LORA_DOWN] = lora_down,
                                            [LG_K_LORA_UP] = lora_up,
                                            [LG_K_COPY] = element,
                                            [LG_K_ZERO] = element,

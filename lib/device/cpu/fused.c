@@ -58,15 +58,17 @@ static void rotate(const struct lg_cpu_args *args, uint32_t t, struct place plac
 }
 
 static float qkv_element(enum lg_type type, bool int8, const struct lg_cpu_args *args, const struct lg_cpu_norm *norm,
-                         const float *x, struct place place)
+                         uint32_t t, struct place place)
 {
     const struct lg_qkv_push *push = args->push;
     const uint8_t *w =
         (const uint8_t *)args->view[6] + push->at[place.matrix] + (size_t)place.row * push->row_bytes;
+    const float *x = (const float *)args->view[3] + (size_t)t * push->n_cols;
     float sum = lg_weight_row_dot_norm(type, w, norm, x, push->n_cols, int8);
-    return push->flags & LG_QKV_BIAS(place.matrix)
-               ? sum + ((const float *)args->view[7 + place.matrix])[place.row]
-               : sum;
+    if (!(push->flags & LG_QKV_BIAS(place.matrix)))
+        return sum;
+    size_t row = push->flags & LG_QKV_EACH ? t : 0;
+    return sum + ((const float *)args->view[7 + place.matrix])[row * push->n_rows[place.matrix] + place.row];
 }
 
 static void qkv(enum lg_type type, bool int8, const struct lg_cpu_args *args, uint32_t first, uint32_t last)
@@ -79,8 +81,8 @@ static void qkv(enum lg_type type, bool int8, const struct lg_cpu_args *args, ui
         struct lg_cpu_norm norm = norm_of(args, 3, x, push->n_cols, push->eps);
         for (uint32_t i = s.begin; i < s.end; i += 2) {
             struct place at_a = place_of(push, i), at_b = place_of(push, i + 1 < s.end ? i + 1 : i);
-            float a = qkv_element(type, int8, args, &norm, x, at_a);
-            float b = qkv_element(type, int8, args, &norm, x, at_b);
+            float a = qkv_element(type, int8, args, &norm, s.row, at_a);
+            float b = qkv_element(type, int8, args, &norm, s.row, at_b);
             rotate(args, s.row, at_a, &a, &b);
             *target_of(args, s.row, at_a) = a;
             if (i + 1 < s.end)
@@ -110,21 +112,28 @@ static void project(enum lg_type type, bool int8, const struct lg_cpu_args *args
 
 /* ---- the first half of a feed-forward, and the head */
 
-static float ffn_element(enum lg_type type, bool int8, const struct lg_cpu_args *args, const struct lg_cpu_norm *norm,
-                         const float *x, uint32_t m)
+/** The bias of row m for row t of x, in the view and of the kind that the push constants say. */
+static float ffn_bias(const struct lg_cpu_args *args, int view, uint32_t kind, uint32_t t, uint32_t m)
 {
     const struct lg_ffn_push *push = args->push;
+    const float *bias = args->view[view];
+    return kind == 0 ? 0 : bias[kind == 2 ? (size_t)t * push->n_rows + m : m];
+}
+
+static float ffn_element(enum lg_type type, bool int8, const struct lg_cpu_args *args, const struct lg_cpu_norm *norm,
+                         uint32_t t, uint32_t m)
+{
+    const struct lg_ffn_push *push = args->push;
+    const float *x = (const float *)args->view[0] + (size_t)t * push->n_cols;
     const uint8_t *row = (const uint8_t *)args->view[3] + (size_t)m * push->row_bytes;
     float up = lg_weight_row_dot_norm(type, row + push->up_at, norm, x, push->n_cols, int8);
-    if (push->up_bias)
-        up += ((const float *)args->view[5])[m];
+    up += ffn_bias(args, 5, push->up_bias, t, m);
     if (args->spec[3] & LG_FUSED_GELU)
         return lg_cpu_gelu_of(up);
     if (!(args->spec[3] & LG_FUSED_GATED))
         return up;
     float gate = lg_weight_row_dot_norm(type, row + push->gate_at, norm, x, push->n_cols, int8);
-    if (push->gate_bias)
-        gate += ((const float *)args->view[4])[m];
+    gate += ffn_bias(args, 4, push->gate_bias, t, m);
     return lg_cpu_silu(gate) * up;
 }
 
@@ -138,7 +147,7 @@ static void ffn(enum lg_type type, bool int8, const struct lg_cpu_args *args, ui
         float *y = (float *)args->view[6] + (size_t)s.row * push->n_rows;
         struct lg_cpu_norm norm = norm_of(args, 0, x, push->n_cols, push->eps);
         for (uint32_t m = s.begin; m < s.end; m++)
-            y[m] = ffn_element(type, int8, args, &norm, x, m);
+            y[m] = ffn_element(type, int8, args, &norm, s.row, m);
     }
 }
 

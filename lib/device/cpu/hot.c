@@ -354,55 +354,130 @@ TYPED(q6_k, 256, 210, NULL)
 
 /* ---- adapters ------------------------------------------------------------------------------------ */
 
-static void lora_down(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+enum {
+    UP_COLS = 2048, // of y that are made at a time
+    UP_ROWS = 8,     // of B that are added at a time
+};
+
+/* Some elements of t for rows of x from `row` on that have one adapter: a single row streams A, several share what is decoded. */
+INLINE void make_small(const struct lg_cpu_args *args, const struct lg_cpu_lora *lora, struct lg_cpu_lora_part part,
+                       uint32_t row, uint32_t n_x)
 {
     const struct lg_lora_push *push = args->push;
-    for (uint32_t g = first; g < last; g++) {
-        struct lg_cpu_span s = lg_cpu_span(args, g, args->spec[0] * args->spec[1], push->t_stride);
-        struct lg_cpu_lora lora = lg_cpu_lora_of(args, s.row);
-        struct weights w = {
-            .decode = lora.pair.half_size ? decode_f16 : decode_f32,
-            .block_elements = 1,
-            .block_bytes = lora.pair.half_size ? 2 : 4,
-            .data = lora.a,
-            .row_bytes = lora.row_bytes,
-            .n_cols = push->n_cols,
-        };
-        const float *x = (const float *)args->view[4] + (size_t)s.row * push->n_cols;
-        float *t = (float *)args->view[5] + (size_t)s.row * push->t_stride;
-        if (s.begin < lora.pair.rank)
-            multiply_tile(&w, s.begin, lg_min_u32(s.end, lora.pair.rank), x, 1, t, 0);
+    struct weights w = {
+        .decode = lora->pair.half_size ? decode_f16 : decode_f32,
+        .block_elements = 1,
+        .block_bytes = (uint32_t)lora->number_bytes,
+        .data = lora->a,
+        .row_bytes = lora->a_row_bytes,
+        .n_cols = push->n_cols,
+    };
+    const float *x = (const float *)args->view[4] + (size_t)row * push->n_cols;
+    float *t = (float *)args->view[5] + lg_cpu_lora_t_at(push, row, part.m);
+    uint32_t end = lg_min_u32(part.end, lora->pair.rank);
+    if (part.begin >= end)
+        return;
+    if (n_x > 1)
+        multiply_tile(&w, part.begin, end, x, n_x, t, (size_t)LG_LORA_MATRICES * push->t_stride);
+    else if (lora->pair.half_size)
+        multiply_rows(&w, load_halves, part.begin, end, x, t);
+    else
+        multiply_rows(&w, load_floats, part.begin, end, x, t);
+}
+
+/* How many rows from `row` on have the adapter of the first. */
+static uint32_t count_same(const struct lg_cpu_args *args, uint32_t row, uint32_t end)
+{
+    const struct lg_row *rows = args->view[0];
+    const struct lg_slot_lora *slots = args->view[1];
+    uint32_t n = 1;
+    while (row + n < end && slots[rows[row + n].slot].seat == slots[rows[row].slot].seat)
+        n++;
+    return n;
+}
+
+static void lora_down(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    while (first < last) {
+        struct lg_cpu_block block = lg_cpu_block(args, &first, last, 1, args->grid[0], 1);
+        for (uint32_t g = block.begin; g < block.end; g++) {
+            struct lg_cpu_lora_part part = lg_cpu_lora_down_part(args, g);
+            for (uint32_t row = block.row, n; row < block.row_end; row += n) {
+                struct lg_cpu_lora lora = lg_cpu_lora_of(args, row, part.m);
+                n = count_same(args, row, block.row_end);
+                make_small(args, &lora, part, row, n);
+            }
+        }
     }
 }
 
-/* y += scale * sum over i of b[i] * t[i], for up to CHUNK columns of b. */
-INLINE void add_rows(const struct lg_cpu_lora *lora, const uint8_t *b, const float *t, float *restrict y,
-                     size_t n)
+/* sum += b[r] * t[r] for n columns of n_rows rows of B. n_rows and load_weights are constants. */
+INLINE void add_rows(float *restrict sum, load_fn *load_weights, decode_fn *decode, const struct lg_cpu_lora *lora,
+                     const uint8_t *b, const float *t, int n_rows, size_t n)
 {
-    _Alignas(64) float sum[CHUNK] = {0}, row[CHUNK];
-    for (uint32_t i = 0; i < lora->pair.rank; i++) {
-        if (lora->pair.half_size)
-            decode_f16(b + i * lora->row_bytes, row, n);
-        else
-            decode_f32(b + i * lora->row_bytes, row, n);
-        for (size_t m = 0; m < n; m++)
-            sum[m] += row[m] * t[i];
+    float rest[VEC];
+    size_t j = 0;
+    for (; j + VEC <= n; j += VEC) {
+        vec v = load(sum + j);
+        for (int r = 0; r < n_rows; r++)
+            v += load_weights(b + (size_t)r * lora->b_row_bytes + j * lora->number_bytes) * t[r];
+        store(sum + j, v);
     }
-    for (size_t m = 0; m < n; m++)
-        y[m] += lora->scale * sum[m];
+    for (int r = 0; r < n_rows && j < n; r++) {
+        decode(b + (size_t)r * lora->b_row_bytes + j * lora->number_bytes, rest, n - j);
+        for (size_t i = 0; j + i < n; i++)
+            sum[j + i] += rest[i] * t[r];
+    }
+}
+
+/* What B makes of a row of t, up to UP_COLS columns of it. */
+INLINE void make_wide(const struct lg_cpu_lora *lora, load_fn *load_weights, decode_fn *decode, size_t begin, const float *t,
+                      float *sum, size_t n)
+{
+    const uint8_t *b = lora->b + begin * lora->number_bytes;
+    uint32_t i = 0;
+    memset(sum, 0, n * sizeof(*sum));
+    for (; lora->pair.rank - i >= UP_ROWS; i += UP_ROWS)
+        add_rows(sum, load_weights, decode, lora, b + i * lora->b_row_bytes, t + i, UP_ROWS, n);
+    for (; i < lora->pair.rank; i++)
+        add_rows(sum, load_weights, decode, lora, b + i * lora->b_row_bytes, t + i, 1, n);
+}
+
+INLINE void add_scaled(float *restrict y, const float *restrict sum, float scale, uint32_t n)
+{
+    for (uint32_t j = 0; j < n; j++)
+        y[j] += scale * sum[j];
+}
+
+static void lora_up_part(const struct lg_cpu_args *args, struct lg_cpu_lora_part part, uint32_t row)
+{
+    const struct lg_lora_push *push = args->push;
+    struct lg_cpu_lora lora = lg_cpu_lora_of(args, row, part.m);
+    const float *t = (const float *)args->view[4] + lg_cpu_lora_t_at(push, row, part.m);
+    const float *bias = lg_cpu_lora_bias(args, part.m);
+    float *y = (float *)args->view[8] + lg_cpu_lora_y_at(push, row, part.m);
+    _Alignas(64) float sum[UP_COLS];
+    for (uint32_t begin = part.begin, n; begin < part.end; begin += n) {
+        n = lg_min_u32(part.end - begin, UP_COLS);
+        for (uint32_t j = 0; j < n && push->flags & LG_LORA_WHOLE; j++)
+            y[begin + j] = bias ? bias[begin + j] : 0;
+        if (lora.pair.rank == 0)
+            continue;
+        if (lora.pair.half_size)
+            make_wide(&lora, load_halves, decode_f16, begin, t, sum, n);
+        else
+            make_wide(&lora, load_floats, decode_f32, begin, t, sum, n);
+        add_scaled(y + begin, sum, lora.scale, n);
+    }
 }
 
 static void lora_up(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
-    const struct lg_lora_push *push = args->push;
-    for (uint32_t g = first; g < last; g++) {
-        struct lg_cpu_span s = lg_cpu_span(args, g, args->spec[0] * 4, push->n_cols);
-        struct lg_cpu_lora lora = lg_cpu_lora_of(args, s.row);
-        const float *t = (const float *)args->view[4] + (size_t)s.row * push->t_stride;
-        float *y = (float *)args->view[5] + (size_t)s.row * push->n_cols;
-        for (uint32_t m = s.begin; m < s.end && lora.pair.rank; m += CHUNK)
-            add_rows(&lora, lora.b + m * (size_t)(lora.pair.half_size ? 2 : 4), t, y + m,
-                     lg_min_u32(s.end - m, CHUNK));
+    while (first < last) {
+        struct lg_cpu_block block = lg_cpu_block(args, &first, last, 1, args->grid[0], 1);
+        for (uint32_t g = block.begin; g < block.end; g++)
+            for (uint32_t row = block.row; row < block.row_end; row++)
+                lora_up_part(args, lg_cpu_lora_up_part(args, g), row);
     }
 }
 

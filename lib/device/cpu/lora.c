@@ -13,12 +13,13 @@ void lg_cpu_lora_down(const struct lg_cpu_args *args, uint32_t first, uint32_t l
 {
     const struct lg_lora_push *push = args->push;
     for (uint32_t g = first; g < last; g++) {
-        struct lg_cpu_span s = lg_cpu_span(args, g, args->spec[0] * args->spec[1], push->t_stride);
-        struct lg_cpu_lora lora = lg_cpu_lora_of(args, s.row);
-        const float *x = (const float *)args->view[4] + (size_t)s.row * push->n_cols;
-        float *t = (float *)args->view[5] + (size_t)s.row * push->t_stride;
-        for (uint32_t i = s.begin; i < lg_min_u32(s.end, lora.pair.rank); i++)
-            t[i] = lg_weight_row_dot(type_of(&lora.pair), lora.a + i * lora.row_bytes, x, push->n_cols);
+        uint32_t row = g / args->grid[0];
+        struct lg_cpu_lora_part part = lg_cpu_lora_down_part(args, g % args->grid[0]);
+        struct lg_cpu_lora lora = lg_cpu_lora_of(args, row, part.m);
+        const float *x = (const float *)args->view[4] + (size_t)row * push->n_cols;
+        float *t = (float *)args->view[5] + lg_cpu_lora_t_at(push, row, part.m);
+        for (uint32_t i = part.begin; i < lg_min_u32(part.end, lora.pair.rank); i++)
+            t[i] = lg_weight_row_dot(type_of(&lora.pair), lora.a + i * lora.a_row_bytes, x, push->n_cols);
     }
 }
 
@@ -26,18 +27,23 @@ void lg_cpu_lora_up(const struct lg_cpu_args *args, uint32_t first, uint32_t las
 {
     const struct lg_lora_push *push = args->push;
     for (uint32_t g = first; g < last; g++) {
-        struct lg_cpu_span s = lg_cpu_span(args, g, args->spec[0] * 4, push->n_cols);
-        struct lg_cpu_lora lora = lg_cpu_lora_of(args, s.row);
-        const float *t = (const float *)args->view[4] + (size_t)s.row * push->t_stride;
-        float *y = (float *)args->view[5] + (size_t)s.row * push->n_cols;
-        for (uint32_t m = s.begin; m < s.end && lora.pair.rank; m++) {
+        uint32_t row = g / args->grid[0];
+        struct lg_cpu_lora_part part = lg_cpu_lora_up_part(args, g % args->grid[0]);
+        struct lg_cpu_lora lora = lg_cpu_lora_of(args, row, part.m);
+        const float *t = (const float *)args->view[4] + lg_cpu_lora_t_at(push, row, part.m);
+        const float *bias = lg_cpu_lora_bias(args, part.m);
+        float *y = (float *)args->view[8] + lg_cpu_lora_y_at(push, row, part.m);
+        for (uint32_t j = part.begin; j < part.end; j++) {
             float sum = 0, b;
             for (uint32_t i = 0; i < lora.pair.rank; i++) {
-                size_t at = i * lora.row_bytes + m * (lora.pair.half_size ? 2 : 4);
-                lg_dequantize(type_of(&lora.pair), lora.b + at, &b, 1);
+                lg_dequantize(type_of(&lora.pair), lora.b + i * lora.b_row_bytes + j * lora.number_bytes, &b,
+                              1);
                 sum += b * t[i];
             }
-            y[m] += lora.scale * sum;
+            if (push->flags & LG_LORA_WHOLE)
+                y[j] = bias ? bias[j] : 0;
+            if (lora.pair.rank)
+                y[j] += lora.scale * sum;
         }
     }
 }
