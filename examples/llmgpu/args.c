@@ -123,12 +123,6 @@ static bool set_value(const struct cli_option *o, const char *text, void *values
         memcpy(target, &text, sizeof(text));
         return true;
     }
-    if (o->kind == CLI_LIST) {
-        struct cli_list *list = (struct cli_list *)(void *)target;
-        if (list->n < CLI_MAX_LIST)
-            list->texts[list->n++] = text;
-        return true;
-    }
     if (o->kind == CLI_TEXTS)
         return add_text((struct cli_texts *)(void *)target, text);
     if (is_integer(o->kind)) {
@@ -222,7 +216,7 @@ static int check_required(const struct cli_command *command, const void *values)
             continue;
         if (o->kind == CLI_TEXT)
             memcpy(&text, target, sizeof(text));
-        else if (((const struct cli_list *)(const void *)target)->n == 0)
+        else if (((const struct cli_texts *)(const void *)target)->n == 0)
             text = NULL;
         if (text)
             continue;

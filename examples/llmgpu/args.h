@@ -25,20 +25,11 @@ enum cli_kind {
     CLI_HEADING, // a heading in the help; only `help` is used
     CLI_FLAG,    // bool, no value
     CLI_TEXT,    // const char *
-    CLI_LIST,    // struct cli_list, one more text each time
     CLI_TEXTS,   // struct cli_texts, each time that it is given another one
     CLI_U32,     // uint32_t
     CLI_I32,     // int32_t
     CLI_U64,     // uint64_t, any; `min` and `max` are not used
     CLI_F32,     // float
-};
-
-enum { CLI_MAX_LIST = 64 };
-
-/** The values of an option that may come more than once. */
-struct cli_list {
-    uint32_t n;
-    const char *texts[CLI_MAX_LIST];
 };
 
 enum { CLI_MAX_TEXTS = 64 };
@@ -56,7 +47,7 @@ struct cli_option {
     size_t offset;     // of the target in the command's values
     double min, max;   // allowed numbers
     const char *help;  // the default and the range are added to it
-    bool required;     // of a CLI_TEXT or CLI_LIST: it has to be given
+    bool required;     // of a CLI_TEXT or CLI_TEXTS: it has to be given
 };
 
 /** What is left of a command line when the options are taken. */

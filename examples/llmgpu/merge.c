@@ -9,7 +9,7 @@
 
 struct merge_values {
     const char *model;
-    struct cli_list loras;
+    struct cli_texts loras;
     const char *out;
     const char *type;
     uint32_t n_threads;
@@ -19,7 +19,7 @@ struct merge_values {
 static const struct cli_option options[] = {
     {CLI_TEXT, 'm', "model", "FILE", offsetof(struct merge_values, model), 0, 0, "the base, a GGUF file",
      .required = true},
-    {CLI_LIST, 0, "lora", "FILE[=SCALE]", offsetof(struct merge_values, loras), 0, 0,
+    {CLI_TEXTS, 0, "lora", "FILE[=SCALE]", offsetof(struct merge_values, loras), 0, 0,
      "an adapter (LoRA), a GGUF file or what PEFT saves; SCALE is a factor on what was trained (-100 .. 100, default "
      "1). May be given more than once",
      .required = true},
@@ -48,12 +48,12 @@ static int read_adapter(const char *word, llmgpu_merge_adapter *out)
 static int merge(void *values, const struct cli_args *args, FILE *out)
 {
     const struct merge_values *v = values;
-    llmgpu_merge_adapter adapters[CLI_MAX_LIST] = {{0}};
+    llmgpu_merge_adapter adapters[CLI_MAX_TEXTS] = {{0}};
     struct cli_rewrite r;
     int rc = CLI_OK;
     (void)args;
     for (uint32_t i = 0; i < v->loras.n && rc == CLI_OK; i++)
-        rc = read_adapter(v->loras.texts[i], &adapters[i]);
+        rc = read_adapter(v->loras.words[i], &adapters[i]);
     if (rc == CLI_OK) {
         cli_rewrite_begin(&r, v->json, v->n_threads, out);
         int status = llmgpu_merge(v->model, adapters, v->loras.n, v->out, v->type, &r.params);

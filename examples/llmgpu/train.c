@@ -9,7 +9,7 @@
 
 static const struct cli_option options[] = {
     CLI_MODEL_OPTION(struct train_values),
-    {CLI_LIST, 0, "data", "FILE", offsetof(struct train_values, data), 0, 0,
+    {CLI_TEXTS, 0, "data", "FILE", offsetof(struct train_values, data), 0, 0,
      "what is learned from, a JSONL file; may be given several times"},
     {CLI_TEXT, 'o', "output", "FILE", offsetof(struct train_values, out), 0, 0,
      "the adapter, a GGUF file; with --full the model"},
@@ -45,7 +45,7 @@ static const struct cli_option options[] = {
      "of the order, of what an adapter begins as, and of dropout"},
 
     {CLI_HEADING, .help = "Validation"},
-    {CLI_LIST, 0, "val", "FILE", offsetof(struct train_values, validation), 0, 0,
+    {CLI_TEXTS, 0, "val", "FILE", offsetof(struct train_values, validation), 0, 0,
      "a JSONL file to evaluate with; may be given several times"},
     {CLI_F32, 0, "val-split", "X", offsetof(struct train_values, val_split), 0, 0.9,
      "evaluate with this share of the data, which is not learned"},

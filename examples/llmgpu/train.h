@@ -12,7 +12,7 @@
 struct train_values {
     struct cli_engine_options engine;
     llmgpu_trainer_params trainer;
-    struct cli_list data, validation;
+    struct cli_texts data, validation;
     const char *out, *peft, *targets, *schedule, *optimizer, *loss_on, *bad_lines, *metrics;
     float epochs, val_split;
     uint32_t n_ctx, n_batch, accumulate, n_steps, checkpoint_every, eval_every, early_stop, n_shown;

@@ -14,10 +14,10 @@ int train_fail_data(const llmgpu_dataset *data, int status)
     return cli_fail_library(status, llmgpu_dataset_error(data));
 }
 
-static int open_files(struct train_run *run, const struct cli_list *files,
+static int open_files(struct train_run *run, const struct cli_texts *files,
                       const llmgpu_dataset_params *params, llmgpu_dataset **out)
 {
-    int status = llmgpu_dataset_open(out, run->engine.model, files->texts, files->n, params);
+    int status = llmgpu_dataset_open(out, run->engine.model, files->words, files->n, params);
     return status < 0 ? cli_fail_library(status, llmgpu_context_error(run->engine.ctx)) : CLI_OK;
 }
 
