@@ -8,7 +8,7 @@
 //     dx    float32 [T][n_cols]
 //
 // Grid {ceil(n_cols / TILE_A), ceil(T / TILE_B), 1}: a workgroup makes a tile of TILE_A columns by TILE_B rows. The rows of w
-// go by, 32 at a time, decoded once for all rows of the tile. TILE_A is a multiple of 32.
+// go by, decoded once for all rows of the tile. TILE_A is a multiple of 32. The forms of a tile are in outer.glsl.
 #version 450
 #include "common.glsl"
 
@@ -45,12 +45,48 @@ void load_steps(uint m, uint k_tile, uint t_tile, uint n_t)
     }
 }
 
+// The same, a row of w for each lane, and its own rows of dy.
+void load_lanes(uint m, uint k_tile, uint t_tile, uint n_t)
+{
+    decode32(min(m + gl_LocalInvocationIndex, p.n_rows - 1) * p.row_bytes, k_tile / 32, p.n_cols, lane_a);
+    [[unroll]] for (uint j = 0; j < LANES_B; j++) {
+        uint t = t_tile + j * WG + gl_LocalInvocationIndex;
+        [[unroll]] for (uint i = 0; i < 16; i++)
+            lane_b[j * 16 + i] = i < WG && m + i < p.n_rows && t < n_t ? dy[t * p.y_stride + p.row_begin + m + i] : 0;
+    }
+}
+
+void put(uint t, uint k, float sum)
+{
+    uint at = t * p.n_cols + k;
+    if (k < p.n_cols)
+        dx[at] = p.add != 0 ? dx[at] + sum : sum;
+}
+
+void lanes(uint k_tile, uint t_tile, uint n_t)
+{
+    [[dont_unroll]] for (uint m = 0; m < p.n_rows; m += WG) {
+        load_lanes(m, k_tile, t_tile, n_t);
+        multiply_lanes();
+    }
+    [[unroll]] for (uint j = 0; j < LANES_B; j++) {
+        uint t = t_tile + j * WG + gl_LocalInvocationIndex;
+        [[unroll]] for (uint i = 0; i < 32; i++)
+            if (t < n_t)
+                put(t, k_tile + i, acc[j * 8 + i / 4][i % 4]);
+    }
+}
+
 void main()
 {
     uint n_t = dims[p.dim], k_tile = gl_WorkGroupID.x * TILE_A, t_tile = gl_WorkGroupID.y * TILE_B;
     if (t_tile >= n_t)
         return;
     begin_tile();
+    if (by_lanes()) {
+        lanes(k_tile, t_tile, n_t);
+        return;
+    }
     for (uint m = 0; m < p.n_rows; m += STEP) {
         barrier(); // the steps before have been multiplied
         load_steps(m, k_tile, t_tile, n_t);
@@ -59,10 +95,8 @@ void main()
     }
     [[unroll]] for (uint j = 0; j < BLOCK_B; j++) {
         uint t = t_tile + own_b() + j;
-        [[unroll]] for (uint i = 0; i < 4; i++) {
-            uint k = k_tile + own_a() + i, at = t * p.n_cols + k;
-            if (t < n_t && k < p.n_cols)
-                dx[at] = p.add != 0 ? dx[at] + acc[j][i] : acc[j][i];
-        }
+        [[unroll]] for (uint i = 0; i < 4; i++)
+            if (t < n_t)
+                put(t, k_tile + own_a() + i, acc[j][i]);
     }
 }

@@ -8,7 +8,7 @@
 //     dw    float32 [n_rows][n_cols]
 //
 // Grid {ceil(n_cols / TILE_A), ceil(n_rows / TILE_B), 1}: a workgroup makes a tile of TILE_B rows by TILE_A columns of dw;
-// the rows of x and dy go by, 32 at a time.
+// the rows of x and dy go by. The forms of a tile are in outer.glsl.
 #version 450
 #include "common.glsl"
 
@@ -36,22 +36,46 @@ void load_steps(uint t, uint m_tile, uint k_tile, uint n_t)
     }
 }
 
+// The same, a row of x for each lane, and its own columns of dy.
+void load_lanes(uint t, uint m_tile, uint k_tile, uint n_t)
+{
+    uint own = t + gl_LocalInvocationIndex;
+    [[unroll]] for (uint k = 0; k < 32; k++)
+        lane_a[k / 4][k % 4] = own < n_t && k_tile + k < p.n_cols ? x[own * p.n_cols + k_tile + k] : 0;
+    [[unroll]] for (uint j = 0; j < LANES_B; j++) {
+        uint m = m_tile + j * WG + gl_LocalInvocationIndex;
+        [[unroll]] for (uint i = 0; i < 16; i++)
+            lane_b[j * 16 + i] = i < WG && t + i < n_t && m < p.n_rows ? dy[(t + i) * p.y_stride + p.row_begin + m] : 0;
+    }
+}
+
+void put(uint m, uint k, float sum)
+{
+    if (m < p.n_rows && k < p.n_cols)
+        dw[m * p.n_cols + k] += p.scale * sum;
+}
+
 void main()
 {
     uint n_t = dims[p.dim], k_tile = gl_WorkGroupID.x * TILE_A, m_tile = gl_WorkGroupID.y * TILE_B;
     begin_tile();
+    if (by_lanes()) {
+        [[dont_unroll]] for (uint t = 0; t < n_t; t += WG) {
+            load_lanes(t, m_tile, k_tile, n_t);
+            multiply_lanes();
+        }
+        [[unroll]] for (uint j = 0; j < LANES_B; j++)
+            [[unroll]] for (uint i = 0; i < 32; i++)
+                put(m_tile + j * WG + gl_LocalInvocationIndex, k_tile + i, acc[j * 8 + i / 4][i % 4]);
+        return;
+    }
     for (uint t = 0; t < n_t; t += STEP) {
         barrier(); // the steps before have been multiplied
         load_steps(t, m_tile, k_tile, n_t);
         barrier();
         multiply_steps();
     }
-    [[unroll]] for (uint j = 0; j < BLOCK_B; j++) {
-        uint m = m_tile + own_b() + j;
-        [[unroll]] for (uint i = 0; i < 4; i++) {
-            uint k = k_tile + own_a() + i;
-            if (m < p.n_rows && k < p.n_cols)
-                dw[m * p.n_cols + k] += p.scale * acc[j][i];
-        }
-    }
+    [[unroll]] for (uint j = 0; j < BLOCK_B; j++)
+        [[unroll]] for (uint i = 0; i < 4; i++)
+            put(m_tile + own_b() + j, k_tile + own_a() + i, acc[j][i]);
 }

@@ -22,12 +22,21 @@ static struct lg_train_tuning cpu_tuning(const struct lg_device_info *info)
     };
 }
 
+/** A driver that runs on a CPU: the lanes of a subgroup own the rows of a tile; see outer.glsl. */
+static void lanes_tuning(const struct lg_device_info *info, struct lg_train_tuning *t)
+{
+    uint32_t wg = info->subgroup_size;
+    t->back = (struct lg_matmul_tile){.wg = wg, .m = 32, .n = 2 * wg};
+    t->weight = t->weight_few_cols = (struct lg_matmul_tile){.wg = wg, .m = 4 * wg, .n = 32};
+    t->weight_few_rows = (struct lg_matmul_tile){.wg = wg, .m = wg, .n = 32};
+}
+
 struct lg_train_tuning lg_train_tuning_choose(const struct lg_device_info *info)
 {
     if (info->kind == LG_DEVICE_CPU)
         return cpu_tuning(info);
     bool tiles = info->max_workgroup >= 128 && info->shared_memory >= 32768;
-    return (struct lg_train_tuning){
+    struct lg_train_tuning t = {
         .back = {.wg = 64, .m = 64, .n = 64},
         .weight = {.wg = 64, .m = 64, .n = 64},
         .weight_few_rows = {.wg = 64, .m = 16, .n = 64},
@@ -38,6 +47,9 @@ struct lg_train_tuning lg_train_tuning_choose(const struct lg_device_info *info)
         .optimizer_wg = info->kind != LG_DEVICE_SOFTWARE && info->max_workgroup >= 128 ? 128 : 64,
         .optimizer_per_group = 1 << 12,
     };
+    if (info->kind == LG_DEVICE_SOFTWARE && info->subgroup_size < 32)
+        lanes_tuning(info, &t);
+    return t;
 }
 
 const struct lg_matmul_tile *lg_train_weight_tile(const struct lg_train_tuning *t, uint32_t n_rows, uint32_t n_cols)

@@ -13,11 +13,19 @@ struct tile {
 static const struct tile tiles[] = {{64, 64, 64}, {64, 32, 16}, {64, 32, 8}, {128, 128, 64}, {256, 128, 64}, {32, 64, 8}};
 enum { N_TILES = sizeof(tiles) / sizeof(tiles[0]) };
 
+/* What a driver that runs on a CPU has: its lanes own rows. */
+static struct tile lanes_tile(const struct lg_device_info *info, uint32_t of_lanes)
+{
+    return (struct tile){info->subgroup_size, 32, of_lanes * info->subgroup_size};
+}
+
 /* One that the device takes: whole subgroups. */
 static struct tile some_tile(struct check *c)
 {
     const struct lg_device_info *info = &c->dev->info;
     struct tile t = tiles[check_int(c, 0, N_TILES - 1)];
+    if (info->subgroup_size > 1 && info->subgroup_size < 32 && check_int(c, 0, 1))
+        return lanes_tile(info, check_int(c, 1, 4));
     return t.wg < info->subgroup_size || t.wg > info->max_workgroup ? tiles[0] : t;
 }
 
@@ -80,6 +88,8 @@ static void matmul_back(struct check *c, enum lg_kernel kernel, enum lg_type typ
     if (c->bench) {
         struct tile tile = c->dev->info.kind == LG_DEVICE_CPU ? (struct tile){1, 256, 256} : tiles[0];
         matmul_back_case(c, kernel, type, tile, 4864, block == 256 ? 1024 : 896, 256);
+        for (uint32_t i = 1; i <= 4 && c->dev->info.kind == LG_DEVICE_SOFTWARE; i++)
+            matmul_back_case(c, kernel, type, lanes_tile(&c->dev->info, i), 4864, block == 256 ? 1024 : 896, 256);
         return;
     }
     matmul_back_case(c, kernel, type, some_tile(c), 1, block, 1);
@@ -137,6 +147,8 @@ void check_weight_back(struct check *c)
 {
     if (c->bench) {
         bool cpu = c->dev->info.kind == LG_DEVICE_CPU;
+        for (uint32_t i = 1; i <= 4 && c->dev->info.kind == LG_DEVICE_SOFTWARE; i++)
+            weight_back_case(c, lanes_tile(&c->dev->info, i), 896, 896, 256);
         weight_back_case(c, cpu ? (struct tile){1, 256, 64} : tiles[0], 896, 896, 256);
         weight_back_case(c, cpu ? (struct tile){1, 256, 64} : tiles[1], 16, 896, 256);
         weight_back_case(c, cpu ? (struct tile){1, 256, 64} : tiles[0], 4864, 16, 256);
