@@ -248,11 +248,10 @@ static double sum_losses(const struct lg_trainer *t, uint32_t n)
 /* ---- steps ---------------------------------------------------------------------------------------------------------- */
 
 /** How many slices from `first` on fit into a budget by what they took; one whose time is not known goes alone, or with all. */
-static uint32_t slices_of(const struct lg_trainer *t, const uint64_t *ns, uint32_t first, uint32_t end, uint64_t budget_ns)
+static uint32_t slices_of(const uint64_t *ns, uint32_t first, uint32_t end, uint64_t budget_ns)
 {
     uint64_t sum = ns[first];
     uint32_t n = 1;
-    (void)t;
     if (budget_ns == UINT64_MAX)
         return end - first;
     while (first + n < end && ns[first] && ns[first + n] && ns[first + n] <= budget_ns && sum <= budget_ns - ns[first + n])
@@ -265,7 +264,7 @@ static int run_slices(struct lg_trainer *t, struct lg_program *program, uint32_t
 {
     uint64_t ticket, start = lg_now_ns();
     uint64_t *ns = program == t->chain.program ? t->slice_ns : NULL;
-    uint32_t n = ns ? slices_of(t, ns, *slice, end, *left_ns) : *left_ns == UINT64_MAX ? end - *slice : 1;
+    uint32_t n = ns ? slices_of(ns, *slice, end, *left_ns) : *left_ns == UINT64_MAX ? end - *slice : 1;
     bool stops = *slice < t->graph.norm_slice || !ns; // never in the middle of the optimizer
     t->dev->stop = stops ? &t->cancelled : NULL;
     int rc = lg_program_submit(program, *slice, n, 1, &ticket);
@@ -409,14 +408,10 @@ static int give_up(struct lg_trainer *t, int rc)
     clear_queue(t);
     if (rc == LLMGPU_E_CANCELLED) {
         atomic_store(&t->cancelled, 0);
-        lg_fail(t->env, rc, "the step was cancelled");
+        rc = lg_fail(t->env, rc, "the step was cancelled");
     }
     if (!t->dev->lost) {
-        struct lg_env quiet; // the sentence of the first failure stays
-        memcpy(quiet.error, t->env->error, sizeof(quiet.error));
-        int zeroed = zero_gradients(t);
-        if (zeroed == 0)
-            memcpy(t->env->error, quiet.error, sizeof(quiet.error));
+        int zeroed = zero_gradients(t); // which keeps the sentence when it succeeds
         return zeroed < 0 ? zeroed : rc;
     }
     return rc;
@@ -473,7 +468,7 @@ int lg_trainer_evaluate(struct lg_trainer *t, const struct lg_train_batch *batch
     run->evaluating = false;
     if (rc == LLMGPU_E_CANCELLED) {
         atomic_store(&t->cancelled, 0);
-        lg_fail(t->env, rc, "the evaluation was cancelled");
+        rc = lg_fail(t->env, rc, "the evaluation was cancelled");
     }
     LG_TRY(rc);
     *loss = sum_losses(t, count_targets(batch));
