@@ -174,6 +174,17 @@ static void check_odd(enum lg_type type)
     }
 }
 
+/** Halves go away from 0. */
+static void check_halves(void)
+{
+    static const float halves[] = {127, 0.5f, -0.5f, 1.5f, -1.5f, 2.5f, -2.5f, 126.5f, -126.5f, 0.49999997f, 0};
+    static const int8_t codes[] = {127, 1, -1, 2, -2, 3, -3, 127, -127, 0, 0};
+    float x[32] = {0};
+    memcpy(x, halves, sizeof(halves));
+    lg_quantize(LG_TYPE_Q8_0, x, blocks, 32);
+    REQUIRE(memcmp(blocks + 2, codes, sizeof(codes)) == 0);
+}
+
 /** What other instruction sets give. */
 static void check_variants(void)
 {
@@ -240,6 +251,7 @@ int main(void)
 {
     check_bf16();
     check_decoding();
+    check_halves();
     check_variants();
 #define CHECK(lower, upper)        \
     check_scales(LG_TYPE_##upper); \

@@ -92,6 +92,12 @@ static int fill_lora_info(struct things *t, void *out, size_t size)
     return llmgpu_lora_get_info(t->lora, out, size);
 }
 
+static int fill_quantize_params(struct things *t, void *out, size_t size)
+{
+    (void)t;
+    return llmgpu_quantize_params_init(out, size);
+}
+
 static int fill_agents_params(struct things *t, void *out, size_t size)
 {
     (void)t;
@@ -188,6 +194,7 @@ static const struct filled {
     {fill_model_info, sizeof(llmgpu_model_info), false},
     {fill_session_stats, sizeof(llmgpu_session_stats), false},
     {fill_lora_info, sizeof(llmgpu_lora_info), false},
+    {fill_quantize_params, sizeof(llmgpu_quantize_params), true},
     {fill_agents_params, sizeof(llmgpu_agents_params), true},
     {fill_agent_params, sizeof(llmgpu_agent_params), true},
     {fill_request, sizeof(llmgpu_request), true},

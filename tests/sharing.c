@@ -218,11 +218,27 @@ static void test_full(const char *device)
     close_all(&f);
 }
 
+/** A pool that grows is not there twice. */
+static void test_growth(const char *device)
+{
+    enum { BEFORE = 3000, AFTER = 4000, SMALL = 4 << 20 }; // pages; bytes of all that is not pages
+    struct fixture f;
+    open_all(&f, device, 0);
+    struct lg_engine *e = &f.model->engine;
+    REQUIRE_INT(lg_engine_grow(e, BEFORE, 8, 64), ==, 0);
+    REQUIRE_INT(lg_engine_grow(e, AFTER, 8, 64), ==, 0);
+    uint64_t all = lg_engine_cache_bytes(e, AFTER * PAGE), one = all / (2 * e->model->hp.n_layers);
+    REQUIRE_INT(e->dev->stats.memory_used, >=, all);
+    REQUIRE_INT(e->dev->stats.memory_peak, <=, e->dev->stats.memory_used + one + SMALL);
+    close_all(&f);
+}
+
 int main(int argc, char **argv)
 {
     const char *device = argc > 1 ? argv[1] : "cpu";
     kv_type = argc > 2 ? atoi(argv[2]) : LLMGPU_KV_F32;
     test_persona(device);
     test_full(device);
+    test_growth(device);
     return 0;
 }

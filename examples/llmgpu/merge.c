@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "quantize.h"
+#include "rewrite.h"
 
 struct merge_values {
     const char *model;

@@ -2,7 +2,7 @@
  *
  * llmgpu quantize: writes a model's file with weights of another type.
  */
-#include "quantize.h"
+#include "rewrite.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -37,9 +37,11 @@ static int show(void *user, uint64_t done, uint64_t total)
     double now = cli_seconds(), spent = now - r->begin;
     if (isatty(STDERR_FILENO) && now - r->shown > 0.1 && total) {
         int full = (int)((double)done / (double)total * WIDTH);
-        double left = done ? spent * (double)(total - done) / (double)done : 0;
-        fprintf(stderr, "\r[%.*s%.*s] %3d%%  %.0f MB/s  %.0f s left  %s\033[K", full, "################################",
-                WIDTH - full, "................................", (int)(100 * (double)done / (double)total),
+        char left[32] = "";
+        if (spent > 0.5 && done)
+            snprintf(left, sizeof(left), "  %.0f s left", spent * (double)(total - done) / (double)done);
+        fprintf(stderr, "\r[%.*s%.*s] %3d%%  %.0f MB/s%s  %s\033[K", full, "################################", WIDTH - full,
+                "................................", (int)(100 * (double)done / (double)total),
                 spent > 0 ? 1e-6 * (double)done / spent : 0, left, r->name);
         fflush(stderr);
         r->shown = now;

@@ -108,7 +108,7 @@ typedef struct llmgpu_merge_adapter {
  * @return 0, or as llmgpu_quantize() and llmgpu_lora_load()
  * @par Thread-safety: safe; callbacks come on the thread of the call
  */
-LLMGPU_EXPERIMENTAL_API int llmgpu_merge(const char *base, const llmgpu_merge_adapter *adapters, uint32_t n_adapters,
+LLMGPU_EXPERIMENTAL_API int llmgpu_merge(const char *base, const llmgpu_merge_adapter *adapters, size_t n_adapters,
                                          const char *to, const char *type, const llmgpu_quantize_params *params);
 
 #ifdef __cplusplus

@@ -131,12 +131,12 @@ int llmgpu_quantize(const char *from, const char *to, const char *type, const ll
     return end(&call, rc < 0 ? rc : quantize(&call, from, to, type));
 }
 
-static int check_adapters(struct call *call, const llmgpu_merge_adapter *adapters, uint32_t n)
+static int check_adapters(struct call *call, const llmgpu_merge_adapter *adapters, size_t n)
 {
     if (!adapters || n < 1 || n > MAX_ADAPTERS)
-        return lg_fail(&call->env, LLMGPU_E_INVALID, "%u adapters are given, not 1 to %d", adapters ? n : 0,
+        return lg_fail(&call->env, LLMGPU_E_INVALID, "%zu adapters are given, not 1 to %d", adapters ? n : 0,
                        MAX_ADAPTERS);
-    for (uint32_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         LG_TRY(lg_api_check_reserved(&call->env, adapters[i].reserved));
         if (!adapters[i].path)
             return lg_fail(&call->env, LLMGPU_E_INVALID, "no path is given");
@@ -147,7 +147,7 @@ static int check_adapters(struct call *call, const llmgpu_merge_adapter *adapter
     return 0;
 }
 
-static int merge(struct call *call, const char *base, const llmgpu_merge_adapter *adapters, uint32_t n, const char *to,
+static int merge(struct call *call, const char *base, const llmgpu_merge_adapter *adapters, size_t n, const char *to,
                  const char *type)
 {
     struct lg_merge_source sources[MAX_ADAPTERS];
@@ -157,15 +157,15 @@ static int merge(struct call *call, const char *base, const llmgpu_merge_adapter
         return lg_fail(&call->env, LLMGPU_E_INVALID, "no path is given");
     LG_TRY(check_adapters(call, adapters, n));
     LG_TRY(find_mix(call, type, &mix));
-    for (uint32_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         sources[i] = (struct lg_merge_source){adapters[i].path, adapters[i].scale};
-    LG_TRY(lg_merge_open(&call->env, base, sources, n, &m));
+    LG_TRY(lg_merge_open(&call->env, base, sources, (uint32_t)n, &m));
     int rc = rewrite(call, m->model->gguf, to, mix, m);
     lg_merge_close(m);
     return rc;
 }
 
-int llmgpu_merge(const char *base, const llmgpu_merge_adapter *adapters, uint32_t n_adapters, const char *to,
+int llmgpu_merge(const char *base, const llmgpu_merge_adapter *adapters, size_t n_adapters, const char *to,
                  const char *type, const llmgpu_quantize_params *params)
 {
     struct call call;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Writing a model's file anew, with the types of a mix, with adapters merged into its matrices, or both. Metadata and all that
- * is no matrix stay as they are. Tensors stream through: beside what is mapped, memory is a few megabytes for a piece of one
+ * is no matrix stay as they are. Tensors stream through: beside what is mapped, memory is some 32 MiB for a piece of one
  * tensor, and the adapters' numbers for it.
  */
 #ifndef LG_MODEL_REWRITE_H

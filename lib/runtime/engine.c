@@ -142,31 +142,60 @@ int lg_rope_create(struct lg_env *env, const struct lg_model *model, uint32_t n_
     return rc;
 }
 
-static int create_caches(struct lg_engine *e, uint32_t n_pages)
+static uint64_t cache_bytes(const struct lg_engine *e, uint32_t n_pages)
 {
-    const struct lg_hparams *hp = &e->model->hp;
-    struct lg_batch *b = &e->batch;
-    uint64_t size = (uint64_t)n_pages * LG_PAGE_SIZE * lg_engine_row_bytes(e);
+    return (uint64_t)n_pages * LG_PAGE_SIZE * lg_engine_row_bytes(e);
+}
+
+/** Whether the device has room for the caches of n_pages in place of those that are there. */
+static int check_caches(const struct lg_engine *e, uint32_t n_pages)
+{
+    uint64_t size = cache_bytes(e, n_pages), all, n = 2ull * e->model->hp.n_layers, available = lg_device_room(e->dev);
+    uint64_t have = e->n_pages ? n * cache_bytes(e, e->n_pages) : 0;
     if (size > e->dev->info.max_view_size)
         return lg_fail(e->env, LLMGPU_E_UNSUPPORTED,
                        "a key cache of %llu bytes for %u tokens: device '%s' binds at most %llu at once",
                        (unsigned long long)size, n_pages * LG_PAGE_SIZE, e->dev->info.id,
                        (unsigned long long)e->dev->info.max_view_size);
-    uint64_t all, available = lg_device_room(e->dev);
-    if (!lg_mul_u64(size, 2ull * hp->n_layers, &all))
+    if (!lg_mul_u64(size, n, &all))
         all = UINT64_MAX;
-    if (all > available)
-        return lg_fail(e->env, LLMGPU_E_NOMEM,
-                       "the caches of %u tokens take %llu MiB, device '%s' has %llu MiB left",
-                       n_pages * LG_PAGE_SIZE, (unsigned long long)(all >> 20), e->dev->info.id,
-                       (unsigned long long)(available >> 20));
-    b->k_cache = lg_alloc_array(e->env, hp->n_layers, sizeof(*b->k_cache));
-    b->v_cache = lg_alloc_array(e->env, hp->n_layers, sizeof(*b->v_cache));
-    if (!b->k_cache || !b->v_cache)
-        return lg_fail_nomem(e->env, "the list of caches", hp->n_layers * sizeof(*b->k_cache));
-    for (uint32_t i = 0; i < hp->n_layers; i++) {
-        LG_TRY(lg_buffer_create(e->dev, size, LG_MEM_DEVICE, &b->k_cache[i]));
-        LG_TRY(lg_buffer_create(e->dev, size, LG_MEM_DEVICE, &b->v_cache[i]));
+    uint64_t more = all > have ? all - have + (have ? size : 0) : 0; // an old one goes when its successor is there
+    return more <= available ? 0
+                             : lg_fail(e->env, LLMGPU_E_NOMEM,
+                                       "the caches of %u tokens take %llu MiB, device '%s' has %llu MiB left",
+                                       n_pages * LG_PAGE_SIZE, (unsigned long long)(more >> 20), e->dev->info.id,
+                                       (unsigned long long)(available >> 20));
+}
+
+/** Gives a cache another size, 0 for none; as much as fits of what it holds stays. */
+static int resize_cache(struct lg_engine *e, struct lg_buffer **cache, uint64_t size)
+{
+    struct lg_buffer *old = *cache, *now = NULL;
+    uint64_t kept = !old ? 0 : old->size < size ? old->size : size;
+    if (old && old->size == size)
+        return 0;
+    int rc = size ? lg_buffer_create(e->dev, size, LG_MEM_DEVICE, &now) : 0;
+    if (rc == 0 && kept)
+        rc = lg_buffer_copy(e->dev, (struct lg_view){now, 0, kept}, (struct lg_view){old, 0, kept});
+    if (rc == 0 && kept)
+        rc = lg_device_flush(e->dev);
+    lg_buffer_destroy(rc < 0 ? now : old);
+    *cache = rc < 0 ? old : now;
+    return rc;
+}
+
+/** One by one, so that never more than one is there twice. Passes that were recorded over them must be gone. */
+static int resize_caches(struct lg_engine *e, uint32_t n_pages)
+{
+    uint32_t n_layers = e->model->hp.n_layers;
+    struct lg_buffer ***lists[] = {&e->batch.k_cache, &e->batch.v_cache};
+    for (int c = 0; c < 2; c++) {
+        if (!*lists[c])
+            *lists[c] = lg_alloc_array(e->env, n_layers, sizeof(**lists[c]));
+        if (!*lists[c])
+            return lg_fail_nomem(e->env, "the list of caches", n_layers * sizeof(**lists[c]));
+        for (uint32_t i = 0; i < n_layers; i++)
+            LG_TRY(resize_cache(e, &(*lists[c])[i], cache_bytes(e, n_pages)));
     }
     return 0;
 }
@@ -194,7 +223,7 @@ const struct lg_batch *lg_engine_batch(const struct lg_engine *e, enum lg_phase 
     return phase == LG_DECODE ? &e->batch : &e->prompts;
 }
 
-/** Buffers for a pool of n_pages, tables of max_pages and batches of prefill_rows, all empty. */
+/** Buffers but for caches, for a pool of n_pages, tables of max_pages and batches of prefill_rows, all empty. */
 static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint32_t prefill_rows)
 {
     struct lg_device *dev = e->dev;
@@ -212,7 +241,6 @@ static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pa
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * LG_HISTORY * 4ull, LG_MEM_SHARED, &b->history));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * LG_MAX_BIAS * sizeof(struct lg_bias), LG_MEM_SHARED, &b->biases));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * LG_RING * 4ull, LG_MEM_READBACK, &b->ring));
-    LG_TRY(create_caches(e, n_pages));
     LG_TRY(lg_rope_create(e->env, e->model, max_pages * LG_PAGE_SIZE, &b->rope));
     LG_TRY(create_prompts(e));
     e->n_pages = n_pages;
@@ -226,7 +254,7 @@ static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pa
 
 /** Carries sessions over to larger buffers. Positions of pages do not change; only table rows get longer. Samplers
  * are written anew for each pass. */
-static int carry_over(struct lg_engine *e, const struct lg_engine *old)
+static void carry_over(struct lg_engine *e, const struct lg_engine *old)
 {
     const struct lg_batch *from = &old->batch, *to = &e->batch;
     memcpy(to->loras->map, from->loras->map, from->loras->size);
@@ -240,13 +268,13 @@ static int carry_over(struct lg_engine *e, const struct lg_engine *old)
         memcpy(e->tables + (size_t)s * to->max_pages, old->tables + (size_t)s * from->max_pages,
                from->max_pages * sizeof(*e->tables));
     memcpy(to->pages->map, e->tables, to->pages->size);
+}
 
-    for (uint32_t i = 0; i < e->model->hp.n_layers; i++) {
-        struct lg_view k = lg_view_all(from->k_cache[i]), v = lg_view_all(from->v_cache[i]);
-        LG_TRY(lg_buffer_copy(e->dev, (struct lg_view){to->k_cache[i], 0, k.size}, k));
-        LG_TRY(lg_buffer_copy(e->dev, (struct lg_view){to->v_cache[i], 0, v.size}, v));
-    }
-    return lg_device_flush(e->dev);
+static void move_caches(struct lg_engine *e, struct lg_engine *from)
+{
+    e->batch.k_cache = e->prompts.k_cache = from->batch.k_cache;
+    e->batch.v_cache = e->prompts.v_cache = from->batch.v_cache;
+    from->batch.k_cache = from->batch.v_cache = NULL;
 }
 
 int lg_engine_grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, uint32_t prefill_rows)
@@ -264,15 +292,22 @@ int lg_engine_grow(struct lg_engine *e, uint32_t n_pages, uint32_t max_pages, ui
     grown.submit_ns = e->submit_ns;
     grown.tune = e->tune;
     grown.tuned = e->tuned;
+    LG_TRY(check_caches(e, n_pages));
     int rc = create_buffers(&grown, n_pages, max_pages, prefill_rows);
-    if (rc == 0 && e->slots)
-        rc = carry_over(&grown, e);
+    if (rc == 0) {
+        free_passes(&e->plain); // they are built again when they are wanted
+        free_passes(&e->adapted);
+        rc = resize_caches(e, n_pages);
+    }
     if (rc < 0) {
         free_buffers(&grown);
+        if (e->batch.k_cache)
+            resize_caches(e, e->n_pages); // where that fails, they are too large, which does no harm
         return rc;
     }
-    free_passes(&e->plain);
-    free_passes(&e->adapted);
+    if (e->slots)
+        carry_over(&grown, e);
+    move_caches(&grown, e);
     count_pool(&grown, n_pages, e->n_used);
     free_buffers(e);
     grown.bank = e->bank;

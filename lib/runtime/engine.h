@@ -144,8 +144,8 @@ void lg_engine_drop(struct lg_engine *engine);
 /** Begins again after that, on the device where the model's weights are now, with the adapters in their seats. */
 int lg_engine_revive(struct lg_engine *engine);
 
-/** Makes the pool n_pages large, tables max_pages long and passes prefill_rows high; on failure all is as before. A
- * pass that runs is dropped. */
+/** Makes the pool n_pages large, tables max_pages long and passes prefill_rows high; on failure all is as before, but for
+ * passes, which may be gone. A pass that runs is dropped. */
 int lg_engine_grow(struct lg_engine *engine, uint32_t n_pages, uint32_t max_pages, uint32_t prefill_rows);
 
 /** The rotations of positions 0 .. n_pos - 1 on the model's device; nothing for models without them. */

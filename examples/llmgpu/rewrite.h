@@ -2,8 +2,8 @@
  *
  * What the commands share that write model files: a bar on the terminal, and what became of each tensor.
  */
-#ifndef CLI_QUANTIZE_H
-#define CLI_QUANTIZE_H
+#ifndef CLI_REWRITE_H
+#define CLI_REWRITE_H
 
 #include "common.h"
 #include "json.h"
