@@ -179,7 +179,102 @@ CALL(llmgpu_profile_get_row,
 CALL(llmgpu_context_measure_dispatch, llmgpu_context_measure_dispatch(P(0, t->f.ctx), P(1, &t->number)))
 CALL(llmgpu_session_set_lora, llmgpu_session_set_lora(P(0, t->s), P(1, t->lora), 1))
 
+/** From another one, since each is split once. */
+static int split_data(struct things *t, int null)
+{
+    llmgpu_dataset *whole, *part = NULL;
+    REQUIRE_INT(llmgpu_dataset_open(&whole, t->f.model, t->data_paths, 1, NULL), ==, 0);
+    int rc = llmgpu_dataset_split(P(0, &part), P(1, whole), 0.5);
+    REQUIRE(rc == 0 || !part);
+    llmgpu_dataset_free(part);
+    llmgpu_dataset_free(whole);
+    return rc;
+}
+
+CALL(llmgpu_dataset_params_init, llmgpu_dataset_params_init(P(0, &t->dataset_params), sizeof(t->dataset_params)))
+CREATE(llmgpu_dataset_open, llmgpu_dataset, llmgpu_dataset_free,
+       llmgpu_dataset_open(P(0, &made), P(1, t->f.model), P(2, t->data_paths), 1, P(3, &t->dataset_params)))
+CALL(llmgpu_dataset_free, (llmgpu_dataset_free(NULL), 0))
+CALL(llmgpu_dataset_error, is_text(llmgpu_dataset_error(P(0, t->dataset))))
+CALL(llmgpu_dataset_split, split_data(t, null))
+CALL(llmgpu_dataset_next, llmgpu_dataset_next(P(0, t->dataset), P(1, &t->info.batch), sizeof(t->info.batch)))
+CALL(llmgpu_dataset_rewind, llmgpu_dataset_rewind(P(0, t->dataset)))
+CALL(llmgpu_dataset_get_stats,
+     llmgpu_dataset_get_stats(P(0, t->dataset), P(1, &t->info.dataset_stats), sizeof(t->info.dataset_stats)))
+CALL(llmgpu_dataset_count,
+     llmgpu_dataset_count(P(0, t->dataset), P(1, &t->info.dataset_stats), sizeof(t->info.dataset_stats)))
+CALL(llmgpu_dataset_get_sample,
+     llmgpu_dataset_get_sample(P(0, t->dataset), 1, P(1, t->tokens), P(2, t->counts), 256, P(3, &t->n)))
+CALL(llmgpu_dataset_get_line, llmgpu_dataset_get_line(P(0, t->dataset), 1, P(1, &t->piece), P(2, &t->id)))
+CALL(llmgpu_dataset_save, llmgpu_dataset_save(P(0, t->dataset), P(1, t->place), sizeof(t->place), P(2, &t->place_size)))
+CALL(llmgpu_dataset_restore, llmgpu_dataset_restore(P(0, t->dataset), P(1, t->place), t->place_size))
+
 /** Another agent, which goes again. */
+/** Whatever is under way is done with, and a micro-batch is there. */
+static const llmgpu_batch *begin_step(struct things *t, llmgpu_batch *batch)
+{
+    llmgpu_dataset_rewind(t->dataset);
+    REQUIRE_INT(llmgpu_dataset_next(t->dataset, batch, sizeof(*batch)), ==, 1);
+    (void)llmgpu_trainer_step(t->trainer, NULL, 0);
+    REQUIRE_INT(llmgpu_trainer_add(t->trainer, batch, sizeof(*batch)), ==, 0);
+    return batch;
+}
+
+static int add_batch(struct things *t, int null)
+{
+    llmgpu_batch batch;
+    begin_step(t, &batch);
+    return llmgpu_trainer_add(P(0, t->trainer), P(1, &batch), sizeof(batch));
+}
+
+static int do_step(struct things *t, int null)
+{
+    llmgpu_batch batch;
+    begin_step(t, &batch);
+    return llmgpu_trainer_step(P(0, t->trainer), P(1, &t->info.train_result), sizeof(t->info.train_result));
+}
+
+static int do_some(struct things *t, int null)
+{
+    llmgpu_batch batch;
+    begin_step(t, &batch);
+    return llmgpu_trainer_step_some(P(0, t->trainer), 1000000, P(1, &t->info.train_result), sizeof(t->info.train_result));
+}
+
+static int evaluate_batch(struct things *t, int null)
+{
+    llmgpu_batch batch;
+    begin_step(t, &batch);
+    return llmgpu_trainer_evaluate(P(0, t->trainer), P(1, &batch), sizeof(batch), P(2, &t->number));
+}
+
+static int load_checkpoint(struct things *t, int null)
+{
+    (void)llmgpu_trainer_step(t->trainer, NULL, 0);
+    REQUIRE_INT(llmgpu_trainer_save_checkpoint(t->trainer, t->state_path, "it", 2), ==, 0);
+    return llmgpu_trainer_load_checkpoint(P(0, t->trainer), P(1, t->state_path), P(2, t->text), sizeof(t->text), P(3, &t->n));
+}
+
+CALL(llmgpu_trainer_params_init, llmgpu_trainer_params_init(P(0, &t->trainer_params), sizeof(t->trainer_params)))
+CREATE(llmgpu_trainer_create, llmgpu_trainer, llmgpu_trainer_free,
+       llmgpu_trainer_create(P(0, &made), P(1, t->f.model), P(2, &t->trainer_params)))
+CALL(llmgpu_trainer_free, (llmgpu_trainer_free(NULL), 0))
+CALL(llmgpu_trainer_error, is_text(llmgpu_trainer_error(P(0, t->trainer))))
+CALL(llmgpu_trainer_add, add_batch(t, null))
+CALL(llmgpu_trainer_step, do_step(t, null))
+CALL(llmgpu_trainer_step_some, do_some(t, null))
+CALL(llmgpu_trainer_evaluate, evaluate_batch(t, null))
+CALL(llmgpu_trainer_cancel, (llmgpu_trainer_cancel(NULL), 0))
+CALL(llmgpu_trainer_set_reduce, llmgpu_trainer_set_reduce(P(0, t->trainer), NULL, P(1, t->text)))
+CALL(llmgpu_trainer_save, llmgpu_trainer_save(P(0, t->trainer), P(1, t->state_path), LLMGPU_SAVE_GGUF))
+CALL(llmgpu_trainer_save_checkpoint, llmgpu_trainer_save_checkpoint(P(0, t->trainer), P(1, t->state_path), P(2, t->text), 2))
+CALL(llmgpu_trainer_load_checkpoint, load_checkpoint(t, null))
+CALL(llmgpu_trainer_get_tensor,
+     llmgpu_trainer_get_tensor(P(0, t->trainer), 0, P(1, &t->info.train_tensor), sizeof(t->info.train_tensor)))
+CALL(llmgpu_trainer_read_tensor, llmgpu_trainer_read_tensor(P(0, t->trainer), 0, LLMGPU_TRAIN_VALUE, P(1, t->floats), ROOM))
+CALL(llmgpu_trainer_keep_gradients, llmgpu_trainer_keep_gradients(P(0, t->trainer), 1))
+CALL(llmgpu_trainer_get_info, llmgpu_trainer_get_info(P(0, t->trainer), P(1, &t->info.trainer), sizeof(t->info.trainer)))
+
 static int add_agent(struct things *t, int null)
 {
     int agent = llmgpu_agents_add(P(0, t->agents), P(1, t->s), P(2, &t->agent_params));
@@ -355,13 +450,53 @@ static const struct row {
     ROW(llmgpu_profile_get_info, "II"),
     ROW(llmgpu_profile_get_row, "II"),
     ROW(llmgpu_context_measure_dispatch, "II"),
+    ROW(llmgpu_dataset_params_init, "I"),
+    ROW(llmgpu_dataset_open, "III-"),
+    ROW(llmgpu_dataset_free, "-"),
+    ROW(llmgpu_dataset_error, "-"),
+    ROW(llmgpu_dataset_split, "II"),
+    ROW(llmgpu_dataset_next, "II"),
+    ROW(llmgpu_dataset_rewind, "I"),
+    ROW(llmgpu_dataset_get_stats, "II"),
+    ROW(llmgpu_dataset_count, "II"),
+    ROW(llmgpu_dataset_get_sample, "II-I"),
+    ROW(llmgpu_dataset_get_line, "III"),
+    ROW(llmgpu_dataset_save, "III"),
+    ROW(llmgpu_dataset_restore, "II"),
+    ROW(llmgpu_trainer_params_init, "I"),
+    ROW(llmgpu_trainer_create, "II-"),
+    ROW(llmgpu_trainer_free, "-"),
+    ROW(llmgpu_trainer_error, "-"),
+    ROW(llmgpu_trainer_add, "II"),
+    ROW(llmgpu_trainer_step, "I-"),
+    ROW(llmgpu_trainer_step_some, "I-"),
+    ROW(llmgpu_trainer_evaluate, "III"),
+    ROW(llmgpu_trainer_cancel, "-"),
+    ROW(llmgpu_trainer_set_reduce, "I-"),
+    ROW(llmgpu_trainer_save, "II"),
+    ROW(llmgpu_trainer_save_checkpoint, "III"),
+    ROW(llmgpu_trainer_load_checkpoint, "III-"),
+    ROW(llmgpu_trainer_get_tensor, "II"),
+    ROW(llmgpu_trainer_read_tensor, "II"),
+    ROW(llmgpu_trainer_keep_gradients, "I"),
+    ROW(llmgpu_trainer_get_info, "II"),
 };
+
+/** A device that was opened anew has no trainers. */
+static void revive_trainer(struct things *t)
+{
+    if (llmgpu_trainer_get_info(t->trainer, &t->info.trainer, sizeof(t->info.trainer)) == 0)
+        return;
+    llmgpu_trainer_free(t->trainer);
+    open_trainer(t);
+}
 
 static void test_null(struct things *t)
 {
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         const struct row *row = &rows[i];
         begin_call(t);
+        revive_trainer(t);
         int rc = row->call(t, -1);
         if (rc < 0)
             fprintf(stderr, "%s: %s, %s\n", row->name, llmgpu_context_error(t->f.ctx), llmgpu_session_error(t->s));

@@ -136,6 +136,44 @@ static int fill_profile_row(struct things *t, void *out, size_t size)
     return llmgpu_profile_get_row(t->profile, 0, out, size);
 }
 
+static int fill_dataset_params(struct things *t, void *out, size_t size)
+{
+    (void)t;
+    return llmgpu_dataset_params_init(out, size);
+}
+
+static int fill_batch(struct things *t, void *out, size_t size)
+{
+    int rc = llmgpu_dataset_next(t->dataset, out, size);
+    return rc == 1 ? 0 : rc;
+}
+
+static int fill_dataset_stats(struct things *t, void *out, size_t size)
+{
+    return llmgpu_dataset_get_stats(t->dataset, out, size);
+}
+
+static int fill_dataset_counts(struct things *t, void *out, size_t size)
+{
+    return llmgpu_dataset_count(t->dataset, out, size);
+}
+
+static int fill_trainer_params(struct things *t, void *out, size_t size)
+{
+    (void)t;
+    return llmgpu_trainer_params_init(out, size);
+}
+
+static int fill_trainer_info(struct things *t, void *out, size_t size)
+{
+    return llmgpu_trainer_get_info(t->trainer, out, size);
+}
+
+static int fill_train_tensor(struct things *t, void *out, size_t size)
+{
+    return llmgpu_trainer_get_tensor(t->trainer, 0, out, size);
+}
+
 static const struct filled {
     int (*fill)(struct things *t, void *out, size_t size);
     size_t size;
@@ -164,6 +202,13 @@ static const struct filled {
     {fill_agents_stats, sizeof(llmgpu_agents_stats), false},
     {fill_profile_info, sizeof(llmgpu_profile_info), false},
     {fill_profile_row, sizeof(llmgpu_profile_row), false},
+    {fill_dataset_params, sizeof(llmgpu_dataset_params), true},
+    {fill_batch, sizeof(llmgpu_batch), false},
+    {fill_dataset_stats, sizeof(llmgpu_dataset_stats), false},
+    {fill_dataset_counts, sizeof(llmgpu_dataset_stats), false},
+    {fill_trainer_params, sizeof(llmgpu_trainer_params), true},
+    {fill_trainer_info, sizeof(llmgpu_trainer_info), false},
+    {fill_train_tensor, sizeof(llmgpu_train_tensor), false},
 };
 
 /** What a library that knows `own` bytes does for a caller who has room for `size`. */

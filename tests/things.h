@@ -23,10 +23,13 @@ struct things {
     llmgpu_agents *agents;
     llmgpu_session *worker; // of their only agent
     llmgpu_profile *profile;
+    llmgpu_dataset *dataset;
+    llmgpu_trainer *trainer;
     llmgpu_model_cache *cache; // knows a model "tiny"
     llmgpu_file *file;
     llmgpu_device_list *list;
-    char model_path[64], lora_path[64], state_path[64], folder[64], out_path[64];
+    char model_path[64], lora_path[64], state_path[64], data_path[64], folder[64], out_path[64];
+    const char *data_paths[1];
     char state[1 << 16];
     size_t state_size;
     llmgpu_context_params context_params;
@@ -38,6 +41,10 @@ struct things {
     llmgpu_request request;
     uint64_t id;
     llmgpu_model_cache_params cache_params;
+    llmgpu_dataset_params dataset_params;
+    llmgpu_trainer_params trainer_params;
+    uint8_t place[1024], counts[256];
+    size_t place_size;
     llmgpu_quantize_params quantize_params;
     llmgpu_merge_adapter adapter;
     llmgpu_io io;
@@ -60,6 +67,11 @@ struct things {
         llmgpu_model_cache_stats cache_stats;
         llmgpu_profile_info profile;
         llmgpu_profile_row profile_row;
+        llmgpu_dataset_stats dataset_stats;
+        llmgpu_batch batch;
+        llmgpu_trainer_info trainer;
+        llmgpu_train_tensor train_tensor;
+        llmgpu_train_result train_result;
         llmgpu_file_info file;
         llmgpu_file_metadata metadata;
         llmgpu_file_value value;
@@ -129,6 +141,28 @@ static inline void close_cache(struct things *t)
     rmdir(t->folder);
 }
 
+/** A data set of a few tokens, and a place in it. */
+static inline void open_data(struct things *t)
+{
+    static const char lines[] = "{\"tokens\":[1,2,3]}\n{\"tokens\":[2,3,1,2]}\n{\"tokens\":[3,1]}\n";
+    snprintf(t->data_path, sizeof(t->data_path), "/tmp/llmgpu-misuse-%d.jsonl", (int)getpid());
+    write_file(t->data_path, lines, sizeof(lines) - 1);
+    t->data_paths[0] = t->data_path;
+    llmgpu_dataset_params_init(&t->dataset_params, sizeof(t->dataset_params));
+    t->dataset_params.n_ctx = 16;
+    REQUIRE_INT(llmgpu_dataset_open(&t->dataset, t->f.model, t->data_paths, 1, &t->dataset_params), ==, 0);
+    REQUIRE_INT(llmgpu_dataset_save(t->dataset, t->place, sizeof(t->place), &t->place_size), ==, 0);
+}
+
+/** A small trainer. */
+static inline void open_trainer(struct things *t)
+{
+    llmgpu_trainer_params_init(&t->trainer_params, sizeof(t->trainer_params));
+    t->trainer_params.max_rows = 16;
+    t->trainer_params.rank = 2;
+    REQUIRE_INT(llmgpu_trainer_create(&t->trainer, t->f.model, &t->trainer_params), ==, 0);
+}
+
 static inline void open_things(struct things *t, const char *device)
 {
     static struct model_build adapter;
@@ -167,6 +201,8 @@ static inline void open_things(struct things *t, const char *device)
     REQUIRE_INT(llmgpu_lora_load(&t->lora, t->f.model, t->lora_path), ==, 0);
     REQUIRE_INT(llmgpu_profile_create(&t->profile, t->other, LLMGPU_PROFILE_DECODE, 1, 1), ==, 0);
     open_cache(t);
+    open_data(t);
+    open_trainer(t);
     REQUIRE_INT(llmgpu_file_open(&t->file, t->model_path, NULL, 0), ==, 0);
     REQUIRE_INT(llmgpu_device_list_create(&t->list), ==, 0);
     REQUIRE_INT(llmgpu_session_save(t->other, LLMGPU_STATE_COMPACT, NULL, t->state, sizeof(t->state), &t->state_size),
@@ -179,8 +215,11 @@ static inline void close_things(struct things *t)
     unlink(t->model_path);
     unlink(t->lora_path);
     unlink(t->state_path);
+    unlink(t->data_path);
     unlink(t->out_path);
     close_cache(t);
+    llmgpu_trainer_free(t->trainer);
+    llmgpu_dataset_free(t->dataset);
     llmgpu_device_list_free(t->list);
     llmgpu_file_close(t->file);
     llmgpu_agents_free(t->agents);

@@ -10,6 +10,7 @@
 /* A signal handler has no other way to know. */
 static volatile sig_atomic_t now = CLI_INTERRUPT_DEFAULT, held, cancelled, at_terminal;
 static llmgpu_session *volatile interruptible;
+static llmgpu_trainer *volatile trainer; // instead, when there is one
 static struct termios modes; // of the terminal, before an editor changes them
 
 static void leave(void)
@@ -30,7 +31,9 @@ static void interrupt(int signal_number)
         held = 1;
     if (now == CLI_INTERRUPT_CANCEL || now == CLI_INTERRUPT_ASK) {
         cancelled = 1;
-        if (now == CLI_INTERRUPT_CANCEL)
+        if (now == CLI_INTERRUPT_CANCEL && trainer)
+            llmgpu_trainer_cancel(trainer);
+        else if (now == CLI_INTERRUPT_CANCEL)
             llmgpu_session_cancel(interruptible);
         signal(signal_number, SIG_DFL);
     }
@@ -51,12 +54,20 @@ bool cli_on_interrupt(enum cli_interrupt what, llmgpu_session *session)
                   .sa_flags = SA_RESTART,
               },
               NULL);
+    if (what != CLI_INTERRUPT_CANCEL)
+        trainer = NULL;
     now = what; // before what is held is looked at, so that nothing comes between
     if (held && what != CLI_INTERRUPT_HOLD) {
         held = 0;
         raise(SIGINT);
     }
     return was_cancel && cancelled;
+}
+
+void cli_on_interrupt_train(llmgpu_trainer *of)
+{
+    trainer = of;
+    cli_on_interrupt(CLI_INTERRUPT_CANCEL, NULL);
 }
 
 bool cli_interrupted(void)

@@ -38,9 +38,11 @@
 #include "llmgpu/session.h"
 #include "llmgpu/chat.h"
 #include "llmgpu/lora.h"
+#include "llmgpu/train.h"
 #include "llmgpu/agent.h"
 #include "llmgpu/cache.h"
 #include "llmgpu/profile.h"
+#include "llmgpu/dataset.h"
 #include "llmgpu/quantize.h"
 
 #endif

@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "api/handles.h"
-#include "text/template.h"
+#include "text/chat.h"
 
 enum { MAX_VALUES = 256 << 20 }; // bytes that messages may take as values of a template
 
@@ -267,43 +267,13 @@ static int make_messages(llmgpu_chat *chat, struct lg_arena *arena, struct lg_va
     return lg_value_list(arena, items, chat->n_messages, out);
 }
 
-/** The texts of the vocabulary's special tokens, under the names that templates know. */
-static int set_special(const llmgpu_chat *chat, struct lg_arena *arena, const struct lg_value *vars)
-{
-    const struct lg_vocab *vocab = chat->model->model->vocab;
-    const struct lg_vocab_special *special = lg_vocab_special(vocab);
-    const struct {
-        const char *name;
-        int32_t id;
-    } tokens[] = {
-        {"bos_token", special->bos},
-        {"eos_token", special->eos},
-        {"unk_token", special->unk},
-        {"sep_token", special->sep},
-        {"pad_token", special->pad},
-    };
-    for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
-        struct lg_str text;
-        if (tokens[i].id < 0)
-            continue;
-        lg_vocab_piece(vocab, tokens[i].id, true, &text);
-        LG_TRY(lg_value_set(arena, vars, tokens[i].name, lg_value_string(text.ptr, text.len)));
-    }
-    return 0;
-}
-
 static int make_variables(llmgpu_chat *chat, struct lg_arena *arena, uint32_t flags, struct lg_value *vars)
 {
     struct lg_value messages, tools = lg_value_none(), value;
-    LG_TRY(lg_value_dict(arena, vars));
     LG_TRY(make_messages(chat, arena, &messages));
     if (chat->tools)
         LG_TRY(lg_json_parse(&chat->env, arena, chat->tools, strlen(chat->tools), &tools));
-    LG_TRY(lg_value_set(arena, vars, "messages", messages));
-    LG_TRY(lg_value_set(arena, vars, "tools", tools));
-    LG_TRY(lg_value_set(arena, vars, "documents", lg_value_none()));
-    LG_TRY(lg_value_set(arena, vars, "add_generation_prompt", lg_value_bool(flags & LLMGPU_CHAT_ANSWER)));
-    LG_TRY(set_special(chat, arena, vars));
+    LG_TRY(lg_chat_variables(arena, chat->model->model->vocab, &messages, &tools, flags & LLMGPU_CHAT_ANSWER, vars));
     for (uint32_t i = 0; i < chat->n_variables; i++) {
         const struct variable *v = &chat->variables[i];
         LG_TRY(lg_json_parse(&chat->env, arena, v->json, strlen(v->json), &value));
@@ -344,77 +314,6 @@ static int get_template(llmgpu_chat *chat, const struct lg_template **out)
     return 0;
 }
 
-/* ---- ChatML, for models without a template: <|im_start|>role, a line break, the content, <|im_end|> */
-
-struct text {
-    char *bytes; // room is counted first, and then written
-    size_t len;
-};
-
-static void put(struct text *t, const char *bytes, size_t len)
-{
-    if (t->bytes)
-        memcpy(t->bytes + t->len, bytes, len);
-    t->len += len;
-}
-
-static void put_string(struct text *t, const char *s)
-{
-    put(t, s, strlen(s));
-}
-
-static const struct lg_value *member(const struct lg_value *dict, const char *key)
-{
-    for (uint32_t i = 0; dict->kind == LG_VALUE_DICT && i < dict->dict->n; i++) {
-        const struct lg_value *k = &dict->dict->pairs[2 * i];
-        if (k->kind == LG_VALUE_STRING && k->n == strlen(key) && memcmp(k->s, key, k->n) == 0)
-            return k + 1;
-    }
-    return NULL;
-}
-
-/** A content: a text, or parts of which the texts count. */
-static void put_content(struct text *t, const struct lg_value *content)
-{
-    if (!content)
-        return;
-    if (content->kind == LG_VALUE_STRING)
-        put(t, content->s, content->n);
-    for (uint32_t i = 0; content->kind == LG_VALUE_LIST && i < content->list->n; i++) {
-        const struct lg_value *part = member(&content->list->items[i], "text");
-        if (part && part->kind == LG_VALUE_STRING)
-            put(t, part->s, part->n);
-    }
-}
-
-static void put_chatml(struct text *t, const struct lg_value *messages, uint32_t flags)
-{
-    for (uint32_t i = 0; i < messages->list->n; i++) {
-        const struct lg_value *m = &messages->list->items[i], *role = member(m, "role");
-        put_string(t, "<|im_start|>");
-        put_content(t, role);
-        put_string(t, "\n");
-        put_content(t, member(m, "content"));
-        put_string(t, "<|im_end|>\n");
-    }
-    if (flags & LLMGPU_CHAT_ANSWER)
-        put_string(t, "<|im_start|>assistant\n");
-}
-
-static int render_chatml(llmgpu_chat *chat, const struct lg_value *vars, uint32_t flags, struct lg_rendering *out)
-{
-    struct text t = {0};
-    const struct lg_value *messages = member(vars, "messages");
-    put_chatml(&t, messages, flags);
-    t.bytes = out->text = lg_alloc(&chat->env, t.len + 1);
-    if (!out->text)
-        return lg_fail_nomem(&chat->env, "a prompt", t.len + 1);
-    t.len = 0;
-    put_chatml(&t, messages, flags);
-    out->len = t.len;
-    return 0;
-}
-
 /* ---- rendering */
 
 static int render_values(llmgpu_chat *chat, const struct lg_value *vars, uint32_t flags, struct lg_rendering *out)
@@ -424,7 +323,7 @@ static int render_values(llmgpu_chat *chat, const struct lg_value *vars, uint32_
     if (rc == 0)
         rc = lg_template_render(template, &chat->env, vars, (int64_t)time(NULL), out);
     if (rc == LLMGPU_E_TEMPLATE && flags & LLMGPU_CHAT_FALLBACK)
-        rc = render_chatml(chat, vars, flags, out);
+        rc = lg_chat_render_chatml(&chat->env, lg_value_get(vars, "messages"), flags & LLMGPU_CHAT_ANSWER, out);
     return rc;
 }
 
@@ -469,14 +368,9 @@ int llmgpu_chat_render(llmgpu_chat *chat, uint32_t flags, char *text, size_t cap
 static int tokenize(llmgpu_chat *chat, uint32_t flags, int32_t **tokens, size_t *n)
 {
     const struct lg_vocab *vocab = chat->model->model->vocab;
-    int32_t bos = lg_vocab_special(vocab)->bos;
     struct lg_rendering r;
-    struct lg_str text = {"", 0};
     LG_TRY(render(chat, flags, &r));
-    if (bos >= 0)
-        lg_vocab_piece(vocab, bos, true, &text);
-    bool has_bos = text.len && text.len <= r.len && memcmp(r.text, text.ptr, text.len) == 0;
-    uint32_t how = LG_ENCODE_PARSE_SPECIAL | (has_bos ? 0 : LG_ENCODE_ADD_SPECIAL);
+    uint32_t how = LG_ENCODE_PARSE_SPECIAL | (lg_chat_has_bos(vocab, r.text, r.len) ? 0 : LG_ENCODE_ADD_SPECIAL);
     int rc = lg_vocab_encode(vocab, &chat->env, r.text, r.len, how, tokens, n);
     lg_free(&chat->env, r.text);
     return rc;

@@ -18,6 +18,7 @@
 #include "runtime/save.h"
 #include "runtime/scheduler.h"
 #include "text/stop.h"
+#include "train/trainer.h"
 
 struct llmgpu_context {
     _Atomic uint32_t refs;
@@ -46,6 +47,7 @@ struct llmgpu_model {
     struct lg_later later;          // its destruction
     struct lg_state_model identity; // what saved states say of it,
     _Atomic int identified;         // once this is set
+    llmgpu_trainer *trainers;       // a list; needs the turn
 };
 
 /** An answer as text. */
@@ -84,6 +86,17 @@ struct llmgpu_lora {
     uint32_t seat; // of the model's engine
     struct lg_later later; // its destruction
 };
+
+struct llmgpu_trainer {
+    llmgpu_model *model;
+    llmgpu_trainer *next, **link; // in the model's list; needs the turn
+    struct lg_env env;            // its error is the trainer's
+    struct lg_trainer *trainer;   // NULL once its device is gone; changed with the turn
+    struct lg_later later;        // its destruction
+};
+
+/** Takes trainers off a device that is lost; needs the turn. */
+void lg_api_trainers_drop(llmgpu_model *model);
 
 llmgpu_latency lg_api_latency(const struct lg_latency *latency);
 

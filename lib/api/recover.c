@@ -13,6 +13,7 @@ static void drop_all(llmgpu_context *ctx)
     for (struct lg_session *s = ctx->sched.sessions; s; s = s->next)
         s->has_slot = false;
     for (llmgpu_model *m = ctx->models; m; m = m->next) {
+        lg_api_trainers_drop(m);
         lg_engine_drop(&m->engine);
         lg_model_drop_weights(m->model);
     }

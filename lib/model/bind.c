@@ -103,6 +103,8 @@ int lg_bind_together(struct lg_model *model, uint32_t layer, const char *const *
 {
     uint64_t total = 0;
     model->n_together = 0;
+    if (model->taker)
+        return 0;
     for (uint32_t i = 0; i < n_names; i++) {
         char name[128];
         const struct lg_gguf_tensor *t = find(model, names[i], layer, name, sizeof(name));
@@ -220,6 +222,8 @@ static int bind(struct lg_model *model, struct lg_weight *out, const char *patte
         return optional ? 0 : lg_fail(model->env, LLMGPU_E_FORMAT, "tensor '%s' is missing", name);
     bool vector = cols == 0;
     LG_TRY(vector ? check_shape(model, t, 1, all_rows) : check_shape(model, t, all_rows, cols));
+    if (model->taker)
+        return model->taker->take(model->taker->user, t, first, rows, cols, out);
     return vector ? place_vector(model, out, t, first, rows) : place_matrix(model, out, t, first, rows, cols);
 }
 

@@ -161,6 +161,25 @@ void lg_model_drop_weights(struct lg_model *model)
         memset(w->layers, 0, model->hp.n_layers * sizeof(*w->layers));
 }
 
+int lg_model_rebind(const struct lg_model *model, struct lg_env *env, const struct lg_weight_taker *taker, struct lg_model *out)
+{
+    *out = *model;
+    out->env = env;
+    out->taker = taker;
+    out->w = (struct lg_weights){.rope_freqs = model->w.rope_freqs};
+    out->w.layers = lg_alloc_array(env, out->hp.n_layers, sizeof(*out->w.layers));
+    if (!out->w.layers)
+        return lg_fail_nomem(env, "layers", out->hp.n_layers * sizeof(*out->w.layers));
+    LG_TRY(out->family->bind_rest(out));
+    for (uint32_t i = 0; i < out->hp.n_layers; i++) {
+        LG_TRY(out->family->bind_layer(out, &out->w.layers[i], i));
+        number_targets(&out->w.layers[i], i);
+    }
+    if (!out->w.output.rows)
+        out->w.output = out->w.tok_embd;
+    return 0;
+}
+
 static int read_host_side(struct lg_model *model)
 {
     if (!model->vocab_only)

@@ -81,6 +81,14 @@ struct lg_weights {
 
 struct lg_arch;
 
+/** Who takes what a tensor of the file becomes: rows [first, first + rows) of a matrix, or of a vector, with cols 0, so many of its
+ * numbers. */
+struct lg_weight_taker {
+    int (*take)(void *user, const struct lg_gguf_tensor *t, uint32_t first, uint32_t rows, uint32_t cols,
+                struct lg_weight *out);
+    void *user;
+};
+
 struct lg_model {
     struct lg_env *env;
     struct lg_device *dev; // where the weights are; NULL when they are nowhere
@@ -103,6 +111,7 @@ struct lg_model {
     uint64_t n_params, weight_bytes;
     uint64_t bytes_per_token; // weight bytes that decoding one token reads
     bool counted;             // the three above are, and stay as they are
+    const struct lg_weight_taker *taker; // whom weights are given while they are bound anew; NULL: the device
 };
 
 /**
@@ -136,6 +145,13 @@ int lg_model_load(struct lg_env *env, struct lg_device *dev, const char *path, b
 /** The same of a file that is open already; takes it over, also when it fails. */
 int lg_model_load_gguf(struct lg_env *env, struct lg_device *dev, struct lg_gguf *gguf, bool vocab_only,
                        struct lg_model **out);
+/**
+ * Makes another model of the same hyper-parameters, whose weights are what `taker` makes of the tensors. It shares all else with
+ * `model`, which must outlive it.
+ *
+ * @param out of which layers are to be freed with env
+ */
+int lg_model_rebind(const struct lg_model *model, struct lg_env *env, const struct lg_weight_taker *taker, struct lg_model *out);
 /**
  * A number that tells models apart: of the hyper-parameters, the table of tensors, and some bytes of each. Models that
  * compute the same have the same, whatever they are called. Reads the file: LLMGPU_E_IO.

@@ -115,30 +115,30 @@ int lg_engine_revive(struct lg_engine *e)
 
 /** Cosine and sine of every position's rotations, in double precision: kernels on every device use the same
  * angles. */
-static int fill_rope(struct lg_engine *e, uint32_t n_pos)
+int lg_rope_create(struct lg_env *env, const struct lg_model *model, uint32_t n_pos, struct lg_buffer **out)
 {
-    const struct lg_hparams *hp = &e->model->hp;
+    const struct lg_hparams *hp = &model->hp;
     if (hp->rope == LG_ROPE_NONE)
         return 0;
     uint32_t half = hp->n_rot / 2;
     size_t size = (size_t)n_pos * half * 2 * sizeof(float);
-    float *table = lg_alloc(e->env, size);
+    float *table = lg_alloc(env, size);
     if (!table)
-        return lg_fail_nomem(e->env, "the table of rotations", size);
+        return lg_fail_nomem(env, "the table of rotations", size);
     for (uint32_t i = 0; i < half; i++) {
         double freq = hp->rope_scale * pow(hp->rope_base, -2.0 * i / hp->n_rot);
-        if (e->model->w.rope_freqs)
-            freq /= e->model->w.rope_freqs[i];
+        if (model->w.rope_freqs)
+            freq /= model->w.rope_freqs[i];
         for (uint32_t pos = 0; pos < n_pos; pos++) {
             float *cs = table + ((size_t)pos * half + i) * 2;
             cs[0] = (float)cos(pos * freq);
             cs[1] = (float)sin(pos * freq);
         }
     }
-    int rc = lg_buffer_create(e->dev, size, LG_MEM_DEVICE, &e->batch.rope);
+    int rc = lg_buffer_create(model->dev, size, LG_MEM_DEVICE, out);
     if (rc == 0)
-        rc = lg_upload(e->dev, lg_view_all(e->batch.rope), table);
-    lg_free(e->env, table);
+        rc = lg_upload(model->dev, lg_view_all(*out), table);
+    lg_free(env, table);
     return rc;
 }
 
@@ -241,7 +241,7 @@ static int create_buffers(struct lg_engine *e, uint32_t n_pages, uint32_t max_pa
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * LG_HISTORY * 4ull, LG_MEM_SHARED, &b->history));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * LG_MAX_BIAS * sizeof(struct lg_bias), LG_MEM_SHARED, &b->biases));
     LG_TRY(lg_buffer_create(dev, LG_MAX_SLOTS * LG_RING * 4ull, LG_MEM_READBACK, &b->ring));
-    LG_TRY(fill_rope(e, max_pages * LG_PAGE_SIZE));
+    LG_TRY(lg_rope_create(e->env, e->model, max_pages * LG_PAGE_SIZE, &b->rope));
     LG_TRY(create_prompts(e));
     e->n_pages = n_pages;
     e->pool = lg_alloc_array(e->env, n_pages, sizeof(*e->pool));

@@ -148,6 +148,8 @@ int lg_engine_revive(struct lg_engine *engine);
  * passes, which may be gone. A pass that runs is dropped. */
 int lg_engine_grow(struct lg_engine *engine, uint32_t n_pages, uint32_t max_pages, uint32_t prefill_rows);
 
+/** The rotations of positions 0 .. n_pos - 1 on the model's device; nothing for models without them. */
+int lg_rope_create(struct lg_env *env, const struct lg_model *model, uint32_t n_pos, struct lg_buffer **out);
 /** What passes of a phase read their rows from. */
 const struct lg_batch *lg_engine_batch(const struct lg_engine *engine, enum lg_phase phase);
 

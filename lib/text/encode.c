@@ -27,14 +27,14 @@ static int encode_plain(struct lg_encoder *e, const char *text, size_t len, bool
 }
 
 static int encode_between(struct lg_encoder *e, const char *text, size_t len, const struct lg_split *splits,
-                          size_t n_splits)
+                          size_t n_splits, bool begins)
 {
     size_t pos = 0;
     for (size_t i = 0; i < n_splits; pos = splits[i++].end) {
-        LG_TRY(encode_plain(e, text + pos, splits[i].start - pos, true));
+        LG_TRY(encode_plain(e, text + pos, splits[i].start - pos, begins || i > 0));
         LG_TRY(lg_encoder_emit(e, splits[i].token));
     }
-    return encode_plain(e, text + pos, len - pos, true);
+    return encode_plain(e, text + pos, len - pos, begins || n_splits > 0);
 }
 
 static int encode(struct lg_encoder *e, const char *text, size_t len, uint32_t flags)
@@ -52,7 +52,7 @@ static int encode(struct lg_encoder *e, const char *text, size_t len, uint32_t f
     size_t n_splits;
     LG_TRY(
         lg_split_specials(e->vocab, e->env, text, len, flags & LG_ENCODE_PARSE_SPECIAL, &splits, &n_splits));
-    int rc = encode_between(e, text, len, splits, n_splits);
+    int rc = encode_between(e, text, len, splits, n_splits, !(flags & LG_ENCODE_CONTINUE));
     lg_free(e->env, splits);
     LG_TRY(rc);
 

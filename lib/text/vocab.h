@@ -35,6 +35,7 @@ struct lg_vocab_special {
 enum lg_encode_flags {
     LG_ENCODE_ADD_SPECIAL = 1,   // begin with BOS and end with EOS where the model asks for it
     LG_ENCODE_PARSE_SPECIAL = 2, // control tokens written in the text become their ids (user-defined ones always do)
+    LG_ENCODE_CONTINUE = 4,      // other text precedes: no space is put before this
 };
 
 /**

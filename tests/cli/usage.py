@@ -16,6 +16,10 @@ OPTIONS = {
     "score": "model file ids window batch logits lora json device threads precision kv cache-dir no-tune check verbose",
     "bench": "model prompt-tokens decode-tokens depth sequences shared-prompt lora background repeat load profile batch tokens-per-submit json device threads"
     " precision kv cache-dir no-tune check verbose",
+    "train": "model data output peft json dry-run show ctx batch accumulate epochs steps loss-on bad-lines plain no-shuffle no-pack"
+    " seed val val-split eval-every early-stop rank alpha rslora dropout targets init full optimizer lr lr-min schedule warmup"
+    " weight-decay momentum clip checkpoint-every resume metrics no-recompute device threads precision kv cache-dir no-tune check"
+    " verbose",
     "tokenize": "model special json",
     "detokenize": "model json",
     "inspect": "tensors json",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Kernels with one invocation per element: add, copy, silu_mul, gelu, and of training their way back, scale_add, dropout. */
+ * Kernels with one invocation per element: add, copy, zero, silu_mul, gelu, and of training their way back, scale_add, dropout. */
 #include "check.h"
 
 static void fill_grid(struct check *c, struct check_case *k, uint32_t n_cols, uint32_t n_rows)
@@ -69,6 +69,33 @@ void check_copy(struct check *c)
     copy_case(c, 32003, 2);
     for (int i = 0; i < 3; i++)
         copy_case(c, check_int(c, 1, 1000), check_int(c, 1, 9));
+}
+
+static void zero_case(struct check *c, uint32_t n_cols, uint32_t n_rows)
+{
+    struct lg_rowwise_push push = {.n_cols = n_cols};
+    size_t n = (size_t)n_cols * n_rows;
+    struct check_case k = {
+        .kernel = LG_K_ZERO,
+        .size = {n * 4},
+        .push = &push,
+        .push_size = sizeof(push),
+        .bytes = (double)n * 4,
+    };
+    fill_grid(c, &k, n_cols, n_rows);
+    check_run(c, &k, "%ux%u", n_rows, n_cols);
+}
+
+void check_zero(struct check *c)
+{
+    if (c->bench) {
+        zero_case(c, 896, 512);
+        return;
+    }
+    zero_case(c, 1, 1);
+    zero_case(c, 32003, 2);
+    for (int i = 0; i < 3; i++)
+        zero_case(c, check_int(c, 1, 1000), check_int(c, 1, 9));
 }
 
 /* silu_mul and gelu: `n_in` inputs and y. Large inputs show where an exponential overflows. */

@@ -30,7 +30,7 @@ GROWING = {
     "llmgpu_vulkan_device",
 }
 EXPERIMENTAL = ("llmgpu_lora", "llmgpu_model_cache", "llmgpu_profile", "llmgpu_agent", "llmgpu_request", "llmgpu_result",
-                "llmgpu_audit", "llmgpu_latency") # beginnings of the names of types
+                "llmgpu_audit", "llmgpu_latency", "llmgpu_dataset", "llmgpu_batch") # beginnings of the names of types
 
 SUPPRESSIONS = f"""
 [suppress_function]
