@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 SKIP = 77
-OPTIONS = ("--loss-on", "all", "--rank", "16", "--lr", "1e-3", "--warmup", "5", "--steps", "50")
+OPTIONS = ("--loss-on", "all", "--rank", "16", "--lr", "1e-3", "--warmup", "5", "--steps", "55")
 
 
 def train(*args):
