@@ -2,7 +2,7 @@
  *
  * llmgpu train: learns from data.
  */
-#include "train.h"
+#include "training.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "json.h"
-#include "train.h"
+#include "training.h"
 
 int train_fail_data(const llmgpu_dataset *data, int status)
 {

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "json.h"
-#include "train.h"
+#include "training.h"
 
 enum { WIDTH = 800, HEIGHT = 400, LEFT = 60, RIGHT = 20, TOP = 30, BOTTOM = 40 };
 

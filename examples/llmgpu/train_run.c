@@ -10,7 +10,7 @@
 
 #include "interrupt.h"
 #include "json.h"
-#include "train.h"
+#include "training.h"
 
 enum { MAX_PLACE = 1024 }; // bytes of a place in a data set
 

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "json.h"
-#include "train.h"
+#include "training.h"
 
 enum { N_PLACES = sizeof(((struct train_history *)0)->losses) / sizeof(float) };
 
