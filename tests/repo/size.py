@@ -13,7 +13,7 @@ import tempfile
 import source
 
 PROMISED = 6_000_000 # bytes, what the library stays under whatever joins it
-EXPECTED = 4_400_000 # a third above what it is; to be raised when a feature is worth it. Cooperative matrices have 200 KB of it
+EXPECTED = 5_700_000 # little above what it is; to be raised when a feature is worth it. Training has 900 KB of it
 
 MAGIC = bytes([0x83, 0x84, 0x8c, 0x39, 0x80, 0x8a, 0x04]) # begins each SPIR-V module: 0x07230203 and the version 1.5, packed
 
