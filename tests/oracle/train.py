@@ -14,7 +14,9 @@ import tempfile
 
 SKIP = 77
 LIMIT = 1e-4  # of losses, relative; that of norms is ten times it
-ADAPTER_LIMIT = {"adamw": 1e-3, "sgd": 1e-4}  # of the largest change of an adapter's numbers
+# Of the largest change of an adapter's numbers. AdamW divides by what rounding makes of gradients near zero: float32 in PyTorch
+# is 8e-4 away from float64.
+ADAPTER_LIMIT = {"adamw": 5e-3, "sgd": 1e-4}
 
 
 def write_samples(path, tokens, columns):
