@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const struct cli_option options[] = {
     CLI_MODEL_OPTION(struct train_values),
@@ -188,6 +189,23 @@ static int number_of(const char *option, const char *const *names, const char *n
     return -1;
 }
 
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/** What is read is not written over. */
+static int check_written(const struct train_values *v, const char *path)
+{
+    bool same = path && is_same_file(path, v->engine.model);
+    for (uint32_t i = 0; path && i < v->data.n; i++)
+        same |= is_same_file(path, v->data.words[i]);
+    for (uint32_t i = 0; path && i < v->validation.n; i++)
+        same |= is_same_file(path, v->validation.words[i]);
+    return same ? cli_usage("train", "'%s' is read, and would be written over", path) : CLI_OK;
+}
+
 static int check(struct train_values *v)
 {
     if (v->data.n == 0)
@@ -209,7 +227,10 @@ static int check(struct train_values *v)
     v->trainer.full = v->full;
     v->trainer.rslora = v->rslora;
     v->trainer.checkpoint = !v->no_recompute;
-    return parse_targets(v);
+    int rc = check_written(v, v->out);
+    if (rc == CLI_OK)
+        rc = check_written(v, v->metrics);
+    return rc == CLI_OK ? parse_targets(v) : rc;
 }
 
 static int train(void *values, const struct cli_args *args, FILE *out)

@@ -123,6 +123,13 @@ class Mistakes(TrainTest):
                      ("--data", "x", "-o", "y", "--full", "--init", "z"), ("--data", "x") * 65):
             self.usage("train", "-m", "x", *args)
 
+    def test_data_are_not_written_over(self):
+        data, val, out = self.samples(), self.samples("val.jsonl"), self.path("a.gguf")
+        before = self.bytes("data.jsonl"), self.bytes("val.jsonl")
+        for args in (("-o", data), ("-o", val), ("-o", MODEL), ("-o", out, "--metrics", data)):
+            self.assertIn("written over", self.usage(*self.command("--data", data, "--val", val, *args)))
+        self.assertEqual((self.bytes("data.jsonl"), self.bytes("val.jsonl")), before)
+
     def test_resume_from_nothing(self):
         self.fails("LLMGPU_E_IO", *self.command("--data", self.samples(), "-o", self.path("a.gguf"), "--resume"))
 
