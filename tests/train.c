@@ -696,9 +696,12 @@ int main(int argc, char **argv)
     snprintf(path, sizeof(path), "%s", temp_path("killed"));
     test_schedule();
     pid_t pid = cpu ? fork_child(argv[1], path) : 0;
-    tavern_open(&t, argv[1], true);
-    if (cpu)
+    if (cpu) { // unchecked, as the child: checked, kernels are the references
+        tavern_open(&t, argv[1], false);
         test_killed(&t, pid, path);
+        tavern_close(&t);
+    }
+    tavern_open(&t, argv[1], true);
     test_learns(&t, LLMGPU_OPTIMIZER_ADAMW);
     test_resume(&t, LLMGPU_OPTIMIZER_ADAMW);
     test_together(&t);
