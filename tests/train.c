@@ -290,7 +290,7 @@ static void test_batches(const struct tavern *t)
     add_text(t, both, "A blade for the road, and a song.");
     add_text(t, first, "The smith of Oakford.");
     add_text(t, second, "A blade for the road, and a song.");
-    REQUIRE(evaluate(a, both) == evaluate(b, both));
+    REQUIRE(fabs(evaluate(a, both) - evaluate(b, both)) < 1e-5); // the vocabulary goes by in other parts
     REQUIRE(fabs(evaluate(a, both) - evaluate(a, first) - evaluate(a, second)) < 1e-9);
     REQUIRE_INT(llmgpu_trainer_keep_gradients(a, 1), ==, 0);
     REQUIRE_INT(llmgpu_trainer_keep_gradients(b, 1), ==, 0);
