@@ -48,6 +48,7 @@ static void decode_panel(const struct weights *w, const struct lg_cpu_args *args
     const uint8_t *src = (const uint8_t *)args->view[2] + at / w->block_elements * w->block_bytes;
     _Alignas(64) float row[COLUMNS + SLICE];
     for (uint32_t i = m; i < m_end; i++) {
+        ask_for(src + (size_t)lg_min_u32(i + STEPS, push->n_rows - 1) * push->row_bytes, n / w->block_elements * w->block_bytes);
         w->decode(src + (size_t)i * push->row_bytes, row, n);
         lay_out(panel, i - m, row + (begin - at), end - begin);
     }
