@@ -39,12 +39,12 @@ struct weights {
     uint32_t block_elements, block_bytes;
 };
 
-/* Columns [begin, end) of weight rows [m, m_end), within one run of COLUMNS. */
+/* Columns [begin, end) of weight rows [m, m_end), at most COLUMNS, from the beginning of the block that `begin` is in. */
 static void decode_panel(const struct weights *w, const struct lg_cpu_args *args, struct panel *panel, uint32_t begin,
                          uint32_t end, uint32_t m, uint32_t m_end)
 {
     const struct lg_matmul_back_push *push = args->push;
-    uint32_t at = begin / COLUMNS * COLUMNS, n = lg_min_u32(push->n_cols - at, COLUMNS);
+    uint32_t at = begin / w->block_elements * w->block_elements, n = lg_div_up(end - at, w->block_elements) * w->block_elements;
     const uint8_t *src = (const uint8_t *)args->view[2] + at / w->block_elements * w->block_bytes;
     _Alignas(64) float row[COLUMNS + SLICE];
     for (uint32_t i = m; i < m_end; i++) {
@@ -65,7 +65,7 @@ static void matmul_back(const struct weights *w, const struct lg_cpu_args *args,
         const float *dy = (const float *)args->view[1] + (size_t)t * push->y_stride + push->row_begin;
         float *dx = (float *)args->view[3] + (size_t)t * push->n_cols;
         for (uint32_t at = k.begin, end; at < k.end && rows > 0; at = end) {
-            end = lg_min_u32(k.end, (at / COLUMNS + 1) * COLUMNS);
+            end = lg_min_u32(k.end, at / w->block_elements * w->block_elements + COLUMNS);
             for (uint32_t m = 0; m < push->n_rows; m += STEPS) {
                 uint32_t n_steps = lg_min_u32(push->n_rows - m, STEPS);
                 decode_panel(w, args, &panel, at, end, m, m + n_steps);
