@@ -201,7 +201,7 @@ void lg_back_gather(struct lg_train_graph *t, struct lg_view y, struct lg_view x
 /** The tile of a product of n columns. */
 static void choose_tile(struct lg_train_graph *t, uint32_t n)
 {
-    if (lg_train_tile(info_of(t), n, t->g.max_rows, &t->g.tune.matmul_tiles[0]))
+    if (lg_train_forward_tile(info_of(t), n, t->g.max_rows, &t->g.tune.matmul_tiles[0]))
         t->g.tune.matmul_form = LG_MATMUL_BLOCKS;
 }
 
@@ -278,7 +278,7 @@ static uint32_t rows_per_view(const struct lg_train_graph *t, const struct lg_we
 void lg_back_matmul(struct lg_train_graph *t, struct lg_view dy, const struct lg_weight *w, uint32_t first, uint32_t n,
                     struct lg_view dx, bool add)
 {
-    struct lg_matmul_tile own, *tile = lg_train_tile(info_of(t), w->cols, t->g.max_rows, &own) ? &own : &t->tune.back;
+    struct lg_matmul_tile tile = lg_train_back_tile(info_of(t), &t->tune, w->cols, t->g.max_rows);
     uint32_t step = rows_per_view(t, w);
     for (uint32_t at = 0; at < n; at += step) {
         uint32_t rows = lg_min_u32(step, n - at);
@@ -294,8 +294,8 @@ void lg_back_matmul(struct lg_train_graph *t, struct lg_view dy, const struct lg
         lg_graph_add(&t->g, &(struct lg_chain_op){
                                 .kernel = matmul_back_kernels[w->type],
                                 .views = {dims_of(t), dy, rows_of(w, w->view, first + at, rows), dx},
-                                .spec = {tile->wg, tile->m, tile->n},
-                                .grid = rows_at_y(t, lg_div_up(w->cols, tile->m), tile->n),
+                                .spec = {tile.wg, tile.m, tile.n},
+                                .grid = rows_at_y(t, lg_div_up(w->cols, tile.m), tile.n),
                                 PUSH(push),
                                 .label = "matmul_back",
                             });
@@ -308,7 +308,7 @@ void lg_back_weight(struct lg_train_graph *t, struct lg_view x, struct lg_view d
     struct lg_view dw = lg_train_grad(t, w);
     if (!dw.buf)
         return;
-    const struct lg_matmul_tile *tile = lg_train_weight_tile(&t->tune, n, w->cols);
+    struct lg_matmul_tile tile = lg_train_weight_tile(info_of(t), &t->tune, n, w->cols);
     uint32_t step = rows_per_view(t, w);
     for (uint32_t at = 0; at < n; at += step) {
         uint32_t rows = lg_min_u32(step, n - at);
@@ -323,8 +323,8 @@ void lg_back_weight(struct lg_train_graph *t, struct lg_view x, struct lg_view d
         lg_graph_add(&t->g, &(struct lg_chain_op){
                                 .kernel = LG_K_WEIGHT_BACK,
                                 .views = {dims_of(t), x, dy, rows_of(w, dw, first + at, rows)},
-                                .spec = {tile->wg, tile->m, tile->n},
-                                .grid = over_rows(t, lg_div_up(w->cols, tile->n), lg_div_up(rows, tile->m)),
+                                .spec = {tile.wg, tile.m, tile.n},
+                                .grid = over_rows(t, lg_div_up(w->cols, tile.n), lg_div_up(rows, tile.m)),
                                 PUSH(push),
                                 .label = "weight_back",
                             });

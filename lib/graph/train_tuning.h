@@ -10,7 +10,7 @@
 
 /** The specialisation constants and grids of the training kernels; whichever are taken, results of a device are the same. */
 struct lg_train_tuning {
-    struct lg_matmul_tile back;   // matmul_back: m columns of w by n rows of dy; spec {wg, m, n}; see lg_train_tile()
+    struct lg_matmul_tile back;   // matmul_back: m columns of w by n rows of dy; spec {wg, m, n}
     struct lg_matmul_tile weight; // weight_back: m rows of dw by n columns; spec {wg, m, n}
     struct lg_matmul_tile weight_few_rows; // the same of few rows of dw, as the A of an adapter has
     struct lg_matmul_tile weight_few_cols; // and of few columns, as its B has
@@ -22,10 +22,15 @@ struct lg_train_tuning {
 };
 
 struct lg_train_tuning lg_train_tuning_choose(const struct lg_device_info *info);
-/** The tile of a product that makes n_rows rows of n_cols numbers, the same forth and back: on the CPU its own for each, so that
- * no thread waits for another; false where there is none. */
-bool lg_train_tile(const struct lg_device_info *info, uint32_t n_cols, uint32_t n_rows, struct lg_matmul_tile *out);
-/** The tile for a dw of these sizes. */
-const struct lg_matmul_tile *lg_train_weight_tile(const struct lg_train_tuning *t, uint32_t n_rows, uint32_t n_cols);
+/*
+ * The tile of a product that makes n_rows rows of n_cols numbers, or of a dw of these sizes. On the CPU each product has its own,
+ * so that no thread waits for another.
+ */
+/** False where it is that of passes. */
+bool lg_train_forward_tile(const struct lg_device_info *info, uint32_t n_cols, uint32_t n_rows, struct lg_matmul_tile *out);
+struct lg_matmul_tile lg_train_back_tile(const struct lg_device_info *info, const struct lg_train_tuning *t, uint32_t n_cols,
+                                         uint32_t n_rows);
+struct lg_matmul_tile lg_train_weight_tile(const struct lg_device_info *info, const struct lg_train_tuning *t, uint32_t n_rows,
+                                           uint32_t n_cols);
 
 #endif

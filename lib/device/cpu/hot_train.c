@@ -14,6 +14,7 @@
 
 enum {
     STEPS = LG_BACK_BLOCK,
+    WEIGHT_STEPS = 128, // rows of a batch, to weights
     COLUMNS = 256, // laid out at a time: a multiple of all blocks and of SLICE
     N_SLICES = COLUMNS / SLICE,
 };
@@ -80,11 +81,11 @@ static void matmul_back(const struct weights *w, const struct lg_cpu_args *args,
 
 /* ---- to weights ---------------------------------------------------------------------------------- */
 
-enum { MAX_M = 48 }; // rows of dw whose sums are kept
+enum { MAX_M = 144 }; // rows of dw whose sums are kept
 
 struct weight_tile {
     struct panel x;
-    _Alignas(64) float dy[STEPS][MAX_M];
+    _Alignas(64) float dy[WEIGHT_STEPS][MAX_M];
     _Alignas(64) float sums[N_SLICES][MAX_M][SLICE];
 };
 
@@ -111,8 +112,8 @@ static void make_tile(const struct lg_cpu_args *args, struct weight_tile *tile, 
     uint32_t n_t = ((const uint32_t *)args->view[0])[push->dim];
     const float *x = (const float *)args->view[1] + begin, *dy = (const float *)args->view[2] + push->row_begin + m;
     float *dw = (float *)args->view[3] + (size_t)m * push->n_cols + begin;
-    for (uint32_t t = 0; t < n_t; t += STEPS) {
-        uint32_t n_steps = lg_min_u32(n_t - t, STEPS);
+    for (uint32_t t = 0; t < n_t; t += WEIGHT_STEPS) {
+        uint32_t n_steps = lg_min_u32(n_t - t, WEIGHT_STEPS);
         for (uint32_t s = 0; s < n_steps; s++) {
             const float *factors = dy + (size_t)(t + s) * push->y_stride;
             lay_out_part(&tile->x, s, x + (size_t)(t + s) * push->n_cols, n);
