@@ -6,12 +6,14 @@
                  what stood behind the same token before (Olsson et al. 2022), which is what a small model lacks when it
                  invents facts instead of looking them up.
   drill.jsonl    short dialogues about the few facts of their persona; answers count. The same skill, in words.
-  train.jsonl    the whole corpus and its short dialogues; everything counts.
+  train.jsonl    the whole corpus; everything counts.
+  short.jsonl    dialogues of one or two turns; everything counts.
   val.jsonl      the validation text; everything counts.
 
 A line is {"tokens":[...],"mask":[...]}. The same seed gives the same bytes."""
 import argparse
 import collections
+import itertools
 import json
 import os
 import random
@@ -54,7 +56,9 @@ class Drill(corpus.Gen):
 
     def weights(self, P, st, prev):
         asked = {intent for intent, fact in corpus.FACT_INTENTS.items() if P[fact]} | {"who"}
-        return {k: w * (10 if k in asked else .3) for k, w in super().weights(P, st, prev).items()}
+        weights = {k: w * (10 if k in asked else .3) for k, w in super().weights(P, st, prev).items()}
+        weights["greet"] *= .5
+        return weights
 
     def wrap(self, P, core, st, intent):
         return " ".join(x for x in core if x) if self.p(.5) else super().wrap(P, core, st, intent)
@@ -94,18 +98,18 @@ def main():
         with open(os.path.join(a.folder, name + ".jsonl"), "w", encoding="ascii") as file:
             file.writelines(lines)
 
-    def whole(*names):
-        for name in names:
-            for ids in documents(tokenizer, os.path.join(a.folder, name + ".txt")):
-                counts.update(ids)
-                yield line(ids, [0] + [1] * (len(ids) - 1))
+    def text(name):
+        for ids in documents(tokenizer, os.path.join(a.folder, name + ".txt")):
+            yield line(ids, [0] + [1] * (len(ids) - 1))
 
     counts = collections.Counter()
-    write("val", whole("val"))
-    counts.clear()
-    write("train", whole("train", "train_short"))
-    write("drill", drills(tokenizer, a.drills, a.seed))
-    write("copy", copies(counts, a.copies, a.seed + 1))
+    for ids in itertools.islice(documents(tokenizer, os.path.join(a.folder, "train.txt")), 8000):
+        counts.update(ids)
+    write("copy", copies(counts, a.copies, a.seed))
+    write("drill", drills(tokenizer, a.drills, a.seed + 1))
+    write("train", text("train"))
+    write("short", text("train_short"))
+    write("val", text("val"))
 
 
 if __name__ == "__main__":
