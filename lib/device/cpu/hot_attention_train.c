@@ -2,8 +2,8 @@
  *
  * Attention in training, compiled once for each instruction set with HOT_TABLE as the name of its table. A tile is some
  * neighbouring rows of a sample, queries or keys, that meet the others block by block: their products are sums of outer
- * products once the block has been turned, so that its rows are lanes. Sums are in the order of attention_train.c, so the
- * variants agree with the reference bit for bit.
+ * products once the block has been turned, so that its rows are lanes. Sums are in the order of attention_train.c, and
+ * rounded as outer.h says.
  */
 #include "device/cpu/attention_train.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Products of training: sums of outer products, whose columns are lanes. Compiled once for each instruction set with HOT_TABLE
- * as the name of its table; sums are in the order of matmul_back.c, so the variants agree with the reference bit for bit.
+ * as the name of its table; sums are in the order of matmul_back.c, whatever the tiles, and rounded as outer.h says.
  *
  * What is multiplied is first laid out as the innermost loop meets it: blocks of STEPS rows, cut into slices of SLICE columns
  * that lie one row behind the other, and so stay in the nearest cache whatever the distance of rows in memory.
