@@ -542,6 +542,134 @@ static void test_not_finite(const struct tavern *t)
     free(b);
 }
 
+/* ---- memory that is refused --------------------------------------------------------------------------------------------- */
+
+/** What the calls below work on. */
+struct scene {
+    struct tavern *t;
+    struct batch *batch;
+    llmgpu_trainer_params params;
+    llmgpu_trainer *trainer;
+    char path[64], folder[64];
+};
+
+static int try_create(struct scene *s)
+{
+    int rc = llmgpu_trainer_create(&s->trainer, s->t->model, &s->params);
+    REQUIRE((rc == 0) == (s->trainer != NULL));
+    llmgpu_trainer_free(s->trainer);
+    s->trainer = NULL;
+    return rc;
+}
+
+static int try_step(struct scene *s)
+{
+    int rc = llmgpu_trainer_add(s->trainer, &s->batch->b, sizeof(s->batch->b));
+    return rc < 0 ? rc : llmgpu_trainer_step(s->trainer, NULL, 0);
+}
+
+static int try_start(struct scene *s)
+{
+    int rc = llmgpu_trainer_add(s->trainer, &s->batch->b, sizeof(s->batch->b));
+    if (rc == 0)
+        rc = llmgpu_trainer_start(s->trainer, 0);
+    if (rc == 0)
+        rc = llmgpu_trainer_wait(s->trainer, UINT64_MAX);
+    if (rc == 0)
+        rc = llmgpu_trainer_poll(s->trainer, NULL, 0);
+    return rc == 1 ? 0 : rc;
+}
+
+static int try_keep(struct scene *s)
+{
+    int rc = llmgpu_trainer_keep_gradients(s->trainer, 1);
+    return rc < 0 ? rc : llmgpu_trainer_keep_gradients(s->trainer, 0);
+}
+
+static int try_save(struct scene *s)
+{
+    return llmgpu_trainer_save(s->trainer, s->path, LLMGPU_SAVE_GGUF);
+}
+
+static int try_peft(struct scene *s)
+{
+    return llmgpu_trainer_save(s->trainer, s->folder, LLMGPU_SAVE_PEFT);
+}
+
+static int try_checkpoint(struct scene *s)
+{
+    return llmgpu_trainer_save_checkpoint(s->trainer, s->path, "x", 1);
+}
+
+static int try_load(struct scene *s)
+{
+    char extra;
+    return llmgpu_trainer_load_checkpoint(s->trainer, s->path, &extra, 1, NULL);
+}
+
+/** Has allocations of a call fail, each of the first ones and many of those that follow; until there are no more. */
+static uint64_t refuse_each(struct scene *s, const char *name, int (*call)(struct scene *))
+{
+    struct test_heap *heap = &s->t->heap;
+    size_t live = heap->live;
+    uint64_t n = 0;
+    int rc = LLMGPU_E_NOMEM;
+    while (rc < 0) {
+        n += 1 + n / 16;
+        heap->fail_at = heap->n + n;
+        rc = call(s);
+        bool refused = heap->n >= heap->fail_at;
+        heap->fail_at = 0;
+        const char *sentence = s->trainer ? llmgpu_trainer_error(s->trainer) : llmgpu_model_error(s->t->model);
+        if (rc < 0 && (rc != LLMGPU_E_NOMEM || !*sentence))
+            fprintf(stderr, "%s, request %llu: %d '%s'\n", name, (unsigned long long)n, rc, sentence);
+        REQUIRE(rc == 0 || (rc == LLMGPU_E_NOMEM && *sentence));
+        REQUIRE(s->trainer || heap->live == live);
+        if (rc == 0 && refused) // it can do without
+            rc = LLMGPU_E_NOMEM;
+    }
+    printf("%s: fewer than %llu requests\n", name, (unsigned long long)n);
+    return n - 1;
+}
+
+/** Whatever fails for want of memory leaves all as it was. */
+static void test_no_memory(struct tavern *t)
+{
+    struct scene s = {.t = t, .params = plain(), .batch = batch_of(t, 0, 1)};
+    char file[128];
+    snprintf(s.path, sizeof(s.path), "%s", temp_path("memory"));
+    snprintf(s.folder, sizeof(s.folder), "%s", temp_path("memory-peft"));
+    s.params.dropout = 0.1f;
+    struct outcome alone = run_alone(t, &s.params, 3);
+    REQUIRE_INT(refuse_each(&s, "create", try_create), >, 20);
+    s.trainer = make(t, &s.params);
+    struct outcome first = outcome_of(s.trainer);
+    REQUIRE_INT(refuse_each(&s, "save", try_save), >, 2);
+    REQUIRE_INT(refuse_each(&s, "peft", try_peft), >, 2);
+    REQUIRE_INT(refuse_each(&s, "keep", try_keep), ==, 1);
+    require_same(s.trainer, &first);
+    refuse_each(&s, "step", try_step); // the first of all runs
+    REQUIRE_INT(refuse_each(&s, "checkpoint", try_checkpoint), >, 0);
+    refuse_each(&s, "load", try_load);
+    REQUIRE(step(t, s.trainer, 1).loss == alone.losses[1]);
+    REQUIRE_INT(llmgpu_trainer_save_checkpoint(s.trainer, s.path, "x", 1), ==, 0);
+    REQUIRE_INT(refuse_each(&s, "start", try_start), >, 1);
+    REQUIRE_INT(try_load(&s), ==, 0);
+    REQUIRE(step(t, s.trainer, 2).loss == alone.losses[2]);
+    require_same(s.trainer, &alone);
+    llmgpu_trainer_free(s.trainer);
+    const char *const names[] = {"adapter_config.json", "adapter_model.safetensors"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(file, sizeof(file), "%s/%s", s.folder, names[i]);
+        REQUIRE_INT(unlink(file), ==, 0);
+    }
+    REQUIRE_INT(rmdir(s.folder), ==, 0);
+    unlink(s.path);
+    free(first.values);
+    free(alone.values);
+    free(s.batch);
+}
+
 int main(int argc, char **argv)
 {
     struct tavern t;
@@ -569,6 +697,7 @@ int main(int argc, char **argv)
         test_damaged(&t);
         test_invalid(&t);
         test_not_finite(&t);
+        test_no_memory(&t);
     }
     tavern_close(&t);
     return 0;

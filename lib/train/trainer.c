@@ -274,6 +274,9 @@ static int begin_step(struct lg_trainer *t)
     if (t->n_queue == 0)
         return lg_fail(t->env, LLMGPU_E_INVALID, "a step without a micro-batch");
     *run = (struct lg_train_run){.active = true, .result.step = t->step};
+    if (t->stale)
+        LG_TRY(zero_gradients(t));
+    t->stale = false;
     for (uint32_t i = 0; i < t->n_queue; i++) {
         run->result.n_rows += t->queue[i].n_rows;
         run->result.n_targets += t->queue[i].n_targets;
@@ -389,18 +392,15 @@ static int optimize(struct lg_trainer *t, struct lg_train_budget *b)
     return rc;
 }
 
-/** Leaves nothing of a step that failed. */
+/** Leaves nothing of a step that failed; its gradients are zeroed before the next one. */
 static int give_up(struct lg_trainer *t, int rc)
 {
     t->run.active = false;
+    t->stale = true;
     clear_queue(t);
     if (rc == LLMGPU_E_CANCELLED) {
         atomic_store(t->how.cancelled, 0);
         rc = lg_fail(t->env, rc, "the step was cancelled");
-    }
-    if (!t->dev->lost) {
-        int zeroed = zero_gradients(t); // which keeps the sentence when it succeeds
-        return zeroed < 0 ? zeroed : rc;
     }
     return rc;
 }

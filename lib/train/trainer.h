@@ -91,6 +91,7 @@ struct lg_trainer {
     struct lg_train_batch *queue; // micro-batches of the step
     uint32_t n_queue, cap_queue;
     struct lg_train_run run;
+    bool stale;              // there are gradients of a step that failed
     uint64_t step;           // steps done
     uint64_t n_draws;        // micro-batches done, which each have a dropout of their own
     uint64_t rows, work_ns;  // so far
