@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "llmgpu/llmgpu.hpp"
+#include "llmgpu/train.hpp"
 
 #define REQUIRE(cond)                                                                                        \
     do {                                                                                                     \
