@@ -248,6 +248,42 @@ static int evaluate_batch(struct things *t, int null)
     return llmgpu_trainer_evaluate(P(0, t->trainer), P(1, &batch), sizeof(batch), P(2, &t->number));
 }
 
+/** A step that was started is done, and asked for. */
+static void end_step(struct things *t)
+{
+    (void)llmgpu_trainer_wait(t->trainer, UINT64_MAX);
+    (void)llmgpu_trainer_poll(t->trainer, NULL, 0);
+}
+
+static int start_step(struct things *t, int null)
+{
+    llmgpu_batch batch;
+    begin_step(t, &batch);
+    int rc = llmgpu_trainer_start(P(0, t->trainer), 50);
+    end_step(t);
+    return rc;
+}
+
+static int poll_step(struct things *t, int null)
+{
+    llmgpu_batch batch;
+    begin_step(t, &batch);
+    REQUIRE_INT(llmgpu_trainer_start(t->trainer, 0), ==, 0);
+    int rc = llmgpu_trainer_poll(P(0, t->trainer), P(1, &t->info.train_result), sizeof(t->info.train_result));
+    end_step(t);
+    return rc;
+}
+
+static int wait_step(struct things *t, int null)
+{
+    llmgpu_batch batch;
+    begin_step(t, &batch);
+    REQUIRE_INT(llmgpu_trainer_start(t->trainer, 0), ==, 0);
+    int rc = llmgpu_trainer_wait(P(0, t->trainer), UINT64_MAX);
+    end_step(t);
+    return rc;
+}
+
 static int load_checkpoint(struct things *t, int null)
 {
     (void)llmgpu_trainer_step(t->trainer, NULL, 0);
@@ -265,6 +301,10 @@ CALL(llmgpu_trainer_step, do_step(t, null))
 CALL(llmgpu_trainer_step_some, do_some(t, null))
 CALL(llmgpu_trainer_evaluate, evaluate_batch(t, null))
 CALL(llmgpu_trainer_cancel, (llmgpu_trainer_cancel(NULL), 0))
+CALL(llmgpu_trainer_start, start_step(t, null))
+CALL(llmgpu_trainer_poll, poll_step(t, null))
+CALL(llmgpu_trainer_wait, wait_step(t, null))
+CALL(llmgpu_trainer_stop, llmgpu_trainer_stop(P(0, t->trainer)))
 CALL(llmgpu_trainer_set_reduce, llmgpu_trainer_set_reduce(P(0, t->trainer), NULL, P(1, t->text)))
 CALL(llmgpu_trainer_save, llmgpu_trainer_save(P(0, t->trainer), P(1, t->state_path), LLMGPU_SAVE_GGUF))
 CALL(llmgpu_trainer_save_checkpoint, llmgpu_trainer_save_checkpoint(P(0, t->trainer), P(1, t->state_path), P(2, t->text), 2))
@@ -472,6 +512,10 @@ static const struct row {
     ROW(llmgpu_trainer_step_some, "I-"),
     ROW(llmgpu_trainer_evaluate, "III"),
     ROW(llmgpu_trainer_cancel, "-"),
+    ROW(llmgpu_trainer_start, "I"),
+    ROW(llmgpu_trainer_poll, "I-"),
+    ROW(llmgpu_trainer_wait, "I"),
+    ROW(llmgpu_trainer_stop, "I"),
     ROW(llmgpu_trainer_set_reduce, "I-"),
     ROW(llmgpu_trainer_save, "II"),
     ROW(llmgpu_trainer_save_checkpoint, "III"),
@@ -485,7 +529,7 @@ static const struct row {
 /** A device that was opened anew has no trainers. */
 static void revive_trainer(struct things *t)
 {
-    if (llmgpu_trainer_get_info(t->trainer, &t->info.trainer, sizeof(t->info.trainer)) == 0)
+    if (llmgpu_trainer_get_tensor(t->trainer, 0, &t->info.train_tensor, sizeof(t->info.train_tensor)) == 0)
         return;
     llmgpu_trainer_free(t->trainer);
     open_trainer(t);
