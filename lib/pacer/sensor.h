@@ -45,7 +45,7 @@ enum lg_throttle {
 /** A measure's name, unit and what its values can be; others are garbage. */
 struct lg_measure_info {
     const char *name; // "temperature limit"
-    const char *unit; // "C", "W", "MHz", "%", "bytes", "J"; "" for bits and truths
+    const char *unit; // "C", "W", "MHz", "bytes", "J"; "" for shares, bits and truths
     double min, max;
 };
 
@@ -81,7 +81,7 @@ typedef int lg_sensors_host_fn(void *user, uint64_t now_ns, struct lg_readings *
 
 struct lg_sensors_options {
     const struct lg_device_info *device; // whose; read while opening
-    bool any_gpu;         // it is no CPU, and stands for the only GPU of the machine if its place is unknown
+    bool any_gpu;         // if its place is unknown it is the only GPU of the machine, where there is one
     lg_sensors_host_fn *host; // NULL: none
     void *host_user;
     const char *root;     // under which /sys and /proc lie; NULL: ""
@@ -105,7 +105,7 @@ void lg_sensors_read(struct lg_sensors *sensors, struct lg_readings *out);
 bool lg_sensors_refresh(struct lg_sensors *sensors, uint32_t timeout_ms);
 /** What was used up since the sensors were opened; two of these make a difference. Never waits. */
 void lg_sensors_energy(struct lg_sensors *sensors, struct lg_energy_total *out);
-/** Names of the sources in use, "nvml, power_supply"; "" when there are none or they are not open yet. */
-void lg_sensors_sources(struct lg_sensors *sensors, char *out, size_t size);
+/** A line for each source, in the order of trust: whether it is used, or why not. The bytes that these are, as snprintf. */
+size_t lg_sensors_describe(struct lg_sensors *sensors, char *out, size_t size);
 
 #endif
