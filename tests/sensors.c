@@ -117,7 +117,7 @@ static void test_amdgpu(void)
     tree_put_bytes(&t, temperature, "", 0);
     r = ask(s);
     REQUIRE_UNKNOWN(r, TEMPERATURE);
-    tree_put_bytes(&t, temperature, "61\0000", 6);
+    tree_put_bytes(&t, temperature, "61\0" "000", 6);
     r = ask(s);
     REQUIRE_UNKNOWN(r, TEMPERATURE);
     tree_put(&t, PCI "/hwmon/hwmon3/power1_average", "-1");
