@@ -35,7 +35,7 @@ typedef struct llmgpu_measure {
     double value;    /**< in the unit that its place in llmgpu_reading has; 0 when it is not known */
     double age;      /**< seconds since it was measured, 0 or more */
     uint32_t known;  /**< 1, or 0: the sensor is absent, failed, or gave what cannot be */
-    char source[20]; /**< where it is from: "nvml", "hwmon", "nvidia-smi", "thermal", "rapl", "host"; "" when not known */
+    char source[20]; /**< where it is from: "nvml", "amdgpu", "nvidia-smi", "host"; "" when not known */
 } llmgpu_measure;
 
 /** Why a device has slowed down, or-ed in llmgpu_reading::throttle. */
@@ -47,7 +47,9 @@ enum llmgpu_throttle {
 
 /** What is known of a device at a moment. One of zeros knows nothing. */
 typedef struct llmgpu_reading {
-    llmgpu_measure temperature;          /**< degrees Celsius, of the hottest place that has a limit */
+    llmgpu_measure temperature;          /**< degrees Celsius, of the die */
+    llmgpu_measure hotspot;              /**< degrees Celsius, of its hottest place, where that is told beside */
+    llmgpu_measure memory_temperature;   /**< degrees Celsius, of the device's memory */
     llmgpu_measure temperature_limit;    /**< degrees Celsius at which the device slows down by itself */
     llmgpu_measure temperature_critical; /**< degrees Celsius at which it turns itself off */
     llmgpu_measure power;                /**< watts */
@@ -58,6 +60,7 @@ typedef struct llmgpu_reading {
     llmgpu_measure busy;                 /**< share of the time in which it computed, 0 .. 1 */
     llmgpu_measure memory_used;          /**< bytes */
     llmgpu_measure memory_total;         /**< bytes */
+    llmgpu_measure energy;               /**< joules that it has taken since some moment: a counter that only grows */
     llmgpu_measure on_battery;           /**< 1: the machine runs on its battery; 0: it is plugged in */
 } llmgpu_reading;
 
@@ -166,7 +169,7 @@ typedef struct llmgpu_pace_goal {
  * @param reading what is known now; measures that are too old are unknown
  * @param goal    what is to be held
  * @param now_us  the time, as llmgpu_pacer_observe() was told it
- * @return microseconds of pause after each slice from now on, at most 1000000
+ * @return microseconds of pause after each slice from now on, at most 10000000
  */
 typedef uint32_t (*llmgpu_pace_fn)(void *user, const llmgpu_reading *reading, const llmgpu_pace_goal *goal,
                                    uint64_t now_us);
@@ -186,13 +189,14 @@ typedef struct llmgpu_pacer_params {
     int32_t policy;      /**< an llmgpu_pace; default LLMGPU_PACE_CONTROL */
     float target;        /**< degrees Celsius, 20 .. 120; 0: 3 below the device's own limit, or 75 where that is not known;
                               default 75 */
-    float critical;      /**< degrees Celsius above the target, up to 130; 0 (default): the device's own limit where it is
-                              known and above the target, but at most 15 above the target */
+    float critical;      /**< degrees Celsius above the target, up to 135; 0 (default): the device's own limit, but 5 to 15
+                              above the target; 10 above it where the limit is not known */
     float power;         /**< watts on the average, 0 (default): any */
     float quiet;         /**< on battery, the share of the power limit that becomes the budget, or of the time where power is
                               not known: above 0 .. 1, default 0.5; 1: as when plugged in */
     float stale;         /**< seconds after which a measure is unknown, 0.1 .. 3600, default 5 */
-    float hold;          /**< seconds for which the pace stays when the temperature is lost, 0 .. 3600, default 30 */
+    float hold;          /**< seconds for which the pace stays when the temperature is lost, 0 .. 3600, default 30. If it was
+                              hot by then, as many seconds later it is half of that, and stays so */
     float blind;         /**< share of the time with work while nothing is known, 0.01 .. 1; default 1: no pauses */
     llmgpu_pace_fn host; /**< the law of LLMGPU_PACE_HOST; NULL (default): none. Called within llmgpu_pacer_observe() */
     void *host_user;     /**< passed to `host` */
@@ -254,7 +258,7 @@ LLMGPU_EXPERIMENTAL_API int llmgpu_pacer_observe(llmgpu_pacer *pacer, const llmg
  * @param pacer     which is asked
  * @param now_us    the time, of the same clock
  * @param worked_us microseconds that the slice took; several slices may be told as one
- * @return microseconds to leave the device alone, 0 .. 1000000; LLMGPU_E_INVALID
+ * @return microseconds to leave the device alone, 0 .. 10000000; LLMGPU_E_INVALID
  */
 LLMGPU_EXPERIMENTAL_API int llmgpu_pacer_pause(llmgpu_pacer *pacer, uint64_t now_us, uint64_t worked_us);
 
