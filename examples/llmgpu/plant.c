@@ -6,20 +6,20 @@
 #include <string.h>
 
 /*
- * Where the numbers are from. (V) a vendor's data sheet or manual, (P) what others have published, (D) derived from these,
- * (A) assumed: no source, and docs/pacer.md says how much depends on it.
+ * Where the numbers are from: (V) a vendor's specification or manual, (P) what others have published, (D) derived from these,
+ * (A) assumed. docs/pacer.md has the whole list, and how much depends on what is assumed.
  *
- * laptop   60 W and 87 C: a GPU of the RTX 3050 class, whose vendor lets builders set 35 to 80 W (V).
+ * laptop   60 W: a GPU of the RTX 3050 class, which builders set to 35 .. 80 W (V); 87 C (P).
  * desktop  120 W and 95 C: GeForce GTX 1660 (V).
- * server   300 W: A100 PCIe 80 GB (V); slows down at 89 C: what nvidia-smi -q prints for it (P).
- * trimmed  as desktop, with GPU Boost's target of 83 C (V).
+ * server   300 W: A100 PCIe 80 GB (V); slows down at 89 C, as nvidia-smi -q shows for it (P).
+ * trimmed  as desktop, with GPU Boost's target of 83 C (P).
  *
- * COARSE is hardware slowdown: "by a factor of 2 or more" is what NVML's reference says of it (V), without a word of the
- * voltage, so it stays (A). Linux' nouveau takes 3 K of hysteresis for slowing down and 5 K at critical where a card's
- * firmware says nothing, which can say up to 15 (P). Laptops' firmware has wider bands (A).
- * Resistances: a working cooler has (75 - 25) C / watts (P, D); these are 1.3 to 1.9 times that, for what throttles at all has
- * dust in it, a warm case, or stands on a blanket (A). Masses are those of copper and aluminium of usual weight, 0.39 and
- * 0.9 J/gK (D). Idle power with clocks up: what owners read a second after work (P).
+ * COARSE is hardware slowdown: clocks lower "by a factor of 2 or more" (V, the reference of NVML); that the voltage stays is
+ * assumed (A). Its band of 10 K is, too (A): firmware can say up to 15, and Linux' nouveau takes 3 to slow down and 5 at
+ * critical where it says nothing (P).
+ * Resistances: a working cooler has about (75 - 25) C / watts (P, D); these are 1.4 to 1.6 times that, for what throttles at
+ * all has dust in it, a warm case or little air (A). Masses are those of copper and aluminium of usual weight (D). Idle power
+ * is with clocks up, as it is a moment after work (A, within what owners report).
  */
 const struct plant_kind plant_kinds[] = {
     {.name = "laptop", .title = "laptop GPU, RTX 3050 class", .watts = 60, .idle = 12, .leak = 0.012, .warm = 80,

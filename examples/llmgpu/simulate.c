@@ -7,7 +7,7 @@
 static const double READ_EVERY = 0.5;              // seconds
 static const double BREAK_EVERY = 14400, BREAK = 600; // seconds: the last of each
 static const double SETTLING = 1800, RESUMING = 900;  // seconds after the beginning, and after a break
-static const double MINUTE = 60;
+static const double STRETCH = 300; // seconds over which swings and mean powers are taken
 
 const char *simulate_policy_name(int32_t policy)
 {
@@ -31,7 +31,7 @@ struct run {
     uint64_t n_c;
     double swing_sum;
     uint32_t n_swings;
-    struct window minute, point;
+    struct window stretch, point;
     double work_joules;
 };
 
@@ -61,16 +61,16 @@ static bool is_settled(const struct run *run)
     return run->plant.time - run->begin >= SETTLING;
 }
 
-static void end_minute(struct run *run)
+static void end_stretch(struct run *run)
 {
     double into = into_work(run);
-    if (is_settled(run) && into >= RESUMING + MINUTE) {
-        run->swing_sum += run->minute.high - run->minute.low;
+    if (is_settled(run) && into >= RESUMING + STRETCH) {
+        run->swing_sum += run->stretch.high - run->stretch.low;
         run->n_swings++;
     }
     if (is_settled(run))
-        run->out->settled_power_w = fmax(run->out->settled_power_w, (run->plant.joules - run->minute.joules) / MINUTE);
-    window_begin(&run->minute, run);
+        run->out->settled_power_w = fmax(run->out->settled_power_w, (run->plant.joules - run->stretch.joules) / STRETCH);
+    window_begin(&run->stretch, run);
 }
 
 static void end_point(struct run *run)
@@ -97,7 +97,7 @@ static void observe(struct run *run)
     plant_read(plant, &reading);
     llmgpu_pacer_observe(run->pacer, &reading, sizeof(reading), (uint64_t)((plant->time - run->begin) * 1e6));
     run->next_read = plant->time + READ_EVERY;
-    window_add(&run->minute, plant->die);
+    window_add(&run->stretch, plant->die);
     window_add(&run->point, plant->die);
     if (into_work(run) >= 0) {
         run->sum_c += plant->die;
@@ -109,8 +109,8 @@ static void observe(struct run *run)
         out->settled_max_c = fmax(out->settled_max_c, plant->die);
     out->above_s += plant->die > out->target ? since : 0;
     out->throttled_s += plant->slowed && into_work(run) >= 0 ? since : 0;
-    if (plant->time - run->minute.begin >= MINUTE)
-        end_minute(run);
+    if (plant->time - run->stretch.begin >= STRETCH)
+        end_stretch(run);
     if (plant->time - run->point.begin >= (run->end - run->begin) / SIMULATE_MAX_POINTS)
         end_point(run);
 }
@@ -167,7 +167,7 @@ int simulate(struct simulate_result *out, const struct plant_kind *kind, const l
     plant_init(&run.plant, kind);
     run.begin = run.plant.time;
     run.end = run.begin + 3600 * hours;
-    window_begin(&run.minute, &run);
+    window_begin(&run.stretch, &run);
     window_begin(&run.point, &run);
     observe(&run);
     while (run.plant.time < run.end) {

@@ -7,7 +7,7 @@
 
 #include "plant.h"
 
-enum { SIMULATE_MAX_POINTS = 1440 };
+enum { SIMULATE_MAX_POINTS = 288 };
 
 /** Means and extremes of a stretch of time. */
 struct simulate_point {
@@ -23,13 +23,13 @@ struct simulate_result {
     double tokens;
     double mean_c, max_c;   // of the die while there is work
     double settled_max_c;   // of these the highest after the first half hour
-    double swing_c;         // highest less lowest of a minute: the mean over minutes of steady work
+    double swing_c;         // highest less lowest of five minutes: the mean over those of steady work
     double above_s;         // seconds above the target
     double throttled_s;     // seconds in which the device was slowed down by itself
     double work_s;          // seconds in which there was work to do
     double joules;
     double mean_w;          // over the time with work to do
-    double settled_power_w; // the highest mean of a minute after the first half hour
+    double settled_power_w; // the highest mean of five minutes after the first half hour
     uint64_t pauses;
     double pause_s;
     uint32_t n_points;
