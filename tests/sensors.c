@@ -5,6 +5,7 @@
  */
 #include "sensors.h"
 #include "heap.h"
+#include "pacer/known.h"
 
 /* ---- text -------------------------------------------------------------------------------------------------------- */
 
@@ -610,6 +611,93 @@ static void test_no_memory(void)
     tree_remove(&t, ".");
 }
 
+/* ---- what hosts see ---------------------------------------------------------------------------------------------- */
+
+static int host_reads(void *user, llmgpu_reading *out)
+{
+    int *n = user;
+    out->temperature = (llmgpu_measure){.value = 44, .age = 0.25, .known = 1};
+    out->power = (llmgpu_measure){.value = 5001, .known = 1};              // no card takes that much
+    out->clock = (llmgpu_measure){.value = 1000, .age = -1, .known = 1};   // from the future
+    out->hotspot = (llmgpu_measure){.value = 50, .age = 1e12, .known = 1}; // from before there were clocks
+    return ++*n > 1000000;
+}
+
+static llmgpu_reading read_public(llmgpu_sensors *s)
+{
+    llmgpu_reading r;
+    REQUIRE_INT(llmgpu_sensors_read(s, &r, sizeof(r)), ==, 0);
+    return r;
+}
+
+static void test_public(void)
+{
+    struct tree t = amdgpu_tree();
+    llmgpu_sensor_params p;
+    llmgpu_sensors *s;
+    llmgpu_energy energy;
+    char text[1024];
+    size_t len;
+    int n_asked = 0;
+    REQUIRE_INT(llmgpu_sensor_params_init(&p, sizeof(p)), ==, 0);
+    p.root = t.root;
+    p.every_ms = 10;
+    REQUIRE_INT(llmgpu_sensors_open(&s, &p), ==, 0); // the tree's only GPU
+    llmgpu_reading r = read_public(s);
+    REQUIRE(r.temperature.known && r.temperature.value == 61 && r.temperature.age < 5);
+    REQUIRE_STR(r.temperature.source, "amdgpu");
+    REQUIRE(r.hotspot.value == 74 && r.memory_temperature.value == 70 && r.temperature_limit.value == 100);
+    REQUIRE(r.temperature_critical.value == 105 && r.power.value == 187.5 && r.power_limit.value == 293);
+    REQUIRE(r.clock.value == 1987 && r.clock_max.value == 2581 && r.busy.value == 0.97);
+    REQUIRE(r.memory_used.value == 0x1p31 && r.memory_total.value == 17163091968.0);
+    REQUIRE(!r.throttle.known && !r.energy.known && !r.on_battery.known && !r.energy.source[0]);
+
+    // Power that stays gives energy.
+    REQUIRE_INT(llmgpu_sensors_energy(s, &energy, sizeof(energy)), ==, 0);
+    llmgpu_energy begin = energy;
+    for (int i = 0; i < 200 && energy.span_us - begin.span_us < 200000; i++) {
+        test_nap(10);
+        REQUIRE_INT(llmgpu_sensors_energy(s, &energy, sizeof(energy)), ==, 0);
+    }
+    double seconds = (double)(energy.known_us - begin.known_us) * 1e-6;
+    REQUIRE(seconds >= 0.15);
+    REQUIRE(fabs(energy.joules - begin.joules - 187.5 * seconds) < 0.01);
+
+    REQUIRE_INT(llmgpu_sensors_describe(s, NULL, 0, &len), ==, LLMGPU_E_RANGE);
+    REQUIRE_INT(llmgpu_sensors_describe(s, text, sizeof(text), &len), ==, 0);
+    REQUIRE_INT(strlen(text), ==, len);
+    REQUIRE(strstr(text, "hwmon: used\n") && strstr(text, "nvml: not used: it is not to be used\n"));
+    tree_remove(&t, PCI);
+    for (int i = 0; i < 500 && r.temperature.known; i++) {
+        test_nap(10);
+        r = read_public(s);
+    }
+    REQUIRE(!r.temperature.known && r.temperature.value == 0 && !r.temperature.source[0]);
+    llmgpu_sensors_free(s);
+
+    p.pci = "0000:01:00.0";
+    p.host = host_reads;
+    p.host_user = &n_asked;
+    REQUIRE_INT(llmgpu_sensors_open(&s, &p), ==, 0);
+    r = read_public(s);
+    REQUIRE(r.temperature.known && r.temperature.value == 44 && r.temperature.age >= 0.25);
+    REQUIRE_STR(r.temperature.source, "host");
+    REQUIRE(!r.power.known && !r.clock.known && !r.hotspot.known);
+    llmgpu_sensors_free(s);
+    REQUIRE_INT(n_asked, >, 0);
+
+    p.pci = "0000:01:00";
+    REQUIRE_INT(llmgpu_sensors_open(&s, &p), ==, LLMGPU_E_INVALID);
+    REQUIRE(!s);
+    p.pci = NULL;
+    p.device = "vulkan:77";
+    REQUIRE_INT(llmgpu_sensors_open(&s, &p), ==, LLMGPU_E_NO_DEVICE);
+    p.device = "cpu";
+    p.every_ms = 9;
+    REQUIRE_INT(llmgpu_sensors_open(&s, &p), ==, LLMGPU_E_INVALID);
+    tree_remove(&t, ".");
+}
+
 /** This machine's own: whatever it has, it is within reason. */
 static void test_here(void)
 {
@@ -665,6 +753,7 @@ int main(void)
     test_host();
     test_stale();
     test_no_memory();
+    test_public();
     test_here();
     print_costs();
     return 0;

@@ -4,12 +4,11 @@
  * out once; each is opened anew for each reading, as any may go away.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "pacer/source.h"
 
-enum { MAX_FILES = 32, MAX_CHANNELS = 8, MAX_REASONS = 32, MAX_CARDS = 64 };
+enum { MAX_FILES = 32, MAX_CHANNELS = 8, MAX_REASONS = 32 };
 
 /* A file with a number; the first of a measure that has one counts. */
 struct file {
@@ -98,44 +97,7 @@ bool lg_amdgpu_max_clock(const char *text, double *out)
     return found;
 }
 
-bool lg_parse_uevent(const char *text, struct lg_pci *out)
-{
-    static const char key[] = "PCI_SLOT_NAME=";
-    char slot[32];
-    const char *at = strstr(text, key);
-    if (!at || (at != text && at[-1] != '\n'))
-        return false;
-    at += strlen(key);
-    size_t n = strcspn(at, "\n");
-    if (n >= sizeof(slot))
-        return false;
-    memcpy(slot, at, n);
-    slot[n] = '\0';
-    return lg_pci_parse(slot, out);
-}
-
 /* ---- finding ----------------------------------------------------------------------------------------------------- */
-
-/* The only GPU that drm knows, which may have several cards; unknown where there are more. */
-static struct lg_pci find_only_gpu(const char *root)
-{
-    const struct lg_pci unknown = {0};
-    char drm[LG_SYSFS_PATH], path[LG_SYSFS_PATH], cards[MAX_CARDS][LG_SYSFS_NAME], text[LG_SYSFS_TEXT];
-    struct lg_pci found = unknown;
-    if (!lg_sysfs_path(drm, sizeof(drm), root, "sys/class/drm"))
-        return unknown;
-    uint32_t n = lg_sysfs_list(drm, "card", cards, MAX_CARDS);
-    for (uint32_t i = 0; i < n; i++) {
-        struct lg_pci pci;
-        if (strchr(cards[i], '-') || !lg_sysfs_path(path, sizeof(path), drm, cards[i]) || // connectors have a dash
-            !lg_sysfs_text(path, "device/uevent", text, sizeof(text)) || !lg_parse_uevent(text, &pci))
-            continue;
-        if (found.known && !lg_pci_same(&pci, &found))
-            return unknown;
-        found = pci;
-    }
-    return found;
-}
 
 /* Adds a file to those that are read, if it is there. */
 static bool add_file(struct hwmon *h, enum lg_measure measure, double scale, const char *folder, const char *file)
@@ -276,18 +238,15 @@ static bool find_files(struct hwmon *h)
 
 static void *hwmon_open(struct lg_env *env, const struct lg_place *place, char why[LG_SOURCE_WHY])
 {
-    struct lg_pci pci = place->pci;
     char id[LG_PCI_TEXT], folder[LG_PCI_TEXT + 32];
-    if (!pci.known && place->any_gpu)
-        pci = find_only_gpu(place->root);
-    if (!pci.known) {
+    if (!place->pci.known) {
         snprintf(why, LG_SOURCE_WHY, "where the device is on the bus is not known");
         return NULL;
     }
     struct hwmon *h = lg_alloc(env, sizeof(*h));
     if (!h)
         return NULL;
-    lg_pci_format(&pci, id);
+    lg_pci_format(&place->pci, id);
     snprintf(folder, sizeof(folder), "sys/bus/pci/devices/%s", id);
     if (!lg_sysfs_path(h->device, sizeof(h->device), place->root, folder) || !find_files(h)) {
         snprintf(why, LG_SOURCE_WHY, "the driver of %s tells nothing in files", id);

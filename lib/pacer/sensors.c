@@ -221,6 +221,16 @@ static bool copy_text(struct lg_env *env, const char *text, char **out)
     return !text || *out;
 }
 
+static void find_gpu(struct lg_place *place)
+{
+    struct lg_pci only = lg_place_only_gpu(place->root);
+    if (!only.known)
+        return;
+    place->kind = LG_DEVICE_OTHER;
+    place->vendor = 0;
+    place->pci = only;
+}
+
 static int fill(struct lg_sensors *s, const struct lg_sensors_options *o)
 {
     const char *root = o->root && strcmp(o->root, "/") != 0 ? o->root : "";
@@ -228,7 +238,6 @@ static int fill(struct lg_sensors *s, const struct lg_sensors_options *o)
     s->place.kind = o->device->kind;
     s->place.vendor = o->device->vendor;
     s->place.pci = o->device->pci;
-    s->place.any_gpu = o->any_gpu;
     s->host = o->host;
     s->host_user = o->host_user;
     s->period_ns = period * MS;
@@ -239,6 +248,8 @@ static int fill(struct lg_sensors *s, const struct lg_sensors_options *o)
         return LLMGPU_E_INVALID;
     bool copied = copy_text(&s->env, root, &s->place.root) && copy_text(&s->env, o->nvml, &s->place.nvml) &&
                   copy_text(&s->env, o->smi, &s->place.smi);
+    if (copied && o->any_gpu)
+        find_gpu(&s->place);
     return copied ? 0 : LLMGPU_E_NOMEM;
 }
 

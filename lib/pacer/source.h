@@ -13,7 +13,6 @@ struct lg_place {
     enum lg_device_kind kind;
     uint32_t vendor; // of PCI; 0: unknown
     struct lg_pci pci;
-    bool any_gpu;
     char *root;       // never NULL
     char *nvml, *smi; // NULL: the usual; "": none
 };
@@ -65,7 +64,12 @@ void lg_smi_parse(const char *line, size_t len, uint64_t at_ns, struct lg_readin
 
 /** The largest frequency of amdgpu's list of levels, "1: 1800Mhz *", in MHz. */
 bool lg_amdgpu_max_clock(const char *text, double *out);
+
+/* ---- place.c ---- */
+
 /** The place of a GPU from its file uevent. */
 bool lg_parse_uevent(const char *text, struct lg_pci *out);
+/** The only GPU below a root, which may have several cards; unknown where there is none, or more. */
+struct lg_pci lg_place_only_gpu(const char *root);
 
 #endif
