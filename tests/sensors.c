@@ -3,9 +3,11 @@
  * Sensors that are files, on made-up trees: what they tell is read as it is meant, and what is missing, stale, absurd or gone
  * is unknown.
  */
-#include "sensors.h"
+#define LLMGPU_EXPERIMENTAL
+#include "llmgpu/pacer.h"
+
 #include "heap.h"
-#include "pacer/known.h"
+#include "sensors.h"
 
 /* ---- text -------------------------------------------------------------------------------------------------------- */
 
