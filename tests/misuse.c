@@ -274,6 +274,11 @@ CALL(llmgpu_trainer_get_tensor,
 CALL(llmgpu_trainer_read_tensor, llmgpu_trainer_read_tensor(P(0, t->trainer), 0, LLMGPU_TRAIN_VALUE, P(1, t->floats), ROOM))
 CALL(llmgpu_trainer_keep_gradients, llmgpu_trainer_keep_gradients(P(0, t->trainer), 1))
 CALL(llmgpu_trainer_get_info, llmgpu_trainer_get_info(P(0, t->trainer), P(1, &t->info.trainer), sizeof(t->info.trainer)))
+CALL(llmgpu_sensor_params_init, llmgpu_sensor_params_init(P(0, &t->sensor_params), sizeof(t->sensor_params)))
+CREATE(llmgpu_sensors_open, llmgpu_sensors, llmgpu_sensors_free, llmgpu_sensors_open(P(0, &made), P(1, &t->sensor_params)))
+CALL(llmgpu_sensors_free, (llmgpu_sensors_free(NULL), 0))
+CALL(llmgpu_sensors_read, llmgpu_sensors_read(P(0, t->sensors), P(1, &t->info.reading), sizeof(t->info.reading)))
+CALL(llmgpu_sensors_describe, llmgpu_sensors_describe(P(0, t->sensors), P(1, t->text), ROOM, P(2, &t->n)))
 CALL(llmgpu_pacer_params_init, llmgpu_pacer_params_init(P(0, &t->pacer_params), sizeof(t->pacer_params)))
 CREATE(llmgpu_pacer_create, llmgpu_pacer, llmgpu_pacer_free, llmgpu_pacer_create(P(0, &made), P(1, &t->pacer_params)))
 CALL(llmgpu_pacer_free, (llmgpu_pacer_free(NULL), 0))
@@ -487,6 +492,11 @@ static const struct row {
     ROW(llmgpu_trainer_read_tensor, "II"),
     ROW(llmgpu_trainer_keep_gradients, "I"),
     ROW(llmgpu_trainer_get_info, "II"),
+    ROW(llmgpu_sensor_params_init, "I"),
+    ROW(llmgpu_sensors_open, "I-"),
+    ROW(llmgpu_sensors_free, "-"),
+    ROW(llmgpu_sensors_read, "II"),
+    ROW(llmgpu_sensors_describe, "III"),
     ROW(llmgpu_pacer_params_init, "I"),
     ROW(llmgpu_pacer_create, "I-"),
     ROW(llmgpu_pacer_free, "-"),

@@ -85,15 +85,15 @@ typedef struct llmgpu_sensors llmgpu_sensors;
 /** Parameters of llmgpu_sensors_open(). All is copied. */
 typedef struct llmgpu_sensor_params {
     uint32_t size;          /**< set by llmgpu_sensor_params_init() */
-    uint32_t every_ms;      /**< milliseconds for which what was read is given again, 0 .. 60000, default 200 */
+    uint32_t every_ms;      /**< milliseconds from one reading to the next, 1 .. 60000, default 200 */
     const char *device;     /**< as llmgpu_context_params::device; NULL (default): "auto" */
     const char *pci;        /**< PCI address such as "0000:01:00.0", in place of `device`; NULL (default): none */
-    const char *root;       /**< the folder that stands for "/", for made-up trees; then only its files are read, and a library
-                                 or program only where it is named below; NULL (default): "/" */
+    const char *root;       /**< the folder that stands for "/", for made-up trees, in which "auto" is the only GPU; a library or
+                                 program is then asked only where it is named below; NULL (default): "/" */
     const char *nvml;       /**< path of NVIDIA's management library; "": it is not used; NULL (default): where the system
                                  has it */
     const char *nvidia_smi; /**< path of the program; "": it is not used; NULL (default): where the system has it */
-    llmgpu_sensor_fn host;  /**< NULL (default): none. Called from the thread that reads */
+    llmgpu_sensor_fn host;  /**< NULL (default): none. Called on a thread of the sensors' own */
     void *host_user;        /**< passed to `host` */
 } llmgpu_sensor_params;
 
@@ -108,7 +108,8 @@ typedef struct llmgpu_sensor_params {
 LLMGPU_EXPERIMENTAL_API int llmgpu_sensor_params_init(llmgpu_sensor_params *params, size_t size);
 
 /**
- * Finds the sensors of a device. That there are none is no failure: then every measure is unknown.
+ * Finds the sensors of a device, and waits for their first reading for two seconds at the most. That there are none is no
+ * failure: then every measure is unknown.
  *
  * @param out    to be freed with llmgpu_sensors_free(); NULL on failure
  * @param params NULL: defaults
@@ -125,7 +126,8 @@ LLMGPU_EXPERIMENTAL_API int llmgpu_sensors_open(llmgpu_sensors **out, const llmg
 LLMGPU_EXPERIMENTAL_API void llmgpu_sensors_free(llmgpu_sensors *sensors);
 
 /**
- * Reads them, or gives what was read less than `every_ms` ago with its age. What is absurd or fails is unknown.
+ * Gives what was read last, with its age; it waits for nothing. What is absurd, older than 5 seconds or fails is unknown. Sensors
+ * that nobody asks for 10 seconds rest until somebody does.
  *
  * @param sensors to ask
  * @param out     to fill
