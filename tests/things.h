@@ -208,6 +208,7 @@ static inline void open_things(struct things *t, const char *device)
     REQUIRE_INT(llmgpu_lora_load(&t->lora, t->f.model, t->lora_path), ==, 0);
     llmgpu_sensor_params_init(&t->sensor_params, sizeof(t->sensor_params));
     t->sensor_params.device = "cpu";
+    t->sensor_params.root = "/nowhere";
     REQUIRE_INT(llmgpu_sensors_open(&t->sensors, &t->sensor_params), ==, 0);
     llmgpu_pacer_params_init(&t->pacer_params, sizeof(t->pacer_params));
     REQUIRE_INT(llmgpu_pacer_create(&t->pacer, &t->pacer_params), ==, 0);

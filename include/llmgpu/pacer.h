@@ -85,7 +85,7 @@ typedef struct llmgpu_sensors llmgpu_sensors;
 /** Parameters of llmgpu_sensors_open(). All is copied. */
 typedef struct llmgpu_sensor_params {
     uint32_t size;          /**< set by llmgpu_sensor_params_init() */
-    uint32_t every_ms;      /**< milliseconds between two measurements while somebody reads, 10 .. 60000, default 200 */
+    uint32_t every_ms;      /**< milliseconds between two measurements while somebody reads, 1 .. 60000, default 200 */
     const char *device;     /**< as llmgpu_context_params::device; NULL (default): "auto" */
     const char *pci;        /**< PCI address such as "0000:01:00.0", in place of `device`; NULL (default): none */
     const char *root;       /**< the folder that stands for "/", for made-up trees; then only its files are read, and a library
@@ -128,7 +128,8 @@ LLMGPU_EXPERIMENTAL_API void llmgpu_sensors_free(llmgpu_sensors *sensors);
 
 /**
  * Gives what was measured last, with its age; it never waits for a sensor, and takes less than a microsecond. What is absurd,
- * fails or is older than 5 s (or four times `every_ms`) is unknown.
+ * fails or is older than 5 s (or four times `every_ms`) is unknown. Sensors that nobody asks for ten seconds rest until
+ * somebody does.
  *
  * @param sensors to ask
  * @param out     to fill

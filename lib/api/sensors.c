@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include <stdlib.h>
 #include <string.h>
 
 #ifndef LLMGPU_EXPERIMENTAL
@@ -10,7 +9,7 @@
 #include "pacer/sensor.h"
 #include "util/clock.h"
 
-enum { FIRST_MS = 1500, STALE_MS = 5000, MAX_TEXT = 2048 };
+enum { FIRST_MS = 1500, STALE_MS = 5000, MAX_EVERY_MS = 60000, MAX_TEXT = 2048 };
 
 struct llmgpu_sensors {
     struct lg_env env; // they belong to no context
@@ -92,33 +91,36 @@ static int ask_host(void *user, uint64_t now_ns, struct lg_readings *out)
 
 /* ---- the handle -------------------------------------------------------------------------------------------------- */
 
-/* Which device is meant; *any when it is to be looked for in a made-up tree. */
-static int find_device(struct lg_env *env, const llmgpu_sensor_params *p, struct lg_device_info *info, bool *any)
+/* Which device is meant; *only when its place may be unknown, and it is the only GPU there is. */
+static int find_device(struct lg_env *env, const llmgpu_sensor_params *p, struct lg_device_info *info, bool *only)
 {
-    *any = false;
+    bool made_up = p->root && strcmp(p->root, "/") != 0;
+    *only = false;
     if (p->pci) {
         *info = (struct lg_device_info){.kind = LG_DEVICE_OTHER};
         return lg_pci_parse(p->pci, &info->pci) ? 0 : LLMGPU_E_INVALID;
     }
-    *any = p->root && (!p->device || strcmp(p->device, "auto") == 0);
-    return lg_device_find(env, *any ? "cpu" : p->device, info);
+    *only = made_up && (!p->device || strcmp(p->device, "auto") == 0); // whatever this machine has
+    LG_TRY(lg_device_find(env, *only ? "cpu" : p->device, info));
+    *only |= info->kind == LG_DEVICE_DISCRETE || info->kind == LG_DEVICE_INTEGRATED;
+    return 0;
 }
 
 static int open_sensors(llmgpu_sensors *s, const llmgpu_sensor_params *p)
 {
     struct lg_device_info info;
-    bool any;
-    LG_TRY(find_device(&s->env, p, &info, &any));
+    bool only, made_up = p->root && strcmp(p->root, "/") != 0;
+    LG_TRY(find_device(&s->env, p, &info, &only));
     s->host = p->host;
     s->host_user = p->host_user;
     struct lg_sensors_options options = {
         .device = &info,
-        .any_gpu = any,
+        .any_gpu = only,
         .host = p->host ? ask_host : NULL,
         .host_user = s,
         .root = p->root,
-        .nvml = p->nvml || !p->root ? p->nvml : "",
-        .smi = p->nvidia_smi || !p->root ? p->nvidia_smi : "",
+        .nvml = p->nvml || !made_up ? p->nvml : "",
+        .smi = p->nvidia_smi || !made_up ? p->nvidia_smi : "",
         .period_ms = p->every_ms,
         .stale_ms = 4 * p->every_ms > STALE_MS ? 4 * p->every_ms : STALE_MS,
     };
@@ -137,9 +139,9 @@ int llmgpu_sensors_open(llmgpu_sensors **out, const llmgpu_sensor_params *params
     llmgpu_sensor_params p = defaults;
     if (params)
         LG_TRY(lg_api_params_in(&env, &p, sizeof(p), PARAMS_LEAST, params));
-    if (p.every_ms < 10 || p.every_ms > 60000)
+    if (p.every_ms < 1 || p.every_ms > MAX_EVERY_MS)
         return LLMGPU_E_INVALID;
-    llmgpu_sensors *s = calloc(1, sizeof(*s));
+    llmgpu_sensors *s = lg_alloc(&env, sizeof(*s));
     if (!s)
         return LLMGPU_E_NOMEM;
     lg_env_init(&s->env);
@@ -156,8 +158,10 @@ void llmgpu_sensors_free(llmgpu_sensors *sensors)
 {
     if (!sensors)
         return;
+    struct lg_env env;
+    lg_env_init(&env);
     lg_sensors_close(sensors->sensors);
-    free(sensors);
+    lg_free(&env, sensors);
 }
 
 int llmgpu_sensors_read(llmgpu_sensors *sensors, llmgpu_reading *out, size_t size)

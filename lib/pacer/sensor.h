@@ -81,7 +81,7 @@ typedef int lg_sensors_host_fn(void *user, uint64_t now_ns, struct lg_readings *
 
 struct lg_sensors_options {
     const struct lg_device_info *device; // whose; read while opening
-    bool any_gpu;         // the only GPU of the machine is meant, where there is one, and the device else
+    bool any_gpu;         // if its place is unknown, it is the only GPU of the machine, where there is one
     lg_sensors_host_fn *host; // NULL: none
     void *host_user;
     const char *root;     // under which /sys and /proc lie; NULL: ""

@@ -221,13 +221,14 @@ static bool copy_text(struct lg_env *env, const char *text, char **out)
     return !text || *out;
 }
 
+/* The only GPU in the place of a device that is nowhere on the bus; then that is no processor. */
 static void find_gpu(struct lg_place *place)
 {
     struct lg_pci only = lg_place_only_gpu(place->root);
-    if (!only.known)
+    if (place->pci.known || !only.known)
         return;
-    place->kind = LG_DEVICE_OTHER;
-    place->vendor = 0;
+    if (place->kind == LG_DEVICE_CPU || place->kind == LG_DEVICE_SOFTWARE)
+        place->kind = LG_DEVICE_OTHER;
     place->pci = only;
 }
 
