@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Sensors that are files, on made-up trees: what they tell is read as it is meant, and what is missing, stale, absurd or gone
- * is unknown.
+ * Sensors that are files, on made-up trees: what they tell is read as it is meant, and what is missing,
+ * stale, absurd or gone is unknown.
  */
 #define LLMGPU_EXPERIMENTAL
 #include "llmgpu/pacer.h"
@@ -9,7 +9,7 @@
 #include "heap.h"
 #include "sensors.h"
 
-/* ---- text -------------------------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------- */
 
 static void test_numbers(void)
 {
@@ -17,11 +17,35 @@ static void test_numbers(void)
         const char *text;
         double value;
     } good[] = {
-        {"0", 0}, {"45000\n", 45000}, {" 12.5 ", 12.5}, {"-5", -5}, {"-0.25", -0.25}, {"007", 7}, {"123456789012345678", 123456789012345678.0},
+        {"0", 0},
+        {"45000\n", 45000},
+        {" 12.5 ", 12.5},
+        {"-5", -5},
+        {"-0.25", -0.25},
+        {"007", 7},
+        {"123456789012345678", 123456789012345678.0},
     };
     static const char *const bad[] = {
-        "", " ", "\n", "-", ".", "1.", ".5", "1,5", "1e3", "nan", "inf", "0x10", "12abc", "1 2", "--1", "+1", "N/A",
-        "99999999999999999999", "1.0000000000000000000001", "\xff",
+        "",
+        " ",
+        "\n",
+        "-",
+        ".",
+        "1.",
+        ".5",
+        "1,5",
+        "1e3",
+        "nan",
+        "inf",
+        "0x10",
+        "12abc",
+        "1 2",
+        "--1",
+        "+1",
+        "N/A",
+        "99999999999999999999",
+        "1.0000000000000000000001",
+        "\xff",
     };
     double value;
     for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
@@ -49,8 +73,15 @@ static void test_numbers(void)
     REQUIRE(lg_parse_uevent("DRIVER=amdgpu\nPCI_SLOT_NAME=0001:af:1f.7\nX=1\n", &pci));
     lg_pci_format(&pci, text);
     REQUIRE_STR(text, "0001:af:1f.7");
-    static const char *const no_pci[] = {"", "0000:01:00", "0000:01:20.0", "0000:01:00.8", "000000000:01:00.0", "0000:01:00.0x",
-                                         "0000:100:00.0", "::.", "0000:-1:00.0"};
+    static const char *const no_pci[] = {"",
+                                         "0000:01:00",
+                                         "0000:01:20.0",
+                                         "0000:01:00.8",
+                                         "000000000:01:00.0",
+                                         "0000:01:00.0x",
+                                         "0000:100:00.0",
+                                         "::.",
+                                         "0000:-1:00.0"};
     for (size_t i = 0; i < sizeof(no_pci) / sizeof(*no_pci); i++)
         REQUIRE(!lg_pci_parse(no_pci[i], &pci));
 }
@@ -84,7 +115,7 @@ static void test_meter(void)
     REQUIRE(!lg_meter_power(&m, 200, 20 * s, &watts)); // nobody knows when
 }
 
-/* ---- files of GPUs ----------------------------------------------------------------------------------------------- */
+/* ---- files of GPUs ---------------------------------------------------------------------------- */
 
 static void test_amdgpu(void)
 {
@@ -120,7 +151,10 @@ static void test_amdgpu(void)
     tree_put_bytes(&t, temperature, "", 0);
     r = ask(s);
     REQUIRE_UNKNOWN(r, TEMPERATURE);
-    tree_put_bytes(&t, temperature, "61\0" "000", 6);
+    tree_put_bytes(&t, temperature,
+                   "61\0"
+                   "000",
+                   6);
     r = ask(s);
     REQUIRE_UNKNOWN(r, TEMPERATURE);
     tree_put(&t, PCI "/hwmon/hwmon3/power1_average", "-1");
@@ -205,7 +239,8 @@ static void test_place(void)
 static void test_no_edge(void)
 {
     struct tree t = amdgpu_tree();
-    for (const char *const *name = (const char *const[]){"label", "input", "crit", "emergency", NULL}; *name; name++) {
+    for (const char *const *name = (const char *const[]){"label", "input", "crit", "emergency", NULL}; *name;
+         name++) {
         char file[64];
         snprintf(file, sizeof(file), PCI "/hwmon/hwmon3/temp1_%s", *name);
         tree_remove(&t, file);
@@ -341,7 +376,7 @@ static void test_nouveau(void)
     tree_remove(&t, ".");
 }
 
-/* ---- files of processors ----------------------------------------------------------------------------------------- */
+/* ---- files of processors ---------------------------------------------------------------------- */
 
 static struct tree intel_tree(void)
 {
@@ -498,8 +533,9 @@ static void test_battery(void)
         const char *battery, *mains; // status, online; NULL: it has none
         int expected;                // -1: unknown
     } cases[] = {
-        {"Discharging", "0", 1}, {"Charging", "1", 0}, {"Full", "1", 0},      {"Not charging", "1", 0}, {"Discharging", NULL, 1},
-        {"Unknown", NULL, -1},   {"Unknown", "1", 0},  {NULL, "1", 0},        {NULL, "0", -1},          {"", NULL, -1},
+        {"Discharging", "0", 1},  {"Charging", "1", 0},  {"Full", "1", 0},    {"Not charging", "1", 0},
+        {"Discharging", NULL, 1}, {"Unknown", NULL, -1}, {"Unknown", "1", 0}, {NULL, "1", 0},
+        {NULL, "0", -1},          {"", NULL, -1},
     };
     struct lg_device_info info = test_gpu(LG_DEVICE_DISCRETE);
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -527,7 +563,7 @@ static void test_battery(void)
     }
 }
 
-/* ---- the handle -------------------------------------------------------------------------------------------------- */
+/* ---- the handle ------------------------------------------------------------------------------- */
 
 static int host_tells(void *user, uint64_t now_ns, struct lg_readings *out)
 {
@@ -613,7 +649,7 @@ static void test_no_memory(void)
     tree_remove(&t, ".");
 }
 
-/* ---- what hosts see ---------------------------------------------------------------------------------------------- */
+/* ---- what hosts see --------------------------------------------------------------------------- */
 
 static int host_reads(void *user, llmgpu_reading *out)
 {
@@ -703,7 +739,8 @@ static void test_public(void)
 /** This machine's own: whatever it has, it is within reason. */
 static void test_here(void)
 {
-    static const enum lg_device_kind kinds[] = {LG_DEVICE_CPU, LG_DEVICE_SOFTWARE, LG_DEVICE_INTEGRATED, LG_DEVICE_DISCRETE};
+    static const enum lg_device_kind kinds[] = {LG_DEVICE_CPU, LG_DEVICE_SOFTWARE, LG_DEVICE_INTEGRATED,
+                                                LG_DEVICE_DISCRETE};
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
         struct lg_device_info info = {.kind = kinds[i]};
         struct lg_sensors_options options = {.device = &info, .any_gpu = true};
@@ -711,7 +748,8 @@ static void test_here(void)
         struct lg_readings r = ask(s);
         for (int m = 0; m < LG_N_MEASURES; m++)
             if (r.of[m].known)
-                printf("%-20s %g %s (%s)\n", lg_measures[m].name, r.of[m].value, lg_measures[m].unit, r.of[m].source);
+                printf("%-20s %g %s (%s)\n", lg_measures[m].name, r.of[m].value, lg_measures[m].unit,
+                       r.of[m].source);
         lg_sensors_close(s);
     }
 }
@@ -732,7 +770,8 @@ static void print_costs(void)
     begin = lg_now_ns();
     for (int i = 0; i < 200; i++)
         lg_sensors_refresh(s, 0);
-    printf("a reading takes %.0f ns, a round of amdgpu's files %.0f us\n", read_ns, (double)(lg_now_ns() - begin) / 200e3);
+    printf("a reading takes %.0f ns, a round of amdgpu's files %.0f us\n", read_ns,
+           (double)(lg_now_ns() - begin) / 200e3);
     lg_sensors_close(s);
     tree_remove(&t, ".");
 }

@@ -27,7 +27,7 @@ int llmgpu_sensor_params_init(llmgpu_sensor_params *params, size_t size)
     return lg_api_params_init(params, size, &defaults, sizeof(defaults), PARAMS_LEAST);
 }
 
-/* ---- readings ---------------------------------------------------------------------------------------------------- */
+/* ---- readings --------------------------------------------------------------------------------- */
 
 /* Where a measure is in a reading. */
 static const size_t offsets[LG_N_MEASURES] = {
@@ -49,7 +49,8 @@ static const size_t offsets[LG_N_MEASURES] = {
 };
 
 _Static_assert(LG_N_MEASURES == sizeof(llmgpu_reading) / sizeof(llmgpu_measure), "a measure is missing");
-_Static_assert((int)LG_THROTTLE_THERMAL == LLMGPU_THROTTLE_THERMAL && (int)LG_THROTTLE_POWER == LLMGPU_THROTTLE_POWER &&
+_Static_assert((int)LG_THROTTLE_THERMAL == LLMGPU_THROTTLE_THERMAL &&
+                   (int)LG_THROTTLE_POWER == LLMGPU_THROTTLE_POWER &&
                    (int)LG_THROTTLE_OTHER == LLMGPU_THROTTLE_OTHER,
                "throttling has other bits");
 
@@ -89,10 +90,11 @@ static int ask_host(void *user, uint64_t now_ns, struct lg_readings *out)
     return 0;
 }
 
-/* ---- the handle -------------------------------------------------------------------------------------------------- */
+/* ---- the handle ------------------------------------------------------------------------------- */
 
 /* Which device is meant; *only when its place may be unknown, and it is the only GPU there is. */
-static int find_device(struct lg_env *env, const llmgpu_sensor_params *p, struct lg_device_info *info, bool *only)
+static int find_device(struct lg_env *env, const llmgpu_sensor_params *p, struct lg_device_info *info,
+                       bool *only)
 {
     bool made_up = p->root && strcmp(p->root, "/") != 0;
     *only = false;

@@ -32,7 +32,8 @@ struct lg_pci lg_place_only_gpu(const char *root)
     uint32_t n = lg_sysfs_list(drm, "card", cards, MAX_CARDS);
     for (uint32_t i = 0; i < n; i++) {
         struct lg_pci pci;
-        if (strchr(cards[i], '-') || !lg_sysfs_path(path, sizeof(path), drm, cards[i]) || // connectors have a dash
+        if (strchr(cards[i], '-') ||
+            !lg_sysfs_path(path, sizeof(path), drm, cards[i]) || // connectors have a dash
             !lg_sysfs_text(path, "device/uevent", text, sizeof(text)) || !lg_parse_uevent(text, &pci))
             continue;
         if (found.known && !lg_pci_same(&pci, &found))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A source of measurements. What it does not find on this machine is no failure: it is not there, and the next is asked.
+ * A source of measurements. What it does not find on this machine is no failure: it is not there, and the
+ * next is asked.
  */
 #ifndef LG_PACER_SOURCE_H
 #define LG_PACER_SOURCE_H
@@ -26,8 +27,8 @@ struct lg_source_ops {
     bool of_device;   // measures the device itself; others the machine around it
     bool last_resort; // opened only where no other of the device is
     /**
-     * NULL where the source does not know the device, and then says why: a sentence without a full stop. What is opened
-     * keeps no pointer to the place.
+     * NULL where the source does not know the device, and then says why: a sentence without a full stop. What
+     * is opened keeps no pointer to the place.
      */
     void *(*open)(struct lg_env *env, const struct lg_place *place, char why[LG_SOURCE_WHY]);
     void (*read)(void *source, uint64_t now_ns, struct lg_readings *out);
@@ -39,7 +40,8 @@ struct lg_source_ops {
 /** What this system has, in the order of trust; NULL behind the last. */
 extern const struct lg_source_ops *const lg_sources[];
 
-extern const struct lg_source_ops lg_source_nvml, lg_source_hwmon, lg_source_smi, lg_source_processor, lg_source_battery;
+extern const struct lg_source_ops lg_source_nvml, lg_source_hwmon, lg_source_smi, lg_source_processor,
+    lg_source_battery;
 
 /** From a counter of energy to power: the mean between two readings that lie near one another. */
 struct lg_meter {
