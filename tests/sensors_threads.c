@@ -4,6 +4,7 @@
  * made-up library of NVIDIA's is the argument. Built with -Db_sanitize=thread, it is also free of races.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "sensors.h"
 
@@ -94,11 +95,47 @@ static void test_threads(bool on_call)
     tree_remove(&t, ".");
 }
 
+static int count_asked(void *user, uint64_t now_ns, struct lg_readings *out)
+{
+    atomic_int *n = user;
+    lg_reading_set(out, LG_MEASURE_TEMPERATURE, 50, now_ns, "host");
+    ++*n;
+    return 0;
+}
+
+/** Nobody is asked while nobody reads, and soon again when somebody does. */
+static void test_rest(void)
+{
+    struct tree t = tree_new();
+    struct lg_device_info info = test_gpu(LG_DEVICE_DISCRETE);
+    struct lg_sensors_options options = options_of(&t, &info);
+    struct lg_readings r;
+    atomic_int n = 0;
+    options.on_call = false;
+    options.host = count_asked;
+    options.host_user = &n;
+    options.period_ms = 5;
+    options.rest_ms = 50;
+    options.stale_ms = 1000;
+    struct lg_sensors *s = open_sensors(&options);
+    test_nap(500);
+    int rested = n;
+    test_nap(200);
+    REQUIRE_INT(n, ==, rested);
+    lg_sensors_read(s, &r);
+    for (int i = 0; i < 2000 && n == rested; i++)
+        test_nap(1);
+    REQUIRE_INT(n, >, rested);
+    lg_sensors_close(s);
+    tree_remove(&t, ".");
+}
+
 int main(int argc, char **argv)
 {
     REQUIRE_INT(argc, ==, 2);
     nvml_path = argv[1];
     test_slow();
+    test_rest();
     test_threads(false);
     test_threads(true);
     return 0;

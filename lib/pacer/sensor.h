@@ -90,6 +90,7 @@ struct lg_sensors_options {
     const char *smi;    // path of nvidia-smi; NULL: where systems have it; "": none
     uint32_t period_ms; // between two readings; 0: 500
     uint32_t stale_ms;  // what is older is unknown; 0: 5000
+    uint32_t rest_ms; // after which the thread sleeps when nobody reads; 0: 10000
     bool on_call;       // no thread: lg_sensors_read() asks the sources itself when the period is over
 };
 

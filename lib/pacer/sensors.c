@@ -9,8 +9,7 @@
 #include "util/clock.h"
 #include "util/thread.h"
 
-enum { MAX_SOURCES = 8, PERIOD_MS = 500, STALE_MS = 5000, PENDING_MS = 50 };
-#define LINGER_NS UINT64_C(10000000000) // how long the thread goes on when nobody reads
+enum { MAX_SOURCES = 8, PERIOD_MS = 500, STALE_MS = 5000, REST_MS = 10000, PENDING_MS = 50 };
 #define MS UINT64_C(1000000)
 
 /* A source, and what became of it. */
@@ -25,7 +24,7 @@ struct lg_sensors {
     struct lg_place place;
     lg_sensors_host_fn *host;
     void *host_user;
-    uint64_t period_ns, stale_ns;
+    uint64_t period_ns, stale_ns, rest_ns;
     bool on_call;
 
     /* of who asks the sources: the thread, or in the mode on_call whoever holds `asking` */
@@ -164,7 +163,7 @@ static uint64_t next_ns(const struct lg_sensors *s)
         return 0;
     if (s->n_hurried && s->pending)
         return s->begun_ns + PENDING_MS * MS;
-    return s->begun_ns < s->wanted_ns + LINGER_NS ? s->begun_ns + s->period_ns : UINT64_MAX;
+    return s->begun_ns < s->wanted_ns + s->rest_ns ? s->begun_ns + s->period_ns : UINT64_MAX;
 }
 
 static bool wait_until(struct lg_sensors *s, pthread_cond_t *cond, uint64_t ns)
@@ -244,6 +243,7 @@ static int fill(struct lg_sensors *s, const struct lg_sensors_options *o)
     s->host = o->host;
     s->host_user = o->host_user;
     s->period_ns = period * MS;
+    s->rest_ns = (o->rest_ms ? o->rest_ms : REST_MS) * MS;
     s->stale_ns = (o->stale_ms ? o->stale_ms : STALE_MS) * MS;
     s->energy.max_gap_ns = lg_max_u64(4 * s->period_ns, 2000 * MS);
     s->on_call = o->on_call;
