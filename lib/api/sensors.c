@@ -30,7 +30,8 @@ int llmgpu_sensor_params_init(llmgpu_sensor_params *params, size_t size)
 /* ---- readings: the public struct has the measures in the order of lg_measure */
 
 _Static_assert(sizeof(llmgpu_reading) == LG_N_MEASURES * sizeof(llmgpu_measure), "a measure is missing");
-_Static_assert(offsetof(llmgpu_reading, on_battery) == LG_MEASURE_ON_BATTERY * sizeof(llmgpu_measure), "another order");
+_Static_assert(offsetof(llmgpu_reading, on_battery) == LG_MEASURE_ON_BATTERY * sizeof(llmgpu_measure),
+               "another order");
 _Static_assert(offsetof(llmgpu_reading, power) == LG_MEASURE_POWER * sizeof(llmgpu_measure), "another order");
 
 static llmgpu_measure *measure_of(llmgpu_reading *reading, int i)
@@ -73,7 +74,8 @@ static void convert(const struct lg_readings *from, llmgpu_reading *to)
 /* ---- devices */
 
 /** What "auto" takes; in the order of preference. */
-static const enum lg_device_kind by_auto[] = {LG_DEVICE_DISCRETE, LG_DEVICE_INTEGRATED, LG_DEVICE_VIRTUAL, LG_DEVICE_CPU};
+static const enum lg_device_kind by_auto[] = {LG_DEVICE_DISCRETE, LG_DEVICE_INTEGRATED, LG_DEVICE_VIRTUAL,
+                                              LG_DEVICE_CPU};
 
 static const struct lg_device_info *choose(const struct lg_device_info *infos, uint32_t n, const char *name)
 {
@@ -105,12 +107,15 @@ static int find_device(struct lg_env *env, const char *name, struct lg_device_in
 }
 
 /** By its place or its name. In a made-up tree "auto" is its only GPU, whatever this machine has. */
-static int describe_device(struct lg_env *env, const llmgpu_sensor_params *p, struct lg_device_info *out, bool *only)
+static int describe_device(struct lg_env *env, const llmgpu_sensor_params *p, struct lg_device_info *out,
+                           bool *only)
 {
     const char *name = p->device ? p->device : "auto";
     *out = (struct lg_device_info){.kind = LG_DEVICE_DISCRETE};
     if (p->pci)
-        return lg_pci_parse(p->pci, &out->pci) ? 0 : lg_fail(env, LLMGPU_E_INVALID, "'%.64s' is no place on PCI", p->pci);
+        return lg_pci_parse(p->pci, &out->pci)
+                   ? 0
+                   : lg_fail(env, LLMGPU_E_INVALID, "'%.64s' is no place on PCI", p->pci);
     if (p->root && strcmp(p->root, "/") != 0 && strcmp(name, "auto") == 0) {
         *only = true;
         return 0;
@@ -129,7 +134,8 @@ static int open_sensors(llmgpu_sensors *s, const llmgpu_sensor_params *p)
     struct lg_device_info device;
     bool only = false, made_up = p->root && strcmp(p->root, "/") != 0;
     if (p->every_ms < 1 || p->every_ms > MAX_EVERY_MS)
-        return lg_fail(&s->env, LLMGPU_E_INVALID, "readings every %u ms, not 1 .. %d", p->every_ms, MAX_EVERY_MS);
+        return lg_fail(&s->env, LLMGPU_E_INVALID, "readings every %u ms, not 1 .. %d", p->every_ms,
+                       MAX_EVERY_MS);
     LG_TRY(describe_device(&s->env, p, &device, &only));
     s->host = p->host;
     s->host_user = p->host_user;
