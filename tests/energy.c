@@ -30,7 +30,8 @@ static void require(const struct lg_energy *e, double joules, double covered, do
     lg_energy_total(e, &total);
     if (!near(total.joules, joules) || !near((double)total.covered_ns * 1e-9, covered) ||
         !near((double)total.span_ns * 1e-9, span)) {
-        fprintf(stderr, "%g J in %g of %g s\n", total.joules, (double)total.covered_ns * 1e-9, (double)total.span_ns * 1e-9);
+        fprintf(stderr, "%g J in %g of %g s\n", total.joules, (double)total.covered_ns * 1e-9,
+                (double)total.span_ns * 1e-9);
         REQUIRE(!"as expected");
     }
 }
@@ -107,14 +108,18 @@ static void test_two_clocks(void)
 {
     struct lg_energy e = {.max_gap_ns = 2 * S};
     for (uint64_t i = 1; i <= 10; i++)
-        lg_energy_add(&e, &(struct lg_energy_sample){
-                              .now_ns = i * S, .counter_ns = i * S, .power_ns = i * S + S / 10, .counter = 50.0 * (double)i, .power = 999});
+        lg_energy_add(&e, &(struct lg_energy_sample){.now_ns = i * S,
+                                                     .counter_ns = i * S,
+                                                     .power_ns = i * S + S / 10,
+                                                     .counter = 50.0 * (double)i,
+                                                     .power = 999});
     require(&e, 450, 9, 9);
 }
 
 static void test_per(void)
 {
-    struct lg_energy_total from = {100, 9 * S, 10 * S}, to = {400, 12 * S, 13 * S}, total = lg_energy_between(&from, &to);
+    struct lg_energy_total from = {100, 9 * S, 10 * S}, to = {400, 12 * S, 13 * S},
+                           total = lg_energy_between(&from, &to);
     double joules;
     REQUIRE(near(total.joules, 300) && total.covered_ns == 3 * S && total.span_ns == 3 * S);
     REQUIRE(lg_energy_per(&total, 3, 600, &joules) && near(joules, 0.5));

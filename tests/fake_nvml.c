@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A library in place of NVIDIA's, for one card at 0000:01:00.0. How it behaves is said by a file that the environment names,
- * which is read anew at each call: "ok"; "fails" and "none" for its beginning; "unsupported"; "absurd"; "lost N" after so
- * many temperatures; "slow MS" for each temperature. Compiled with FAKE_NVML_OLD it lacks what old ones lack.
+ * A library in place of NVIDIA's, for one card at 0000:01:00.0. How it behaves is said by a file that the
+ * environment names, which is read anew at each call: "ok"; "fails" and "none" for its beginning;
+ * "unsupported"; "absurd"; "lost N" after so many temperatures; "slow MS" for each temperature. Compiled with
+ * FAKE_NVML_OLD it lacks what old ones lack.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -171,7 +172,8 @@ API int nvmlDeviceGetTotalEnergyConsumption(void *device, unsigned long long *ou
 {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    return give_large(device, out, (unsigned long long)ts.tv_sec * 100000 + (unsigned long long)ts.tv_nsec / 10000);
+    return give_large(device, out,
+                      (unsigned long long)ts.tv_sec * 100000 + (unsigned long long)ts.tv_nsec / 10000);
 }
 
 #endif

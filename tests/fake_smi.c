@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program in place of nvidia-smi. How it behaves is said by the file beside it whose name ends in .mode: "ok", "na",
- * "absurd", "garbage", "halves" (lines come in pieces), "once" (it ends after a line), "new" (it knows the last field by its
- * newer name alone), "bare" (not at all), "nothing" (it says nothing and stays), "fails". Each start is a line in .log.
+ * A program in place of nvidia-smi. How it behaves is said by the file beside it whose name ends in .mode:
+ * "ok", "na", "absurd", "garbage", "halves" (lines come in pieces), "once" (it ends after a line), "new" (it
+ * knows the last field by its newer name alone), "bare" (not at all), "nothing" (it says nothing and stays),
+ * "fails". Each start is a line in .log.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,11 +68,13 @@ int main(int argc, char **argv)
     }
     for (;;) {
         if (strcmp(mode, "nothing") != 0 && strcmp(mode, "halves") != 0)
-            say(strcmp(mode, "na") == 0       ? "[N/A], [Not Supported], [N/A], N/A, , 7, [Unknown Error], [N/A], [N/A]\n"
-                : strcmp(mode, "absurd") == 0 ? "4096, -3.00, 99999.00, 1e9, nan, 101, 9000, 6144, 0xffffffffffffffffff\n"
+            say(strcmp(mode, "na") == 0
+                    ? "[N/A], [Not Supported], [N/A], N/A, , 7, [Unknown Error], [N/A], [N/A]\n"
+                : strcmp(mode, "absurd") == 0
+                    ? "4096, -3.00, 99999.00, 1e9, nan, 101, 9000, 6144, 0xffffffffffffffffff\n"
                 : strcmp(mode, "garbage") == 0 ? "\x01\xff;,,,,,,,,,,,,,,,,,,,,\n"
                 : is_bare                      ? "54, 33.50, 120.00, 1200, 2100, 97, 1024, 6144\n"
-                                               : "54, 33.50, 120.00, 1200, 2100, 97, 1024, 6144, 0x0000000000000040\n");
+                          : "54, 33.50, 120.00, 1200, 2100, 97, 1024, 6144, 0x0000000000000040\n");
         if (strcmp(mode, "halves") == 0) {
             say("54, 33.5");
             nap(30);

@@ -278,6 +278,7 @@ CALL(llmgpu_sensor_params_init, llmgpu_sensor_params_init(P(0, &t->sensor_params
 CREATE(llmgpu_sensors_open, llmgpu_sensors, llmgpu_sensors_free, llmgpu_sensors_open(P(0, &made), P(1, &t->sensor_params)))
 CALL(llmgpu_sensors_free, (llmgpu_sensors_free(NULL), 0))
 CALL(llmgpu_sensors_read, llmgpu_sensors_read(P(0, t->sensors), P(1, &t->info.reading), sizeof(t->info.reading)))
+CALL(llmgpu_sensors_energy, llmgpu_sensors_energy(P(0, t->sensors), P(1, &t->info.energy), sizeof(t->info.energy)))
 CALL(llmgpu_sensors_describe, llmgpu_sensors_describe(P(0, t->sensors), P(1, t->text), ROOM, P(2, &t->n)))
 CALL(llmgpu_pacer_params_init, llmgpu_pacer_params_init(P(0, &t->pacer_params), sizeof(t->pacer_params)))
 CREATE(llmgpu_pacer_create, llmgpu_pacer, llmgpu_pacer_free, llmgpu_pacer_create(P(0, &made), P(1, &t->pacer_params)))
@@ -496,6 +497,7 @@ static const struct row {
     ROW(llmgpu_sensors_open, "I-"),
     ROW(llmgpu_sensors_free, "-"),
     ROW(llmgpu_sensors_read, "II"),
+    ROW(llmgpu_sensors_energy, "II"),
     ROW(llmgpu_sensors_describe, "III"),
     ROW(llmgpu_pacer_params_init, "I"),
     ROW(llmgpu_pacer_create, "I-"),

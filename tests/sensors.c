@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Sensors that are files, on made-up trees: what they tell is read as it is meant, and what is missing, stale, absurd or gone
- * is unknown.
+ * Sensors that are files, on made-up trees: what they tell is read as it is meant, and what is missing,
+ * stale, absurd or gone is unknown.
  */
-#include "sensors.h"
-#include "heap.h"
+#define LLMGPU_EXPERIMENTAL
+#include "llmgpu/pacer.h"
 
-/* ---- text -------------------------------------------------------------------------------------------------------- */
+#include "heap.h"
+#include "sensors.h"
+
+/* ---- text ------------------------------------------------------------------------------------- */
 
 static void test_numbers(void)
 {
@@ -14,11 +17,35 @@ static void test_numbers(void)
         const char *text;
         double value;
     } good[] = {
-        {"0", 0}, {"45000\n", 45000}, {" 12.5 ", 12.5}, {"-5", -5}, {"-0.25", -0.25}, {"007", 7}, {"123456789012345678", 123456789012345678.0},
+        {"0", 0},
+        {"45000\n", 45000},
+        {" 12.5 ", 12.5},
+        {"-5", -5},
+        {"-0.25", -0.25},
+        {"007", 7},
+        {"123456789012345678", 123456789012345678.0},
     };
     static const char *const bad[] = {
-        "", " ", "\n", "-", ".", "1.", ".5", "1,5", "1e3", "nan", "inf", "0x10", "12abc", "1 2", "--1", "+1", "N/A",
-        "99999999999999999999", "1.0000000000000000000001", "\xff",
+        "",
+        " ",
+        "\n",
+        "-",
+        ".",
+        "1.",
+        ".5",
+        "1,5",
+        "1e3",
+        "nan",
+        "inf",
+        "0x10",
+        "12abc",
+        "1 2",
+        "--1",
+        "+1",
+        "N/A",
+        "99999999999999999999",
+        "1.0000000000000000000001",
+        "\xff",
     };
     double value;
     for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
@@ -46,8 +73,15 @@ static void test_numbers(void)
     REQUIRE(lg_parse_uevent("DRIVER=amdgpu\nPCI_SLOT_NAME=0001:af:1f.7\nX=1\n", &pci));
     lg_pci_format(&pci, text);
     REQUIRE_STR(text, "0001:af:1f.7");
-    static const char *const no_pci[] = {"", "0000:01:00", "0000:01:20.0", "0000:01:00.8", "000000000:01:00.0", "0000:01:00.0x",
-                                         "0000:100:00.0", "::.", "0000:-1:00.0"};
+    static const char *const no_pci[] = {"",
+                                         "0000:01:00",
+                                         "0000:01:20.0",
+                                         "0000:01:00.8",
+                                         "000000000:01:00.0",
+                                         "0000:01:00.0x",
+                                         "0000:100:00.0",
+                                         "::.",
+                                         "0000:-1:00.0"};
     for (size_t i = 0; i < sizeof(no_pci) / sizeof(*no_pci); i++)
         REQUIRE(!lg_pci_parse(no_pci[i], &pci));
 }
@@ -81,7 +115,7 @@ static void test_meter(void)
     REQUIRE(!lg_meter_power(&m, 200, 20 * s, &watts)); // nobody knows when
 }
 
-/* ---- files of GPUs ----------------------------------------------------------------------------------------------- */
+/* ---- files of GPUs ---------------------------------------------------------------------------- */
 
 static void test_amdgpu(void)
 {
@@ -117,7 +151,10 @@ static void test_amdgpu(void)
     tree_put_bytes(&t, temperature, "", 0);
     r = ask(s);
     REQUIRE_UNKNOWN(r, TEMPERATURE);
-    tree_put_bytes(&t, temperature, "61\0000", 6);
+    tree_put_bytes(&t, temperature,
+                   "61\0"
+                   "000",
+                   6);
     r = ask(s);
     REQUIRE_UNKNOWN(r, TEMPERATURE);
     tree_put(&t, PCI "/hwmon/hwmon3/power1_average", "-1");
@@ -202,7 +239,8 @@ static void test_place(void)
 static void test_no_edge(void)
 {
     struct tree t = amdgpu_tree();
-    for (const char *const *name = (const char *const[]){"label", "input", "crit", "emergency", NULL}; *name; name++) {
+    for (const char *const *name = (const char *const[]){"label", "input", "crit", "emergency", NULL}; *name;
+         name++) {
         char file[64];
         snprintf(file, sizeof(file), PCI "/hwmon/hwmon3/temp1_%s", *name);
         tree_remove(&t, file);
@@ -338,7 +376,7 @@ static void test_nouveau(void)
     tree_remove(&t, ".");
 }
 
-/* ---- files of processors ----------------------------------------------------------------------------------------- */
+/* ---- files of processors ---------------------------------------------------------------------- */
 
 static struct tree intel_tree(void)
 {
@@ -495,8 +533,9 @@ static void test_battery(void)
         const char *battery, *mains; // status, online; NULL: it has none
         int expected;                // -1: unknown
     } cases[] = {
-        {"Discharging", "0", 1}, {"Charging", "1", 0}, {"Full", "1", 0},      {"Not charging", "1", 0}, {"Discharging", NULL, 1},
-        {"Unknown", NULL, -1},   {"Unknown", "1", 0},  {NULL, "1", 0},        {NULL, "0", -1},          {"", NULL, -1},
+        {"Discharging", "0", 1},  {"Charging", "1", 0},  {"Full", "1", 0},    {"Not charging", "1", 0},
+        {"Discharging", NULL, 1}, {"Unknown", NULL, -1}, {"Unknown", "1", 0}, {NULL, "1", 0},
+        {NULL, "0", -1},          {"", NULL, -1},
     };
     struct lg_device_info info = test_gpu(LG_DEVICE_DISCRETE);
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -524,7 +563,7 @@ static void test_battery(void)
     }
 }
 
-/* ---- the handle -------------------------------------------------------------------------------------------------- */
+/* ---- the handle ------------------------------------------------------------------------------- */
 
 static int host_tells(void *user, uint64_t now_ns, struct lg_readings *out)
 {
@@ -610,10 +649,98 @@ static void test_no_memory(void)
     tree_remove(&t, ".");
 }
 
+/* ---- what hosts see --------------------------------------------------------------------------- */
+
+static int host_reads(void *user, llmgpu_reading *out)
+{
+    int *n = user;
+    out->temperature = (llmgpu_measure){.value = 44, .age = 0.25, .known = 1};
+    out->power = (llmgpu_measure){.value = 5001, .known = 1};              // no card takes that much
+    out->clock = (llmgpu_measure){.value = 1000, .age = -1, .known = 1};   // from the future
+    out->hotspot = (llmgpu_measure){.value = 50, .age = 1e12, .known = 1}; // from before there were clocks
+    return ++*n > 1000000;
+}
+
+static llmgpu_reading read_public(llmgpu_sensors *s)
+{
+    llmgpu_reading r;
+    REQUIRE_INT(llmgpu_sensors_read(s, &r, sizeof(r)), ==, 0);
+    return r;
+}
+
+static void test_public(void)
+{
+    struct tree t = amdgpu_tree();
+    llmgpu_sensor_params p;
+    llmgpu_sensors *s;
+    llmgpu_energy energy;
+    char text[1024];
+    size_t len;
+    int n_asked = 0;
+    REQUIRE_INT(llmgpu_sensor_params_init(&p, sizeof(p)), ==, 0);
+    p.root = t.root;
+    p.every_ms = 10;
+    REQUIRE_INT(llmgpu_sensors_open(&s, &p), ==, 0); // the tree's only GPU
+    llmgpu_reading r = read_public(s);
+    REQUIRE(r.temperature.known && r.temperature.value == 61 && r.temperature.age < 5);
+    REQUIRE_STR(r.temperature.source, "amdgpu");
+    REQUIRE(r.hotspot.value == 74 && r.memory_temperature.value == 70 && r.temperature_limit.value == 100);
+    REQUIRE(r.temperature_critical.value == 105 && r.power.value == 187.5 && r.power_limit.value == 293);
+    REQUIRE(r.clock.value == 1987 && r.clock_max.value == 2581 && r.busy.value == 0.97);
+    REQUIRE(r.memory_used.value == 0x1p31 && r.memory_total.value == 17163091968.0);
+    REQUIRE(!r.throttle.known && !r.energy.known && !r.on_battery.known && !r.energy.source[0]);
+
+    // Power that stays gives energy.
+    REQUIRE_INT(llmgpu_sensors_energy(s, &energy, sizeof(energy)), ==, 0);
+    llmgpu_energy begin = energy;
+    for (int i = 0; i < 200 && energy.span_us - begin.span_us < 200000; i++) {
+        test_nap(10);
+        REQUIRE_INT(llmgpu_sensors_energy(s, &energy, sizeof(energy)), ==, 0);
+    }
+    double seconds = (double)(energy.known_us - begin.known_us) * 1e-6;
+    REQUIRE(seconds >= 0.15);
+    REQUIRE(fabs(energy.joules - begin.joules - 187.5 * seconds) < 0.01);
+
+    REQUIRE_INT(llmgpu_sensors_describe(s, NULL, 0, &len), ==, LLMGPU_E_RANGE);
+    REQUIRE_INT(llmgpu_sensors_describe(s, text, sizeof(text), &len), ==, 0);
+    REQUIRE_INT(strlen(text), ==, len);
+    REQUIRE(strstr(text, "hwmon: used\n") && strstr(text, "nvml: not used: it is not to be used\n"));
+    tree_remove(&t, PCI);
+    for (int i = 0; i < 500 && r.temperature.known; i++) {
+        test_nap(10);
+        r = read_public(s);
+    }
+    REQUIRE(!r.temperature.known && r.temperature.value == 0 && !r.temperature.source[0]);
+    llmgpu_sensors_free(s);
+
+    p.pci = "0000:01:00.0";
+    p.host = host_reads;
+    p.host_user = &n_asked;
+    REQUIRE_INT(llmgpu_sensors_open(&s, &p), ==, 0);
+    r = read_public(s);
+    REQUIRE(r.temperature.known && r.temperature.value == 44 && r.temperature.age >= 0.25);
+    REQUIRE_STR(r.temperature.source, "host");
+    REQUIRE(!r.power.known && !r.clock.known && !r.hotspot.known);
+    llmgpu_sensors_free(s);
+    REQUIRE_INT(n_asked, >, 0);
+
+    p.pci = "0000:01:00";
+    REQUIRE_INT(llmgpu_sensors_open(&s, &p), ==, LLMGPU_E_INVALID);
+    REQUIRE(!s);
+    p.pci = NULL;
+    p.device = "vulkan:77";
+    REQUIRE_INT(llmgpu_sensors_open(&s, &p), ==, LLMGPU_E_NO_DEVICE);
+    p.device = "cpu";
+    p.every_ms = 0;
+    REQUIRE_INT(llmgpu_sensors_open(&s, &p), ==, LLMGPU_E_INVALID);
+    tree_remove(&t, ".");
+}
+
 /** This machine's own: whatever it has, it is within reason. */
 static void test_here(void)
 {
-    static const enum lg_device_kind kinds[] = {LG_DEVICE_CPU, LG_DEVICE_SOFTWARE, LG_DEVICE_INTEGRATED, LG_DEVICE_DISCRETE};
+    static const enum lg_device_kind kinds[] = {LG_DEVICE_CPU, LG_DEVICE_SOFTWARE, LG_DEVICE_INTEGRATED,
+                                                LG_DEVICE_DISCRETE};
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
         struct lg_device_info info = {.kind = kinds[i]};
         struct lg_sensors_options options = {.device = &info, .any_gpu = true};
@@ -621,7 +748,8 @@ static void test_here(void)
         struct lg_readings r = ask(s);
         for (int m = 0; m < LG_N_MEASURES; m++)
             if (r.of[m].known)
-                printf("%-20s %g %s (%s)\n", lg_measures[m].name, r.of[m].value, lg_measures[m].unit, r.of[m].source);
+                printf("%-20s %g %s (%s)\n", lg_measures[m].name, r.of[m].value, lg_measures[m].unit,
+                       r.of[m].source);
         lg_sensors_close(s);
     }
 }
@@ -642,7 +770,8 @@ static void print_costs(void)
     begin = lg_now_ns();
     for (int i = 0; i < 200; i++)
         lg_sensors_refresh(s, 0);
-    printf("a reading takes %.0f ns, a round of amdgpu's files %.0f us\n", read_ns, (double)(lg_now_ns() - begin) / 200e3);
+    printf("a reading takes %.0f ns, a round of amdgpu's files %.0f us\n", read_ns,
+           (double)(lg_now_ns() - begin) / 200e3);
     lg_sensors_close(s);
     tree_remove(&t, ".");
 }
@@ -665,6 +794,7 @@ int main(void)
     test_host();
     test_stale();
     test_no_memory();
+    test_public();
     test_here();
     print_costs();
     return 0;

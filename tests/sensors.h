@@ -24,7 +24,8 @@ static inline struct lg_device_info test_gpu(enum lg_device_kind kind)
 /** Sensors of a tree without a thread, and without what lies outside of it. */
 static inline struct lg_sensors_options options_of(const struct tree *t, const struct lg_device_info *device)
 {
-    return (struct lg_sensors_options){.device = device, .root = t->root, .nvml = "", .smi = "", .on_call = true};
+    return (struct lg_sensors_options){
+        .device = device, .root = t->root, .nvml = "", .smi = "", .on_call = true};
 }
 
 static inline struct lg_sensors *open_sensors(const struct lg_sensors_options *options)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Sensors of NVIDIA's cards, with a made-up library (one of today, and one that is old) and a made-up nvidia-smi, which the
- * arguments name: what these tell is read as it is meant, and what is missing, absurd or gone is unknown.
+ * Sensors of NVIDIA's cards, with a made-up library (one of today, and one that is old) and a made-up
+ * nvidia-smi, which the arguments name: what these tell is read as it is meant, and what is missing, absurd
+ * or gone is unknown.
  */
 #include <errno.h>
 #include <sys/wait.h>
@@ -10,7 +11,7 @@
 
 static const char *nvml_path, *old_nvml_path, *smi_path;
 
-/* ---- NVIDIA's library -------------------------------------------------------------------------------------------- */
+/* ---- NVIDIA's library ------------------------------------------------------------------------- */
 
 static void test_nvml(void)
 {
@@ -49,7 +50,8 @@ static void test_nvml(void)
     for (size_t i = 0; i < sizeof(useless) / sizeof(*useless); i++) {
         nvml_mode(&t, useless[i]);
         r = ask(s);
-        for (int m = 0; m < LG_N_MEASURES; m++) // that it is 400% busy and full twice is not taken, but its size is
+        for (int m = 0; m < LG_N_MEASURES;
+             m++) // that it is 400% busy and full twice is not taken, but its size is
             REQUIRE(!r.of[m].known || (i == 1 && (m == LG_MEASURE_MEMORY_TOTAL || m == LG_MEASURE_THROTTLE)));
         nvml_mode(&t, "ok");
         if (i < 2) {
@@ -80,7 +82,8 @@ static void test_no_nvml(void)
         uint8_t bus;
         bool unknown_place;
     } cases[] = {
-        {"/nowhere/libnvidia-ml.so.1", "ok", "nvml: not used: /nowhere/libnvidia-ml.so.1 cannot be loaded\n", 0, 1, false},
+        {"/nowhere/libnvidia-ml.so.1", "ok", "nvml: not used: /nowhere/libnvidia-ml.so.1 cannot be loaded\n",
+         0, 1, false},
         {"libm.so.6", "ok", "nvml: not used: libm.so.6 lacks nvml", 0, 1, false},
         {nvml_path, "fails", "nvml: not used: nvmlInit_v2() answers 999\n", 0, 1, false},
         {nvml_path, "none", "nvml: not used: it knows no device at 0000:01:00.0\n", 0, 1, false},
@@ -127,15 +130,25 @@ static void test_throttle_bits(void)
         uint64_t bits;
         uint32_t expected;
     } cases[] = {
-        {0, 0}, {0x1, 0}, {0x2, 0}, {0x10, 0}, {0x100, 0}, {0x4, LG_THROTTLE_POWER}, {0x80, LG_THROTTLE_POWER},
-        {0x20, LG_THROTTLE_THERMAL}, {0x40, LG_THROTTLE_THERMAL}, {0x48, LG_THROTTLE_THERMAL}, {0x8, LG_THROTTLE_OTHER},
-        {0x64, LG_THROTTLE_THERMAL | LG_THROTTLE_POWER}, {UINT64_C(1) << 63, 0},
+        {0, 0},
+        {0x1, 0},
+        {0x2, 0},
+        {0x10, 0},
+        {0x100, 0},
+        {0x4, LG_THROTTLE_POWER},
+        {0x80, LG_THROTTLE_POWER},
+        {0x20, LG_THROTTLE_THERMAL},
+        {0x40, LG_THROTTLE_THERMAL},
+        {0x48, LG_THROTTLE_THERMAL},
+        {0x8, LG_THROTTLE_OTHER},
+        {0x64, LG_THROTTLE_THERMAL | LG_THROTTLE_POWER},
+        {UINT64_C(1) << 63, 0},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
         REQUIRE_INT(lg_nvidia_throttle(cases[i].bits), ==, cases[i].expected);
 }
 
-/* ---- nvidia-smi -------------------------------------------------------------------------------------------------- */
+/* ---- nvidia-smi ------------------------------------------------------------------------------- */
 
 /** The program in the tree, in a mode. */
 static const char *smi_in(const struct tree *t, const char *mode)
@@ -220,7 +233,8 @@ static void test_smi_garbage(void)
             REQUIRE_UNKNOWN(r, MEMORY_USED);
             REQUIRE_UNKNOWN(r, THROTTLE);
             for (int m = 0; m < LG_N_MEASURES; m++)
-                REQUIRE(!r.of[m].known || (i == 0 && m == LG_MEASURE_BUSY) || (i == 1 && m == LG_MEASURE_MEMORY_TOTAL));
+                REQUIRE(!r.of[m].known || (i == 0 && m == LG_MEASURE_BUSY) ||
+                        (i == 1 && m == LG_MEASURE_MEMORY_TOTAL));
         }
         lg_sensors_close(s);
         require_childless();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Sensors that are read by several threads while their own asks the sources, one of which takes its time; the made-up library
- * of NVIDIA's is the argument. Built with -Db_sanitize=thread, it is also free of races.
+ * Sensors that are read by several threads while their own asks the sources, one of which takes its time; the
+ * made-up library of NVIDIA's is the argument. Built with -Db_sanitize=thread, it is also free of races.
  */
 #include <pthread.h>
 

@@ -77,6 +77,7 @@ struct things {
         llmgpu_train_tensor train_tensor;
         llmgpu_train_result train_result;
         llmgpu_reading reading;
+        llmgpu_energy energy;
         llmgpu_pacer_stats pacer_stats;
         llmgpu_file_info file;
         llmgpu_file_metadata metadata;

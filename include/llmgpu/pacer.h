@@ -85,11 +85,12 @@ typedef struct llmgpu_sensors llmgpu_sensors;
 /** Parameters of llmgpu_sensors_open(). All is copied. */
 typedef struct llmgpu_sensor_params {
     uint32_t size;          /**< set by llmgpu_sensor_params_init() */
-    uint32_t every_ms;      /**< milliseconds from one reading to the next, 1 .. 60000, default 200 */
+    uint32_t every_ms;      /**< milliseconds between two measurements while somebody reads, 1 .. 60000, default 200 */
     const char *device;     /**< as llmgpu_context_params::device; NULL (default): "auto" */
     const char *pci;        /**< PCI address such as "0000:01:00.0", in place of `device`; NULL (default): none */
-    const char *root;       /**< the folder that stands for "/", for made-up trees, in which "auto" is the only GPU; a library or
-                                 program is then asked only where it is named below; NULL (default): "/" */
+    const char *root;       /**< the folder that stands for "/", for made-up trees; then only its files are read, and a library
+                                 or program only where it is named below; the device "auto" is the tree's only GPU, or its CPU;
+                                 NULL (default): "/" */
     const char *nvml;       /**< path of NVIDIA's management library; "": it is not used; NULL (default): where the system
                                  has it */
     const char *nvidia_smi; /**< path of the program; "": it is not used; NULL (default): where the system has it */
@@ -108,8 +109,8 @@ typedef struct llmgpu_sensor_params {
 LLMGPU_EXPERIMENTAL_API int llmgpu_sensor_params_init(llmgpu_sensor_params *params, size_t size);
 
 /**
- * Finds the sensors of a device, and waits for their first reading for two seconds at the most. That there are none is no
- * failure: then every measure is unknown.
+ * Finds the sensors of a device, and waits up to a second and a half for what they say first. That there are none is no
+ * failure: then every measure is unknown. They are asked on a thread of their own, while somebody reads.
  *
  * @param out    to be freed with llmgpu_sensors_free(); NULL on failure
  * @param params NULL: defaults
@@ -126,8 +127,9 @@ LLMGPU_EXPERIMENTAL_API int llmgpu_sensors_open(llmgpu_sensors **out, const llmg
 LLMGPU_EXPERIMENTAL_API void llmgpu_sensors_free(llmgpu_sensors *sensors);
 
 /**
- * Gives what was read last, with its age; it waits for nothing. What is absurd, older than 5 seconds or fails is unknown. Sensors
- * that nobody asks for 10 seconds rest until somebody does.
+ * Gives what was measured last, with its age; it never waits for a sensor, and takes less than a microsecond. What is absurd,
+ * fails or is older than 5 s (or four times `every_ms`) is unknown. Sensors that nobody asks for ten seconds rest until
+ * somebody does.
  *
  * @param sensors to ask
  * @param out     to fill
@@ -135,6 +137,24 @@ LLMGPU_EXPERIMENTAL_API void llmgpu_sensors_free(llmgpu_sensors *sensors);
  * @return 0 or LLMGPU_E_INVALID
  */
 LLMGPU_EXPERIMENTAL_API int llmgpu_sensors_read(llmgpu_sensors *sensors, llmgpu_reading *out, size_t size);
+
+/** What a device took in some time. */
+typedef struct llmgpu_energy {
+    double joules;     /**< since the sensors were opened, by the device's own counter where it has one, else by its power */
+    uint64_t known_us; /**< microseconds that they are of: in the others, nothing was known */
+    uint64_t span_us;  /**< microseconds that were watched, until the last measurement */
+} llmgpu_energy;
+
+/**
+ * Gives the energy so far. Joules of a piece of work are the difference of two of these; they are as good as known_us is near
+ * to span_us. Sensors must be read, or this be called, at least every ten seconds in between.
+ *
+ * @param sensors to ask
+ * @param out     to fill
+ * @param size    sizeof(llmgpu_energy)
+ * @return 0 or LLMGPU_E_INVALID
+ */
+LLMGPU_EXPERIMENTAL_API int llmgpu_sensors_energy(llmgpu_sensors *sensors, llmgpu_energy *out, size_t size);
 
 /**
  * Says which sensors there are and why others are not used, a line for each.

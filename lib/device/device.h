@@ -288,6 +288,9 @@ int lg_dry_device_open(struct lg_env *env, const struct lg_device_info *like, st
  */
 int lg_device_list(struct lg_env *env, struct lg_device_info **infos, uint32_t *n_infos);
 
+/** Describes the device that lg_device_open() would open by that name; NULL is "auto". LLMGPU_E_NO_DEVICE. */
+int lg_device_find(struct lg_env *env, const char *name, struct lg_device_info *out);
+
 /**
  * Creates a buffer, zeroed but for LG_MEM_FILLED. LLMGPU_E_NOMEM names the size and what is available, LLMGPU_E_LIMIT the host's limit.
  * SHARED and READBACK buffers have `map` set.

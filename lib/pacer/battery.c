@@ -47,7 +47,8 @@ static void refresh(struct battery *b)
 static void *battery_open(struct lg_env *env, const struct lg_place *place, char why[LG_SOURCE_WHY])
 {
     char names[1][LG_SYSFS_NAME], dir[LG_SYSFS_PATH];
-    if (!lg_sysfs_path(dir, sizeof(dir), place->root, "sys/class/power_supply") || !lg_sysfs_list(dir, "", names, 1)) {
+    if (!lg_sysfs_path(dir, sizeof(dir), place->root, "sys/class/power_supply") ||
+        !lg_sysfs_list(dir, "", names, 1)) {
         snprintf(why, LG_SOURCE_WHY, "the machine tells of no power supply");
         return NULL;
     }

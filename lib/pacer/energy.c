@@ -15,19 +15,21 @@ static void cover(struct lg_energy *e, uint64_t from_ns, uint64_t to_ns, double 
     e->known_to_ns = to_ns;
 }
 
-/* The time since the counter was read last, unless some of it is known otherwise; false when it does not tell. */
+/* The time since the counter was read last, unless some of it is known otherwise; false when it does not
+ * tell. */
 static bool add_counted(struct lg_energy *e, const struct lg_energy_sample *s)
 {
     uint64_t from = e->last.counter_ns, to = s->counter_ns;
     double joules = s->counter - e->last.counter;
-    bool counts = from && to > from && e->known_to_ns <= from && joules >= 0 && joules <= MAX_WATTS * seconds(to - from);
+    bool counts = from && to > from && e->known_to_ns <= from && joules >= 0 &&
+                  joules <= MAX_WATTS * seconds(to - from);
     if (counts)
         cover(e, from, to, joules);
     return counts;
 }
 
-/* The time since power was measured last, as far as it is not known and lies before `limit`; power between goes in a
- * straight line. */
+/* The time since power was measured last, as far as it is not known and lies before `limit`; power between
+ * goes in a straight line. */
 static void add_measured(struct lg_energy *e, const struct lg_energy_sample *s, uint64_t limit_ns)
 {
     uint64_t begin = e->last.power_ns, end = s->power_ns;

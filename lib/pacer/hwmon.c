@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * GPUs whose Linux drivers tell what they measure in files: amdgpu, i915, xe and nouveau. Which files there are is found
- * out once; each is opened anew for each reading, as any may go away.
+ * GPUs whose Linux drivers tell what they measure in files: amdgpu, i915, xe and nouveau. Which files there
+ * are is found out once; each is opened anew for each reading, as any may go away.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "pacer/source.h"
 
-enum { MAX_FILES = 32, MAX_CHANNELS = 8, MAX_REASONS = 32, MAX_CARDS = 64 };
+enum { MAX_FILES = 32, MAX_CHANNELS = 8, MAX_REASONS = 32 };
 
 /* A file with a number; the first of a measure that has one counts. */
 struct file {
     uint8_t measure;
-    double scale;    // from its unit to ours
-    char path[192];  // from the device's folder
+    double scale;   // from its unit to ours
+    char path[192]; // from the device's folder
 };
 
 struct hwmon {
@@ -67,17 +66,14 @@ static const struct {
     const char *label;
     enum lg_measure measure;
 } places[] = {
-    {"", LG_MEASURE_TEMPERATURE},
-    {"edge", LG_MEASURE_TEMPERATURE},
-    {"pkg", LG_MEASURE_TEMPERATURE},
-    {"junction", LG_MEASURE_HOTSPOT},
-    {"mem", LG_MEASURE_MEMORY_TEMPERATURE},
-    {"vram", LG_MEASURE_MEMORY_TEMPERATURE},
+    {"", LG_MEASURE_TEMPERATURE},           {"edge", LG_MEASURE_TEMPERATURE},
+    {"pkg", LG_MEASURE_TEMPERATURE},        {"junction", LG_MEASURE_HOTSPOT},
+    {"mem", LG_MEASURE_MEMORY_TEMPERATURE}, {"vram", LG_MEASURE_MEMORY_TEMPERATURE},
 };
 
 #define N(table) (sizeof(table) / sizeof(*(table)))
 
-/* ---- text -------------------------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------- */
 
 bool lg_amdgpu_max_clock(const char *text, double *out)
 {
@@ -98,47 +94,11 @@ bool lg_amdgpu_max_clock(const char *text, double *out)
     return found;
 }
 
-bool lg_parse_uevent(const char *text, struct lg_pci *out)
-{
-    static const char key[] = "PCI_SLOT_NAME=";
-    char slot[32];
-    const char *at = strstr(text, key);
-    if (!at || (at != text && at[-1] != '\n'))
-        return false;
-    at += strlen(key);
-    size_t n = strcspn(at, "\n");
-    if (n >= sizeof(slot))
-        return false;
-    memcpy(slot, at, n);
-    slot[n] = '\0';
-    return lg_pci_parse(slot, out);
-}
-
-/* ---- finding ----------------------------------------------------------------------------------------------------- */
-
-/* The only GPU that drm knows, which may have several cards; unknown where there are more. */
-static struct lg_pci find_only_gpu(const char *root)
-{
-    const struct lg_pci unknown = {0};
-    char drm[LG_SYSFS_PATH], path[LG_SYSFS_PATH], cards[MAX_CARDS][LG_SYSFS_NAME], text[LG_SYSFS_TEXT];
-    struct lg_pci found = unknown;
-    if (!lg_sysfs_path(drm, sizeof(drm), root, "sys/class/drm"))
-        return unknown;
-    uint32_t n = lg_sysfs_list(drm, "card", cards, MAX_CARDS);
-    for (uint32_t i = 0; i < n; i++) {
-        struct lg_pci pci;
-        if (strchr(cards[i], '-') || !lg_sysfs_path(path, sizeof(path), drm, cards[i]) || // connectors have a dash
-            !lg_sysfs_text(path, "device/uevent", text, sizeof(text)) || !lg_parse_uevent(text, &pci))
-            continue;
-        if (found.known && !lg_pci_same(&pci, &found))
-            return unknown;
-        found = pci;
-    }
-    return found;
-}
+/* ---- finding ---------------------------------------------------------------------------------- */
 
 /* Adds a file to those that are read, if it is there. */
-static bool add_file(struct hwmon *h, enum lg_measure measure, double scale, const char *folder, const char *file)
+static bool add_file(struct hwmon *h, enum lg_measure measure, double scale, const char *folder,
+                     const char *file)
 {
     char text[LG_SYSFS_TEXT];
     if (h->n_files == MAX_FILES)
@@ -159,7 +119,8 @@ static void add_known(struct hwmon *h, const struct known *table, size_t n, cons
         add_file(h, table[i].measure, table[i].scale, folder, table[i].file);
 }
 
-static void add_channel(struct hwmon *h, enum lg_measure measure, const char *folder, int channel, const char *what)
+static void add_channel(struct hwmon *h, enum lg_measure measure, const char *folder, int channel,
+                        const char *what)
 {
     char file[32];
     snprintf(file, sizeof(file), "temp%d_%s", channel, what);
@@ -173,7 +134,8 @@ static void add_temperature(struct hwmon *h, enum lg_measure measure, const char
     if (measure != LG_MEASURE_TEMPERATURE)
         return;
     // nouveau slows down at `max`; the others do at `crit`, and where they have a `max` it is a wish.
-    add_channel(h, LG_MEASURE_TEMPERATURE_LIMIT, folder, channel, strcmp(h->driver, "nouveau") == 0 ? "max" : "crit");
+    add_channel(h, LG_MEASURE_TEMPERATURE_LIMIT, folder, channel,
+                strcmp(h->driver, "nouveau") == 0 ? "max" : "crit");
     add_channel(h, LG_MEASURE_TEMPERATURE_CRITICAL, folder, channel, "emergency");
 }
 
@@ -220,7 +182,8 @@ static bool take_driver(struct hwmon *h, const char *name)
 static bool find_folder(struct hwmon *h, const char *inside, const char *prefix, char *out, size_t size)
 {
     char path[LG_SYSFS_PATH], names[4][LG_SYSFS_NAME];
-    if (!lg_sysfs_path(path, sizeof(path), h->device, inside) || !lg_sysfs_list(path, prefix, names, N(names)))
+    if (!lg_sysfs_path(path, sizeof(path), h->device, inside) ||
+        !lg_sysfs_list(path, prefix, names, N(names)))
         return false;
     return lg_sysfs_path(out, size, inside, names[0]);
 }
@@ -243,14 +206,16 @@ static void find_throttle(struct hwmon *h, const char *card)
     static const char *const of_xe[] = {"tile0/gt0/freq0/throttle", "gt0/freq0/throttle"};
     char path[LG_SYSFS_PATH], name[1][LG_SYSFS_NAME], text[8];
     for (size_t i = 0; i < N(of_xe); i++) {
-        if (!lg_sysfs_path(path, sizeof(path), of_xe[i], "status") || !lg_sysfs_text(h->device, path, text, sizeof(text)))
+        if (!lg_sysfs_path(path, sizeof(path), of_xe[i], "status") ||
+            !lg_sysfs_text(h->device, path, text, sizeof(text)))
             continue;
         snprintf(h->throttle, sizeof(h->throttle), "%s", of_xe[i]);
         return;
     }
     char folder[160];
     if (*card && lg_sysfs_path(folder, sizeof(folder), card, "gt/gt0") &&
-        lg_sysfs_path(path, sizeof(path), h->device, folder) && lg_sysfs_list(path, "throttle_reason_", name, 1))
+        lg_sysfs_path(path, sizeof(path), h->device, folder) &&
+        lg_sysfs_list(path, "throttle_reason_", name, 1))
         snprintf(h->throttle, sizeof(h->throttle), "%s", folder);
 }
 
@@ -276,18 +241,15 @@ static bool find_files(struct hwmon *h)
 
 static void *hwmon_open(struct lg_env *env, const struct lg_place *place, char why[LG_SOURCE_WHY])
 {
-    struct lg_pci pci = place->pci;
     char id[LG_PCI_TEXT], folder[LG_PCI_TEXT + 32];
-    if (!pci.known && place->any_gpu)
-        pci = find_only_gpu(place->root);
-    if (!pci.known) {
+    if (!place->pci.known) {
         snprintf(why, LG_SOURCE_WHY, "where the device is on the bus is not known");
         return NULL;
     }
     struct hwmon *h = lg_alloc(env, sizeof(*h));
     if (!h)
         return NULL;
-    lg_pci_format(&pci, id);
+    lg_pci_format(&place->pci, id);
     snprintf(folder, sizeof(folder), "sys/bus/pci/devices/%s", id);
     if (!lg_sysfs_path(h->device, sizeof(h->device), place->root, folder) || !find_files(h)) {
         snprintf(why, LG_SOURCE_WHY, "the driver of %s tells nothing in files", id);
@@ -297,7 +259,7 @@ static void *hwmon_open(struct lg_env *env, const struct lg_place *place, char w
     return h;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------------------- */
+/* ---- reading ---------------------------------------------------------------------------------- */
 
 /* What a reason is about, by its name: all drivers call them after the limits, and new ones come. */
 static uint32_t reason_of(const char *name)
@@ -354,9 +316,11 @@ static void hwmon_read(void *source, uint64_t now_ns, struct lg_readings *out)
         lg_reading_set(out, f->measure, value * f->scale, now_ns, h->driver);
     }
     const struct lg_reading *energy = &out->of[LG_MEASURE_ENERGY];
-    if (energy->source == h->driver && energy->known && lg_meter_power(&h->meter, energy->value, now_ns, &watts))
+    if (energy->source == h->driver && energy->known &&
+        lg_meter_power(&h->meter, energy->value, now_ns, &watts))
         lg_reading_set(out, LG_MEASURE_POWER, watts, now_ns, h->driver);
-    if (h->levels && lg_sysfs_text(h->device, "pp_dpm_sclk", text, sizeof(text)) && lg_amdgpu_max_clock(text, &value))
+    if (h->levels && lg_sysfs_text(h->device, "pp_dpm_sclk", text, sizeof(text)) &&
+        lg_amdgpu_max_clock(text, &value))
         lg_reading_set(out, LG_MEASURE_CLOCK_MAX, value, now_ns, h->driver);
     read_throttle(h, now_ns, out);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * NVIDIA's management library, loaded at run time and declared here as far as it is used. Any function may be missing, and
- * any may answer that this card or driver does not know: then that is unknown.
+ * NVIDIA's management library, loaded at run time and declared here as far as it is used. Any function may be
+ * missing, and any may answer that this card or driver does not know: then that is unknown.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -29,21 +29,21 @@ struct nvml_utilization {
 };
 
 /* Name, and the parameters behind its prefix; those of REQUIRED must be there. */
-#define REQUIRED(X)                                                                        \
-    X(nvmlInit_v2, (void))                                                                 \
-    X(nvmlShutdown, (void))                                                                \
+#define REQUIRED(X)         \
+    X(nvmlInit_v2, (void))  \
+    X(nvmlShutdown, (void)) \
     X(nvmlDeviceGetHandleByPciBusId_v2, (const char *id, struct nvml_device **out))
-#define OPTIONAL(X)                                                                                     \
-    X(nvmlDeviceGetTemperature, (struct nvml_device * dev, int sensor, unsigned *celsius))               \
-    X(nvmlDeviceGetTemperatureThreshold, (struct nvml_device * dev, int threshold, unsigned *celsius))   \
-    X(nvmlDeviceGetPowerUsage, (struct nvml_device * dev, unsigned *milliwatts))                         \
-    X(nvmlDeviceGetEnforcedPowerLimit, (struct nvml_device * dev, unsigned *milliwatts))                 \
-    X(nvmlDeviceGetClockInfo, (struct nvml_device * dev, int clock, unsigned *mhz))                      \
-    X(nvmlDeviceGetMaxClockInfo, (struct nvml_device * dev, int clock, unsigned *mhz))                   \
+#define OPTIONAL(X)                                                                                       \
+    X(nvmlDeviceGetTemperature, (struct nvml_device * dev, int sensor, unsigned *celsius))                \
+    X(nvmlDeviceGetTemperatureThreshold, (struct nvml_device * dev, int threshold, unsigned *celsius))    \
+    X(nvmlDeviceGetPowerUsage, (struct nvml_device * dev, unsigned *milliwatts))                          \
+    X(nvmlDeviceGetEnforcedPowerLimit, (struct nvml_device * dev, unsigned *milliwatts))                  \
+    X(nvmlDeviceGetClockInfo, (struct nvml_device * dev, int clock, unsigned *mhz))                       \
+    X(nvmlDeviceGetMaxClockInfo, (struct nvml_device * dev, int clock, unsigned *mhz))                    \
     X(nvmlDeviceGetCurrentClocksThrottleReasons, (struct nvml_device * dev, unsigned long long *reasons)) \
-    X(nvmlDeviceGetCurrentClocksEventReasons, (struct nvml_device * dev, unsigned long long *reasons))   \
-    X(nvmlDeviceGetUtilizationRates, (struct nvml_device * dev, struct nvml_utilization * out))          \
-    X(nvmlDeviceGetMemoryInfo, (struct nvml_device * dev, struct nvml_memory * out))                     \
+    X(nvmlDeviceGetCurrentClocksEventReasons, (struct nvml_device * dev, unsigned long long *reasons))    \
+    X(nvmlDeviceGetUtilizationRates, (struct nvml_device * dev, struct nvml_utilization * out))           \
+    X(nvmlDeviceGetMemoryInfo, (struct nvml_device * dev, struct nvml_memory * out))                      \
     X(nvmlDeviceGetTotalEnergyConsumption, (struct nvml_device * dev, unsigned long long *millijoules))
 
 struct nvml {
@@ -88,7 +88,8 @@ static bool find_device(struct nvml *n, const struct lg_pci *pci, char *why)
     rc = n->nvmlDeviceGetHandleByPciBusId_v2(id, &n->device);
     if (rc == NVML_OK && n->device)
         return true;
-    snprintf(why, LG_SOURCE_WHY, rc == NVML_NOT_FOUND ? "it knows no device at %s" : "it does not answer for %s", id);
+    snprintf(why, LG_SOURCE_WHY,
+             rc == NVML_NOT_FOUND ? "it knows no device at %s" : "it does not answer for %s", id);
     n->nvmlShutdown();
     return false;
 }
@@ -96,10 +97,10 @@ static bool find_device(struct nvml *n, const struct lg_pci *pci, char *why)
 static void *nvml_open(struct lg_env *env, const struct lg_place *place, char why[LG_SOURCE_WHY])
 {
     const char *name = place->nvml ? place->nvml : "libnvidia-ml.so.1";
-    const char *no = !*name                                              ? "it is not to be used"
+    const char *no = !*name                                               ? "it is not to be used"
                      : place->vendor && place->vendor != LG_VENDOR_NVIDIA ? "the device is not NVIDIA's"
-                     : !place->pci.known                                  ? "where the device is on the bus is not known"
-                                                                          : NULL;
+                     : !place->pci.known ? "where the device is on the bus is not known"
+                                         : NULL;
     if (no) {
         snprintf(why, LG_SOURCE_WHY, "%s", no);
         return NULL;
@@ -124,7 +125,8 @@ uint32_t lg_nvidia_throttle(uint64_t reasons)
         {0x60, LG_THROTTLE_THERMAL}, // by software, by hardware
         {0x04, LG_THROTTLE_POWER},   // the cap
         {0x80, LG_THROTTLE_POWER},   // the brake
-        // That it idles (1), clocks that were asked for (2, 0x100) and boosting with others (0x10) are nobody's trouble.
+        // That it idles (1), clocks that were asked for (2, 0x100) and boosting with others (0x10) are
+        // nobody's trouble.
     };
     uint32_t out = 0;
     for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
@@ -138,11 +140,10 @@ uint32_t lg_nvidia_throttle(uint64_t reasons)
 static void read_throttle(const struct nvml *n, uint64_t now_ns, struct lg_readings *out)
 {
     unsigned long long reasons;
-    bool known =
-        (n->nvmlDeviceGetCurrentClocksEventReasons &&
-         n->nvmlDeviceGetCurrentClocksEventReasons(n->device, &reasons) == NVML_OK) ||
-        (n->nvmlDeviceGetCurrentClocksThrottleReasons &&
-         n->nvmlDeviceGetCurrentClocksThrottleReasons(n->device, &reasons) == NVML_OK);
+    bool known = (n->nvmlDeviceGetCurrentClocksEventReasons &&
+                  n->nvmlDeviceGetCurrentClocksEventReasons(n->device, &reasons) == NVML_OK) ||
+                 (n->nvmlDeviceGetCurrentClocksThrottleReasons &&
+                  n->nvmlDeviceGetCurrentClocksThrottleReasons(n->device, &reasons) == NVML_OK);
     if (known)
         lg_reading_set(out, LG_MEASURE_THROTTLE, lg_nvidia_throttle(reasons), now_ns, "nvml");
 }

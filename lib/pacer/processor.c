@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The processor, for the CPU device, for drivers that run on it, and for GPUs on the same die where these tell less: its
- * temperature from hwmon or a thermal zone, its power from RAPL, its clocks from cpufreq; and the machine's memory.
+ * The processor, for the CPU device, for drivers that run on it, and for GPUs on the same die where these
+ * tell less: its temperature from hwmon or a thermal zone, its power from RAPL, its clocks from cpufreq; and
+ * the machine's memory.
  */
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 #include "pacer/source.h"
 
 enum {
-    MAX_PLACES = 8,    // whose temperatures are looked at; the hottest counts
+    MAX_PLACES = 8, // whose temperatures are looked at; the hottest counts
     MAX_PACKAGES = 8,
     MAX_POLICIES = 16, // of clocks
     MAX_NAMES = 64,
@@ -30,7 +31,7 @@ struct package {
 
 struct processor {
     char root[LG_SYSFS_PATH];
-    bool is_device; // clocks and memory are the device's too
+    bool is_device;     // clocks and memory are the device's too
     const char *sensor; // "coretemp"
     struct place places[MAX_PLACES];
     uint32_t n_places;
@@ -58,30 +59,33 @@ static bool read_text(const struct processor *p, const char *dir, const char *fi
     return lg_sysfs_path(path, sizeof(path), p->root, dir) && lg_sysfs_text(path, file, out, size);
 }
 
-static uint32_t list(const struct processor *p, const char *dir, const char *prefix, char (*out)[LG_SYSFS_NAME], uint32_t max)
+static uint32_t list(const struct processor *p, const char *dir, const char *prefix,
+                     char (*out)[LG_SYSFS_NAME], uint32_t max)
 {
     char path[LG_SYSFS_PATH];
     return lg_sysfs_path(path, sizeof(path), p->root, dir) ? lg_sysfs_list(path, prefix, out, max) : 0;
 }
 
-/* ---- temperature ------------------------------------------------------------------------------------------------- */
+/* ---- temperature ------------------------------------------------------------------------------ */
 
 /* Drivers that measure processors, and what they call the temperature of all of it; NULL: the first is. */
 static const struct {
     const char *driver, *label;
 } monitors[] = {
-    {"coretemp", "Package id"}, {"k10temp", "Tdie"},     {"k10temp", "Tctl"},
-    {"zenpower", "Tdie"},       {"cpu_thermal", NULL},   {"cpu", NULL},
+    {"coretemp", "Package id"}, {"k10temp", "Tdie"},   {"k10temp", "Tctl"},
+    {"zenpower", "Tdie"},       {"cpu_thermal", NULL}, {"cpu", NULL},
 };
 
 /* Thermal zones of processors; others of a machine are those of its board, its disks, its battery. */
-static const char *const zones[] = {"x86_pkg_temp", "cpu-thermal", "cpu_thermal", "cpu0-thermal", "soc-thermal", "soc_thermal"};
+static const char *const zones[] = {"x86_pkg_temp", "cpu-thermal", "cpu_thermal",
+                                    "cpu0-thermal", "soc-thermal", "soc_thermal"};
 
 static void add_place(struct processor *p, const char *dir, const char *file)
 {
     char text[64];
     struct place *to = &p->places[p->n_places];
-    if (p->n_places == MAX_PLACES || strlen(dir) >= sizeof(to->dir) || !read_text(p, dir, file, text, sizeof(text)))
+    if (p->n_places == MAX_PLACES || strlen(dir) >= sizeof(to->dir) ||
+        !read_text(p, dir, file, text, sizeof(text)))
         return;
     snprintf(to->dir, sizeof(to->dir), "%s", dir);
     snprintf(to->file, sizeof(to->file), "%s", file);
@@ -93,7 +97,8 @@ static void add_channel(struct processor *p, const char *dir, const char *label)
     char file[32], text[64];
     for (int i = 1; i <= 4; i++) {
         snprintf(file, sizeof(file), "temp%d_label", i);
-        if (label && (!read_text(p, dir, file, text, sizeof(text)) || strncmp(text, label, strlen(label)) != 0))
+        if (label &&
+            (!read_text(p, dir, file, text, sizeof(text)) || strncmp(text, label, strlen(label)) != 0))
             continue;
         snprintf(file, sizeof(file), "temp%d_input", i);
         add_place(p, dir, file);
@@ -107,7 +112,8 @@ static void find_monitors(struct processor *p)
     uint32_t n = list(p, "sys/class/hwmon", "hwmon", names, MAX_NAMES);
     for (size_t m = 0; m < N(monitors) && !p->n_places; m++) {
         for (uint32_t i = 0; i < n; i++) {
-            if (lg_sysfs_path(dir, sizeof(dir), "sys/class/hwmon", names[i]) && read_text(p, dir, "name", text, sizeof(text)) && strcmp(text, monitors[m].driver) == 0)
+            if (lg_sysfs_path(dir, sizeof(dir), "sys/class/hwmon", names[i]) &&
+                read_text(p, dir, "name", text, sizeof(text)) && strcmp(text, monitors[m].driver) == 0)
                 add_channel(p, dir, monitors[m].label);
         }
         p->sensor = p->n_places ? monitors[m].driver : NULL;
@@ -126,7 +132,9 @@ static void read_trips(struct processor *p, const char *dir)
         snprintf(file, sizeof(file), "trip_point_%d_temp", i);
         if (!read_number(p, dir, file, &value) || value <= 0)
             continue;
-        double *to = strcmp(type, "passive") == 0 ? &p->limit : strcmp(type, "critical") == 0 ? &p->critical : NULL;
+        double *to = strcmp(type, "passive") == 0    ? &p->limit
+                     : strcmp(type, "critical") == 0 ? &p->critical
+                                                     : NULL;
         if (to && (*to == 0 || value * 1e-3 < *to))
             *to = value * 1e-3;
     }
@@ -138,7 +146,8 @@ static void find_zones(struct processor *p)
     uint32_t n = list(p, "sys/class/thermal", "thermal_zone", names, MAX_NAMES);
     for (size_t z = 0; z < N(zones) && !p->n_places; z++) {
         for (uint32_t i = 0; i < n; i++) {
-            if (!lg_sysfs_path(dir, sizeof(dir), "sys/class/thermal", names[i]) || !read_text(p, dir, "type", text, sizeof(text)) || strcmp(text, zones[z]) != 0)
+            if (!lg_sysfs_path(dir, sizeof(dir), "sys/class/thermal", names[i]) ||
+                !read_text(p, dir, "type", text, sizeof(text)) || strcmp(text, zones[z]) != 0)
                 continue;
             add_place(p, dir, "temp");
             read_trips(p, dir);
@@ -162,7 +171,8 @@ static void read_temperature(struct processor *p, uint64_t now_ns, struct lg_rea
         if (i == 0 || value > hottest)
             hottest = value;
         snprintf(file, sizeof(file), "%.*s_crit", (int)strcspn(at->file, "_"), at->file);
-        if (strncmp(at->file, "temp_", 5) != 0 && read_number(p, at->dir, file, &value) && (limit == 0 || value < limit))
+        if (strncmp(at->file, "temp_", 5) != 0 && read_number(p, at->dir, file, &value) &&
+            (limit == 0 || value < limit))
             limit = value;
     }
     if (!known)
@@ -172,7 +182,7 @@ static void read_temperature(struct processor *p, uint64_t now_ns, struct lg_rea
     lg_reading_set(out, LG_MEASURE_TEMPERATURE_CRITICAL, p->critical, now_ns, p->sensor);
 }
 
-/* ---- power ------------------------------------------------------------------------------------------------------- */
+/* ---- power ------------------------------------------------------------------------------------ */
 
 static void find_packages(struct processor *p)
 {
@@ -192,8 +202,8 @@ static void find_packages(struct processor *p)
     }
 }
 
-/* Counts on; false when it cannot be read. *anew is set when it may have begun anew more often than once, or was not read
- * before. */
+/* Counts on; false when it cannot be read. *anew is set when it may have begun anew more often than once, or
+ * was not read before. */
 static bool count_energy(const struct processor *p, struct package *package, double seconds, bool *anew)
 {
     double value;
@@ -236,7 +246,7 @@ static void read_energy(struct processor *p, uint64_t now_ns, struct lg_readings
         lg_reading_set(out, LG_MEASURE_POWER, watts, now_ns, "rapl");
 }
 
-/* ---- clocks and memory ------------------------------------------------------------------------------------------- */
+/* ---- clocks and memory ------------------------------------------------------------------------ */
 
 static void read_clocks(const struct processor *p, uint64_t now_ns, struct lg_readings *out)
 {
@@ -263,10 +273,12 @@ static void read_clocks(const struct processor *p, uint64_t now_ns, struct lg_re
 static void read_throttle(struct processor *p, uint64_t now_ns, struct lg_readings *out)
 {
     double value, last = p->n_throttled;
-    bool known = read_number(p, "sys/devices/system/cpu/cpu0/thermal_throttle", "package_throttle_count", &value);
+    bool known =
+        read_number(p, "sys/devices/system/cpu/cpu0/thermal_throttle", "package_throttle_count", &value);
     p->n_throttled = known ? value : -1;
     if (known && last >= 0)
-        lg_reading_set(out, LG_MEASURE_THROTTLE, value != last ? LG_THROTTLE_THERMAL : 0, now_ns, "thermal_throttle");
+        lg_reading_set(out, LG_MEASURE_THROTTLE, value != last ? LG_THROTTLE_THERMAL : 0, now_ns,
+                       "thermal_throttle");
 }
 
 static void read_memory(const struct processor *p, uint64_t now_ns, struct lg_readings *out)
@@ -280,7 +292,7 @@ static void read_memory(const struct processor *p, uint64_t now_ns, struct lg_re
     lg_reading_set(out, LG_MEASURE_MEMORY_TOTAL, total * 1024, now_ns, "meminfo");
 }
 
-/* ---- the source -------------------------------------------------------------------------------------------------- */
+/* ---- the source ------------------------------------------------------------------------------- */
 
 static void *processor_open(struct lg_env *env, const struct lg_place *place, char why[LG_SOURCE_WHY])
 {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is measured of a device: its temperature, power, clocks and so on, each from the first source that knows it. What no
- * source knows is unknown: there are no values in its place.
+ * What is measured of a device: its temperature, power, clocks and so on, each from the first source that
+ * knows it. What no source knows is unknown: there are no values in its place.
  *
- * Thread-safety: any thread may read. A thread of the handle's own asks the sources, so that one that is slow or hangs keeps
- * nobody waiting; it asks as long as somebody reads, and sleeps otherwise. The host's function is called on it.
+ * Thread-safety: any thread may read. A thread of the handle's own asks the sources, so that one that is slow
+ * or hangs keeps nobody waiting; it asks as long as somebody reads, and sleeps otherwise. The host's function
+ * is called on it.
  */
 #ifndef LG_PACER_SENSOR_H
 #define LG_PACER_SENSOR_H
@@ -26,20 +27,20 @@ enum lg_measure {
     LG_MEASURE_POWER_LIMIT,          // that is in force
     LG_MEASURE_CLOCK,                // of the cores
     LG_MEASURE_CLOCK_MAX,
-    LG_MEASURE_THROTTLE,             // why it is slower than it could be: lg_throttle, 0: it is not
-    LG_MEASURE_BUSY,                 // of the time
+    LG_MEASURE_THROTTLE, // why it is slower than it could be: lg_throttle, 0: it is not
+    LG_MEASURE_BUSY,     // of the time
     LG_MEASURE_MEMORY_USED,
     LG_MEASURE_MEMORY_TOTAL,
-    LG_MEASURE_ENERGY,               // used since some time in the past; a counter that only grows
-    LG_MEASURE_ON_BATTERY,           // 1: the machine is running on it
+    LG_MEASURE_ENERGY,     // used since some time in the past; a counter that only grows
+    LG_MEASURE_ON_BATTERY, // 1: the machine is running on it
     LG_N_MEASURES,
 };
 
 /** Reasons, or'ed. */
 enum lg_throttle {
     LG_THROTTLE_THERMAL = 1,
-    LG_THROTTLE_POWER = 2,   // a limit of power or current
-    LG_THROTTLE_OTHER = 4,   // what the source says no more of
+    LG_THROTTLE_POWER = 2, // a limit of power or current
+    LG_THROTTLE_OTHER = 4, // what the source says no more of
 };
 
 /** A measure's name, unit and what its values can be; others are garbage. */
@@ -81,15 +82,15 @@ typedef int lg_sensors_host_fn(void *user, uint64_t now_ns, struct lg_readings *
 
 struct lg_sensors_options {
     const struct lg_device_info *device; // whose; read while opening
-    bool any_gpu;         // if its place is unknown it is the only GPU of the machine, where there is one
+    bool any_gpu; // if its place is unknown, it is the only GPU of the machine, where there is one
     lg_sensors_host_fn *host; // NULL: none
     void *host_user;
-    const char *root;     // under which /sys and /proc lie; NULL: ""
-    const char *nvml;     // name or path of NVIDIA's management library; NULL: the system's; "": none
-    const char *smi;      // path of nvidia-smi; NULL: where systems have it; "": none
-    uint32_t period_ms;   // between two readings; 0: 500
-    uint32_t stale_ms;    // what is older is unknown; 0: 5000
-    bool on_call;         // no thread: lg_sensors_read() asks the sources itself when the period is over
+    const char *root;   // under which /sys and /proc lie; NULL: ""
+    const char *nvml;   // name or path of NVIDIA's management library; NULL: the system's; "": none
+    const char *smi;    // path of nvidia-smi; NULL: where systems have it; "": none
+    uint32_t period_ms; // between two readings; 0: 500
+    uint32_t stale_ms;  // what is older is unknown; 0: 5000
+    bool on_call;       // no thread: lg_sensors_read() asks the sources itself when the period is over
 };
 
 struct lg_sensors;
@@ -105,7 +106,8 @@ void lg_sensors_read(struct lg_sensors *sensors, struct lg_readings *out);
 bool lg_sensors_refresh(struct lg_sensors *sensors, uint32_t timeout_ms);
 /** What was used up since the sensors were opened; two of these make a difference. Never waits. */
 void lg_sensors_energy(struct lg_sensors *sensors, struct lg_energy_total *out);
-/** A line for each source, in the order of trust: whether it is used, or why not. The bytes that these are, as snprintf. */
+/** A line for each source, in the order of trust: whether it is used, or why not. The bytes that these are,
+ * as snprintf. */
 size_t lg_sensors_describe(struct lg_sensors *sensors, char *out, size_t size);
 
 #endif

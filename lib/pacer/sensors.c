@@ -50,7 +50,7 @@ struct lg_sensors {
     pthread_t thread;
 };
 
-/* ---- sources ----------------------------------------------------------------------------------------------------- */
+/* ---- sources ---------------------------------------------------------------------------------- */
 
 static void open_sources(struct lg_sensors *s)
 {
@@ -75,14 +75,15 @@ static void describe(struct lg_sensors *s)
     for (uint32_t i = 0; i < s->n_sources; i++) {
         const struct source *from = &s->sources[i];
         const char *why = *from->why ? from->why : "there is no memory for it";
-        len += (size_t)snprintf(s->text + len, size - len, "%s: %s%s\n", from->ops->name, from->state ? "" : "not used: ",
-                                from->state ? "used" : why);
+        len += (size_t)snprintf(s->text + len, size - len, "%s: %s%s\n", from->ops->name,
+                                from->state ? "" : "not used: ", from->state ? "used" : why);
     }
 }
 
 static void add_energy(struct lg_sensors *s, uint64_t now_ns)
 {
-    const struct lg_reading *power = &s->found.of[LG_MEASURE_POWER], *counter = &s->found.of[LG_MEASURE_ENERGY];
+    const struct lg_reading *power = &s->found.of[LG_MEASURE_POWER],
+                            *counter = &s->found.of[LG_MEASURE_ENERGY];
     lg_energy_add(&s->energy, &(struct lg_energy_sample){
                                   .now_ns = now_ns,
                                   .power_ns = power->known ? power->at_ns : 0,
@@ -130,9 +131,10 @@ static bool ask(struct lg_sensors *s)
     return pending;
 }
 
-/* ---- the thread -------------------------------------------------------------------------------------------------- */
+/* ---- the thread ------------------------------------------------------------------------------- */
 
-/* Asks once, opening the sources before the first time; mutex is held on entry and on return, and not in between. */
+/* Asks once, opening the sources before the first time; mutex is held on entry and on return, and not in
+ * between. */
 static void round_of(struct lg_sensors *s)
 {
     bool opened = s->opened;
@@ -200,7 +202,7 @@ static void ask_here(struct lg_sensors *s, uint64_t older_ns)
     pthread_mutex_unlock(&s->asking);
 }
 
-/* ---- the handle -------------------------------------------------------------------------------------------------- */
+/* ---- the handle ------------------------------------------------------------------------------- */
 
 static void init_sync(struct lg_sensors *s)
 {
@@ -221,6 +223,17 @@ static bool copy_text(struct lg_env *env, const char *text, char **out)
     return !text || *out;
 }
 
+/* The only GPU in the place of a device that is nowhere on the bus; then that is no processor. */
+static void find_gpu(struct lg_place *place)
+{
+    struct lg_pci only = lg_place_only_gpu(place->root);
+    if (place->pci.known || !only.known)
+        return;
+    if (place->kind == LG_DEVICE_CPU || place->kind == LG_DEVICE_SOFTWARE)
+        place->kind = LG_DEVICE_OTHER;
+    place->pci = only;
+}
+
 static int fill(struct lg_sensors *s, const struct lg_sensors_options *o)
 {
     const char *root = o->root && strcmp(o->root, "/") != 0 ? o->root : "";
@@ -228,7 +241,6 @@ static int fill(struct lg_sensors *s, const struct lg_sensors_options *o)
     s->place.kind = o->device->kind;
     s->place.vendor = o->device->vendor;
     s->place.pci = o->device->pci;
-    s->place.any_gpu = o->any_gpu;
     s->host = o->host;
     s->host_user = o->host_user;
     s->period_ns = period * MS;
@@ -239,6 +251,8 @@ static int fill(struct lg_sensors *s, const struct lg_sensors_options *o)
         return LLMGPU_E_INVALID;
     bool copied = copy_text(&s->env, root, &s->place.root) && copy_text(&s->env, o->nvml, &s->place.nvml) &&
                   copy_text(&s->env, o->smi, &s->place.smi);
+    if (copied && o->any_gpu)
+        find_gpu(&s->place);
     return copied ? 0 : LLMGPU_E_NOMEM;
 }
 

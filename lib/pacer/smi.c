@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * nvidia-smi, where nothing else tells of an NVIDIA card: one process that goes on writing lines, which are taken from its
- * pipe when there are some. It gets no terminal, no signals of ours and an environment of its own.
+ * nvidia-smi, where nothing else tells of an NVIDIA card: one process that goes on writing lines, which are
+ * taken from its pipe when there are some. It gets no terminal, no signals of ours and an environment of its
+ * own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,9 +19,9 @@
 
 enum {
     MAX_LINE = 512,
-    MAX_STARTS = 6,      // ever
-    MAX_READS = 64,      // of a pipe at once
-    END_TRIES = 200,     // of a millisecond each, until a killed process is gone
+    MAX_STARTS = 6,  // ever
+    MAX_READS = 64,  // of a pipe at once
+    END_TRIES = 200, // of a millisecond each, until a killed process is gone
 };
 #define RESTART_NS UINT64_C(1000000000)
 #define MAX_WAIT_NS UINT64_C(10000000000) // lines that lay in the pipe for longer than that may be any age
@@ -39,7 +40,9 @@ struct smi {
     struct lg_readings last;
 };
 
-#define FIELDS "temperature.gpu,power.draw,enforced.power.limit,clocks.gr,clocks.max.gr,utilization.gpu,memory.used,memory.total"
+#define FIELDS                                                                                             \
+    "temperature.gpu,power.draw,enforced.power.limit,clocks.gr,clocks.max.gr,utilization.gpu,memory.used," \
+    "memory.total"
 
 /* The last field has had two names, and drivers may come to know neither. */
 static const char *const queries[] = {
@@ -48,7 +51,7 @@ static const char *const queries[] = {
     "--query-gpu=" FIELDS,
 };
 
-/* ---- the text ---------------------------------------------------------------------------------------------------- */
+/* ---- the text --------------------------------------------------------------------------------- */
 
 void lg_smi_parse(const char *line, size_t len, uint64_t at_ns, struct lg_readings *out)
 {
@@ -56,8 +59,9 @@ void lg_smi_parse(const char *line, size_t len, uint64_t at_ns, struct lg_readin
         enum lg_measure measure;
         double scale;
     } fields[] = {
-        {LG_MEASURE_TEMPERATURE, 1}, {LG_MEASURE_POWER, 1},     {LG_MEASURE_POWER_LIMIT, 1},
-        {LG_MEASURE_CLOCK, 1},       {LG_MEASURE_CLOCK_MAX, 1}, {LG_MEASURE_BUSY, 1e-2},
+        {LG_MEASURE_TEMPERATURE, 1},      {LG_MEASURE_POWER, 1},
+        {LG_MEASURE_POWER_LIMIT, 1},      {LG_MEASURE_CLOCK, 1},
+        {LG_MEASURE_CLOCK_MAX, 1},        {LG_MEASURE_BUSY, 1e-2},
         {LG_MEASURE_MEMORY_USED, 0x1p20}, {LG_MEASURE_MEMORY_TOTAL, 0x1p20},
     };
     const size_t n = sizeof(fields) / sizeof(*fields);
@@ -106,7 +110,7 @@ static void take(struct smi *s, const char *text, size_t n, uint64_t now_ns)
     }
 }
 
-/* ---- the process ------------------------------------------------------------------------------------------------- */
+/* ---- the process ------------------------------------------------------------------------------ */
 
 /* Spawns with the pipe's end as its output. */
 static bool spawn(struct smi *s, int out)
@@ -122,14 +126,16 @@ static bool spawn(struct smi *s, int out)
         posix_spawn_file_actions_destroy(&files);
         return false;
     }
-    char *const argv[] = {s->path, s->id, (char *)queries[s->n_fields], "--format=csv,noheader,nounits", "-lms", "500", NULL};
+    char *const argv[] = {
+        s->path, s->id, (char *)queries[s->n_fields], "--format=csv,noheader,nounits", "-lms", "500", NULL};
     char *const envp[] = {"PATH=/usr/bin:/bin", "LC_ALL=C", NULL};
     bool ok = posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0) == 0 &&
               posix_spawn_file_actions_adddup2(&files, out, 1) == 0 &&
               posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_WRONLY, 0) == 0 &&
-              posix_spawnattr_setsigmask(&attr, &none) == 0 && posix_spawnattr_setsigdefault(&attr, &all) == 0 &&
-              posix_spawnattr_setpgroup(&attr, 0) == 0 &&
-              posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP) == 0 &&
+              posix_spawnattr_setsigmask(&attr, &none) == 0 &&
+              posix_spawnattr_setsigdefault(&attr, &all) == 0 && posix_spawnattr_setpgroup(&attr, 0) == 0 &&
+              posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                                  POSIX_SPAWN_SETPGROUP) == 0 &&
               posix_spawn(&s->pid, s->path, &files, &attr, argv, envp) == 0;
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&files);
@@ -192,13 +198,16 @@ static bool drain(struct smi *s, uint64_t now_ns)
     return true;
 }
 
-/* ---- the source -------------------------------------------------------------------------------------------------- */
+/* ---- the source ------------------------------------------------------------------------------- */
 
 /* Finds the program; false when there is none. */
 static bool find_program(struct smi *s, const struct lg_place *place)
 {
     static const char *const usual[] = {
-        "/usr/bin/nvidia-smi", "/usr/local/bin/nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi", "/opt/bin/nvidia-smi",
+        "/usr/bin/nvidia-smi",
+        "/usr/local/bin/nvidia-smi",
+        "/usr/lib/wsl/lib/nvidia-smi",
+        "/opt/bin/nvidia-smi",
         "/run/current-system/sw/bin/nvidia-smi",
     };
     const char *const *paths = place->smi ? (const char *const *)&place->smi : usual;
@@ -216,8 +225,8 @@ static void *smi_open(struct lg_env *env, const struct lg_place *place, char why
 {
     const char *no = place->smi && !*place->smi                           ? "it is not to be used"
                      : place->vendor && place->vendor != LG_VENDOR_NVIDIA ? "the device is not NVIDIA's"
-                     : !place->pci.known                                  ? "where the device is on the bus is not known"
-                                                                          : NULL;
+                     : !place->pci.known ? "where the device is on the bus is not known"
+                                         : NULL;
     struct smi *s = no ? NULL : lg_alloc(env, sizeof(*s));
     if (s && !find_program(s, place)) {
         no = "there is no such program";

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A source of measurements. What it does not find on this machine is no failure: it is not there, and the next is asked.
+ * A source of measurements. What it does not find on this machine is no failure: it is not there, and the
+ * next is asked.
  */
 #ifndef LG_PACER_SOURCE_H
 #define LG_PACER_SOURCE_H
@@ -13,7 +14,6 @@ struct lg_place {
     enum lg_device_kind kind;
     uint32_t vendor; // of PCI; 0: unknown
     struct lg_pci pci;
-    bool any_gpu;
     char *root;       // never NULL
     char *nvml, *smi; // NULL: the usual; "": none
 };
@@ -27,8 +27,8 @@ struct lg_source_ops {
     bool of_device;   // measures the device itself; others the machine around it
     bool last_resort; // opened only where no other of the device is
     /**
-     * NULL where the source does not know the device, and then says why: a sentence without a full stop. What is opened
-     * keeps no pointer to the place.
+     * NULL where the source does not know the device, and then says why: a sentence without a full stop. What
+     * is opened keeps no pointer to the place.
      */
     void *(*open)(struct lg_env *env, const struct lg_place *place, char why[LG_SOURCE_WHY]);
     void (*read)(void *source, uint64_t now_ns, struct lg_readings *out);
@@ -40,7 +40,8 @@ struct lg_source_ops {
 /** What this system has, in the order of trust; NULL behind the last. */
 extern const struct lg_source_ops *const lg_sources[];
 
-extern const struct lg_source_ops lg_source_nvml, lg_source_hwmon, lg_source_smi, lg_source_processor, lg_source_battery;
+extern const struct lg_source_ops lg_source_nvml, lg_source_hwmon, lg_source_smi, lg_source_processor,
+    lg_source_battery;
 
 /** From a counter of energy to power: the mean between two readings that lie near one another. */
 struct lg_meter {
@@ -65,7 +66,12 @@ void lg_smi_parse(const char *line, size_t len, uint64_t at_ns, struct lg_readin
 
 /** The largest frequency of amdgpu's list of levels, "1: 1800Mhz *", in MHz. */
 bool lg_amdgpu_max_clock(const char *text, double *out);
+
+/* ---- place.c ---- */
+
 /** The place of a GPU from its file uevent. */
 bool lg_parse_uevent(const char *text, struct lg_pci *out);
+/** The only GPU below a root, which may have several cards; unknown where there is none, or more. */
+struct lg_pci lg_place_only_gpu(const char *root);
 
 #endif

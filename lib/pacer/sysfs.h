@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Small files in which a system says what it measures, and what such text can be. Nothing here fails aloud: a file that is
- * missing, unreadable, empty or of something else has no value.
+ * Small files in which a system says what it measures, and what such text can be. Nothing here fails aloud: a
+ * file that is missing, unreadable, empty or of something else has no value.
  */
 #ifndef LG_PACER_SYSFS_H
 #define LG_PACER_SYSFS_H

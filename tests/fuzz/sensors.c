@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What sensors say in text. The first byte says which: a number, bits, a line of nvidia-smi, the place of a GPU, a list of
- * clocks, lines of keys. Whatever the bytes are: there is no value, or one that can be; and a number written out again is the
- * same.
+ * What sensors say in text. The first byte says which: a number, bits, a line of nvidia-smi, the place of a
+ * GPU, a list of clocks, lines of keys. Whatever the bytes are: there is no value, or one that can be; and a
+ * number written out again is the same.
  */
 #include "fuzz.h"
 #include "pacer/source.h"
@@ -36,7 +36,8 @@ static void use_smi(const char *text, size_t len)
     lg_smi_parse(text, len, 1, &r);
     for (int i = 0; i < LG_N_MEASURES; i++) {
         const struct lg_reading *m = &r.of[i];
-        REQUIRE(!m->known || (m->value >= lg_measures[i].min && m->value <= lg_measures[i].max && m->at_ns == 1));
+        REQUIRE(!m->known ||
+                (m->value >= lg_measures[i].min && m->value <= lg_measures[i].max && m->at_ns == 1));
         REQUIRE(m->known || (m->value == 0 && !m->source));
     }
 }
@@ -71,7 +72,8 @@ static void use_lines(const char *text, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const uses[])(const char *, size_t) = {use_number, use_hex, use_smi, use_uevent, use_levels, use_lines};
+    static void (*const uses[])(const char *, size_t) = {use_number, use_hex,    use_smi,
+                                                         use_uevent, use_levels, use_lines};
     if (size < 1)
         return 0;
     char *text = malloc(size); // of just this size, so that a sanitizer sees a read beyond it
