@@ -155,6 +155,9 @@ struct lg_attention_push {
     lg_uint dim; /* LG_DIM_* that holds the number of rows; only attention_tile asks */
 };
 
+/* Specialisation constant 3 of a product with many rows that the CPU device sums by blocks of K, as it does in training. */
+#define LG_MATMUL_FORM_BLOCKS 3u
+
 /* y[t][row_begin + m] = sum over k of x[t][k] * w[m][k], m < n_rows */
 struct lg_matmul_push {
     lg_uint n_cols;    /* K */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * The fast versions of training's kernels against their references, for every instruction set of this machine, bit for bit, and
- * whatever the tiles. */
+ * The fast versions of training's kernels against their references, for every instruction set of this machine, whatever the tiles:
+ * bit for bit, but for sums of products. */
 #include "test.h"
 
 #include "device/cpu/fast.h"
+#include "gguf/quants.h"
 #include "gguf/types.h"
 
 static struct test_rng rng = {3};
@@ -17,42 +18,93 @@ static float *random_floats(size_t n)
     return x;
 }
 
-/* Calls the reference, then the fast version, if there is one, with a grid of its own; `out` are views that they write. */
-static void compare(enum lg_cpu_isa isa, enum lg_kernel kernel, struct lg_cpu_args args, const uint32_t *grid,
-                    const uint32_t *spec, const int *out, int n_out)
+/* A copy of a view, which the kernel then writes in its place. */
+static float *own(struct lg_cpu_args *args, const struct lg_cpu_args *like, int view)
+{
+    float *copy = malloc(like->view_size[view]);
+    REQUIRE(copy);
+    memcpy(copy, like->view[view], like->view_size[view]);
+    args->view[view] = copy;
+    return copy;
+}
+
+static void different(enum lg_cpu_isa isa, enum lg_kernel kernel, int view, size_t at, float got, float expected)
+{
+    fprintf(stderr, "%s, %s: view %d [%zu] is %a, not %a\n", lg_cpu_isa_name(isa), lg_kernel_infos[kernel].name, view, at,
+            (double)got, (double)expected);
+    exit(1);
+}
+
+static void require_bits(enum lg_cpu_isa isa, enum lg_kernel kernel, int view, const float *got, const float *expected, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(&got[i], &expected[i], sizeof(*got)) != 0)
+            different(isa, kernel, view, i, got[i], expected[i]);
+}
+
+/* Apart by no more than some roundings, of the largest and of what was added up. */
+static void require_near(enum lg_cpu_isa isa, enum lg_kernel kernel, int view, const float *got, const float *expected, size_t n,
+                         float rounding)
+{
+    float most = 0;
+    for (size_t i = 0; i < n; i++)
+        most = fmaxf(most, fabsf(expected[i]));
+    for (size_t i = 0; i < n; i++)
+        if (!(fabsf(got[i] - expected[i]) <= 2e-5f * most + rounding))
+            different(isa, kernel, view, i, got[i], expected[i]);
+}
+
+static void call(lg_cpu_kernel_fn *fn, const struct lg_cpu_args *args)
+{
+    uint32_t n = args->grid[0] * args->grid[1];
+    for (uint32_t i = 0; i < n; i++) // one by one, and the last first
+        fn(args, n - 1 - i, n - i);
+}
+
+/* Calls the reference, then the fast version, if there is one, with its grid and another one; `out` are views that they write.
+ * With a `rounding` products are rounded with their sums, where there is an instruction for that: then the grids agree to the
+ * bit, and the reference nearly does. */
+static void compare_with(enum lg_cpu_isa isa, enum lg_kernel kernel, const struct lg_cpu_args *args, const uint32_t *grid,
+                         const uint32_t *spec, const int *out, int n_out, float rounding)
 {
     lg_cpu_kernel_fn *fast = lg_cpu_isa_kernel(isa, kernel);
-    void *expected[LG_MAX_VIEWS] = {0}, *got[LG_MAX_VIEWS] = {0};
+    float *expected[LG_MAX_VIEWS], *same[LG_MAX_VIEWS], *got[LG_MAX_VIEWS];
     if (!fast)
         return;
-    struct lg_cpu_args again = args;
+    struct lg_cpu_args reference = *args, first = *args, again = *args;
     memcpy(again.grid, grid, sizeof(again.grid));
     again.spec = spec;
     for (int i = 0; i < n_out; i++) {
-        size_t size = args.view_size[out[i]];
-        expected[i] = malloc(size);
-        got[i] = malloc(size);
-        REQUIRE(expected[i] && got[i]);
-        memcpy(expected[i], args.view[out[i]], size);
-        memcpy(got[i], args.view[out[i]], size);
-        args.view[out[i]] = expected[i];
-        again.view[out[i]] = got[i];
+        expected[i] = own(&reference, args, out[i]);
+        same[i] = own(&first, args, out[i]);
+        got[i] = own(&again, args, out[i]);
     }
-    lg_cpu_kernels[kernel](&args, 0, args.grid[0] * args.grid[1]);
-    for (uint32_t i = 0; i < again.grid[0] * again.grid[1]; i++) // one by one, and the last first
-        fast(&again, again.grid[0] * again.grid[1] - 1 - i, again.grid[0] * again.grid[1] - i);
+    call(lg_cpu_kernels[kernel], &reference);
+    call(fast, &first);
+    call(fast, &again);
     for (int i = 0; i < n_out; i++) {
-        const float *a = expected[i], *b = got[i];
-        for (size_t j = 0; j < args.view_size[out[i]] / 4; j++) {
-            if (memcmp(&a[j], &b[j], 4) == 0)
-                continue;
-            fprintf(stderr, "%s, %s: view %d [%zu] is %a, not %a\n", lg_cpu_isa_name(isa), lg_kernel_infos[kernel].name, out[i],
-                    j, (double)b[j], (double)a[j]);
-            exit(1);
-        }
+        size_t n = args->view_size[out[i]] / sizeof(float);
+        require_bits(isa, kernel, out[i], got[i], same[i], n);
+        if (rounding > 0)
+            require_near(isa, kernel, out[i], got[i], expected[i], n, rounding);
+        else
+            require_bits(isa, kernel, out[i], got[i], expected[i], n);
         free(expected[i]);
+        free(same[i]);
         free(got[i]);
     }
+}
+
+static void compare(enum lg_cpu_isa isa, enum lg_kernel kernel, struct lg_cpu_args args, const uint32_t *grid,
+                    const uint32_t *spec, const int *out, int n_out)
+{
+    compare_with(isa, kernel, &args, grid, spec, out, n_out, 0);
+}
+
+static void compare_products(enum lg_cpu_isa isa, enum lg_kernel kernel, struct lg_cpu_args args, const uint32_t *grid,
+                             const uint32_t *spec, const int *out, int n_out, float rounding)
+{
+    compare_with(isa, kernel, &args, grid, spec, out, n_out, rounding);
 }
 
 static uint32_t up(uint32_t n, uint32_t by)
@@ -60,7 +112,19 @@ static uint32_t up(uint32_t n, uint32_t by)
     return (n + by - 1) / by;
 }
 
-static void check_product(enum lg_cpu_isa isa, enum lg_kernel kernel, enum lg_type type)
+static float largest(enum lg_type type, const uint8_t *w, uint32_t n_rows, uint32_t n_cols)
+{
+    float row[512], most = 0;
+    for (uint32_t m = 0; m < n_rows; m++) {
+        lg_dequantize(type, w + (size_t)m * (n_cols / lg_type_info(type)->block_elements) * lg_type_info(type)->block_bytes, row, n_cols);
+        for (uint32_t k = 0; k < n_cols; k++)
+            most = fmaxf(most, fabsf(row[k]));
+    }
+    return most;
+}
+
+/* Weights times rows of x, and back. */
+static void check_product(enum lg_cpu_isa isa, enum lg_kernel forward, enum lg_kernel back, enum lg_type type)
 {
     const struct lg_type_info *info = lg_type_info(type);
     uint32_t block = info->block_elements, n_t = test_randu(&rng, 1, 40), m = test_randu(&rng, 1, 150);
@@ -74,6 +138,7 @@ static void check_product(enum lg_cpu_isa isa, enum lg_kernel kernel, enum lg_ty
     REQUIRE(w);
     for (size_t i = 0; i < (size_t)m * push.row_bytes; i++)
         w[i] = i % 2 ? 0x30 + test_rand(&rng) % 16 : (uint8_t)test_rand(&rng); // finite in every format
+    float rounding = 1e-6f * largest(type, w, m, k) * (float)(m > k ? m : k);
     float *dy = random_floats((size_t)n_t * push.y_stride), *dx = random_floats((size_t)n_t * k);
     struct lg_cpu_args args = {
         .view = {dims, dy, w, dx},
@@ -82,7 +147,15 @@ static void check_product(enum lg_cpu_isa isa, enum lg_kernel kernel, enum lg_ty
         .spec = spec,
         .grid = {up(k, 32), up(n_t, 7), 1},
     };
-    compare(isa, kernel, args, (uint32_t[3]){up(k, other[1]), up(n_t, other[2]) + 1, 1}, other, (int[]){3}, 1);
+    compare_products(isa, back, args, (uint32_t[3]){up(k, other[1]), up(n_t, other[2]) + 1, 1}, other, (int[]){3}, 1, rounding);
+    struct lg_matmul_push there = {k, m, push.row_bytes, push.y_stride, push.row_begin, 0};
+    uint32_t tile[LG_MAX_SPEC] = {1, test_randu(&rng, 1, 150), test_randu(&rng, 1, 40), LG_MATMUL_FORM_BLOCKS};
+    memcpy(spec, (uint32_t[]){1, 7, 32, LG_MATMUL_FORM_BLOCKS}, 4 * sizeof(*spec));
+    args.push = &there;
+    memcpy(args.view, (void *[]){dims, w, dx, dy}, 4 * sizeof(void *));
+    memcpy(args.grid, (uint32_t[]){up(m, 7), up(n_t, 32)}, 2 * sizeof(uint32_t));
+    args.view_size[3] = (size_t)n_t * push.y_stride * 4;
+    compare_products(isa, forward, args, (uint32_t[3]){up(m, tile[1]), up(n_t, tile[2]), 1}, tile, (int[]){3}, 1, rounding);
     free(w);
     free(dy);
     free(dx);
@@ -90,10 +163,10 @@ static void check_product(enum lg_cpu_isa isa, enum lg_kernel kernel, enum lg_ty
 
 static void check_weights(enum lg_cpu_isa isa)
 {
-    uint32_t n_t = test_randu(&rng, 1, 150), m = test_randu(&rng, 1, 130), k = test_randu(&rng, 1, 200);
+    uint32_t n_t = test_randu(&rng, 1, 300), m = test_randu(&rng, 1, 130), k = test_randu(&rng, 1, 300);
     struct lg_weight_back_push push = {.n_cols = k, .n_rows = m, .y_stride = m + 3, .row_begin = 2, .scale = 0.7f};
     uint32_t dims[LG_N_DIMS] = {n_t}, spec[LG_MAX_SPEC] = {1, 5, 9};
-    uint32_t other[LG_MAX_SPEC] = {1, test_randu(&rng, 1, 130), test_randu(&rng, 1, 200)};
+    uint32_t other[LG_MAX_SPEC] = {1, test_randu(&rng, 1, 130), test_randu(&rng, 1, 300)};
     float *x = random_floats((size_t)n_t * k), *dy = random_floats((size_t)n_t * push.y_stride), *dw = random_floats((size_t)m * k);
     struct lg_cpu_args args = {
         .view = {dims, x, dy, dw},
@@ -102,7 +175,7 @@ static void check_weights(enum lg_cpu_isa isa)
         .spec = spec,
         .grid = {up(k, 9), up(m, 5), 1},
     };
-    compare(isa, LG_K_WEIGHT_BACK, args, (uint32_t[3]){up(k, other[2]), up(m, other[1]), 1}, other, (int[]){3}, 1);
+    compare_products(isa, LG_K_WEIGHT_BACK, args, (uint32_t[3]){up(k, other[2]), up(m, other[1]), 1}, other, (int[]){3}, 1, 1e-6f);
     free(x);
     free(dy);
     free(dw);
@@ -134,12 +207,12 @@ static void check_attention(enum lg_cpu_isa isa)
                                .push = &push,
                                .spec = spec,
                                .grid = {n_heads, n_t, 1}};
-    compare(isa, LG_K_ATTENTION_TRAIN, args, grid, other, (int[]){5, 6}, 2);
-    compare(isa, LG_K_ATTENTION_BACK_Q, args, grid, other, (int[]){8, 9}, 2);
+    compare_products(isa, LG_K_ATTENTION_TRAIN, args, grid, other, (int[]){5, 6}, 2, 1e-6f);
+    compare_products(isa, LG_K_ATTENTION_BACK_Q, args, grid, other, (int[]){8, 9}, 2, 1e-6f);
     memcpy(args.view + 5, (void *[]){lse, delta, da, dk, dv}, 5 * sizeof(void *));
     args.view_size[8] = args.view_size[9] = n_k * 4;
     args.grid[0] = grid[0] = n_kv;
-    compare(isa, LG_K_ATTENTION_BACK_KV, args, grid, other, (int[]){8, 9}, 2);
+    compare_products(isa, LG_K_ATTENTION_BACK_KV, args, grid, other, (int[]){8, 9}, 2, 1e-6f);
     void *all[] = {rows, q, k, v, a, lse, da, dq, delta, dk, dv};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         free(all[i]);
@@ -191,6 +264,28 @@ static void check_rows(enum lg_cpu_isa isa)
         free(all[i]);
 }
 
+/* Sums over the rows of a batch. */
+static void check_columns(enum lg_cpu_isa isa)
+{
+    uint32_t n_cols = test_randu(&rng, 1, 300), n_t = test_randu(&rng, 1, 50), dims[LG_N_DIMS] = {n_t};
+    uint32_t spec[LG_MAX_SPEC] = {7}, other[LG_MAX_SPEC] = {test_randu(&rng, 1, 400)}, grid[3] = {up(n_cols, other[0]), 1, 1};
+    struct lg_column_push push = {.n_cols = n_cols};
+    float *x = random_floats((size_t)n_t * n_cols), *dy = random_floats((size_t)n_t * n_cols), *kept = random_floats(2 * n_t);
+    float *dw = random_floats(n_cols), *db = random_floats(n_cols);
+    struct lg_cpu_args args = {.view = {dims, x, dy, kept, dw, db},
+                               .view_size = {[2] = n_cols * 4, [4] = n_cols * 4, [5] = n_cols * 4},
+                               .push = &push,
+                               .spec = spec,
+                               .grid = {up(n_cols, 7), 1, 1}};
+    compare(isa, LG_K_RMS_NORM_WEIGHT_BACK, args, grid, other, (int[]){4}, 1);
+    compare(isa, LG_K_LAYER_NORM_WEIGHT_BACK, args, grid, other, (int[]){4, 5}, 2);
+    memcpy(args.view + 1, (void *[]){dy, db}, 2 * sizeof(void *));
+    compare(isa, LG_K_BIAS_BACK, args, grid, other, (int[]){2}, 1);
+    void *all[] = {x, dy, kept, dw, db};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        free(all[i]);
+}
+
 static void check_adamw(enum lg_cpu_isa isa)
 {
     uint32_t n = test_randu(&rng, 1, 3000), spec[LG_MAX_SPEC] = {1};
@@ -217,14 +312,15 @@ int main(void)
         if (!lg_cpu_isa_kernel(isa, LG_K_WEIGHT_BACK))
             continue;
         for (int round = 0; round < 30; round++) {
-#define CHECK(lower, UPPER) check_product(isa, LG_K_MATMUL_BACK_##UPPER, LG_TYPE_##UPPER);
+#define CHECK(lower, UPPER) check_product(isa, LG_K_MATMUL_##UPPER, LG_K_MATMUL_BACK_##UPPER, LG_TYPE_##UPPER);
             LG_WEIGHT_TYPES(CHECK)
             check_weights(isa);
             check_attention(isa);
             check_rows(isa);
+            check_columns(isa);
             check_adamw(isa);
         }
-        printf("%s: the same bits as the reference\n", lg_cpu_isa_name(isa));
+        printf("%s: as the references\n", lg_cpu_isa_name(isa));
     }
     return 0;
 }

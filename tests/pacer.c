@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Pacers: the figures of the ramp, the controller's answers on a device of two lines of physics, what readings that are
- * missing, old, absurd or gone end in, and use from several threads at once.
+ * Pacers: the figures of the ramp, the controller's answers on a device of two lines of physics, what
+ * readings that are missing, old, absurd or gone end in, and use from several threads at once.
  */
 #define LLMGPU_EXPERIMENTAL
 #include <pthread.h>
@@ -79,7 +79,7 @@ static void check_ramp(void)
     REQUIRE_INT(ramp_pause(73, 28, 75, 0), ==, 30000);
     REQUIRE_INT(ramp_pause(85, 28, 75, 0), ==, 50000);
     REQUIRE_INT(ramp_pause(99, 28, 75, 0), ==, 50000);
-    REQUIRE_INT(ramp_pause(50, 28, 75, 0), ==, 1000); // where it begins
+    REQUIRE_INT(ramp_pause(50, 28, 75, 0), ==, 1000);    // where it begins
     REQUIRE_INT(ramp_pause(61.5, 28, 75, 0), ==, 15500); // half way
     REQUIRE_INT(ramp_pause(79, 28, 75, 0), ==, 40000);
     REQUIRE_INT(ramp_pause(83, 28, 85, 0), ==, 30000);
@@ -139,7 +139,8 @@ static void live(struct device *d, llmgpu_pacer *pacer, double slice, bool work)
         double busy = work ? slice : 0, pause = end - d->time;
         d->time += busy;
         if (work)
-            pause = 1e-6 * llmgpu_pacer_pause(pacer, (uint64_t)(d->time * SECOND), (uint64_t)(slice * SECOND));
+            pause =
+                1e-6 * llmgpu_pacer_pause(pacer, (uint64_t)(d->time * SECOND), (uint64_t)(slice * SECOND));
         d->time += pause;
         worked += busy;
         double duty = busy / (busy + pause), all = busy + pause;
@@ -149,7 +150,8 @@ static void live(struct device *d, llmgpu_pacer *pacer, double slice, bool work)
     observe(pacer, floor(d->temperature + 0.5), d->idle + (d->watts - d->idle) * d->busy, d->time);
 }
 
-static const struct device warm = {.temperature = 30, .room = 30, .degrees = 70, .tau = 60, .idle = 10, .watts = 60};
+static const struct device warm = {
+    .temperature = 30, .room = 30, .degrees = 70, .tau = 60, .idle = 10, .watts = 60};
 
 /** However heavy and hot the device and however long its slices are, it ends just below the target. */
 static void check_step_response(void)
@@ -261,18 +263,23 @@ static void check_goals(void)
     params.target = 0;
     pacer = create(&params);
     REQUIRE(stats_of(pacer).goal.target == 75);
-    llmgpu_reading reading = {.temperature = known(50), .temperature_limit = known(93), .power = known(20),
-                              .power_limit = known(100), .on_battery = known(1)};
+    llmgpu_reading reading = {.temperature = known(50),
+                              .temperature_limit = known(93),
+                              .power = known(20),
+                              .power_limit = known(100),
+                              .on_battery = known(1)};
     REQUIRE_INT(llmgpu_pacer_observe(pacer, &reading, sizeof(reading), SECOND), ==, 0);
     llmgpu_pacer_stats stats = stats_of(pacer);
-    REQUIRE(stats.goal.target == 90 && stats.goal.critical == 95 && stats.goal.power == 50); // half, on battery
+    REQUIRE(stats.goal.target == 90 && stats.goal.critical == 95 &&
+            stats.goal.power == 50); // half, on battery
     REQUIRE(says(pacer, "on battery"));
     observe(pacer, 50, 20, 2); // a limit that is told once holds
     REQUIRE(stats_of(pacer).goal.target == 90);
     llmgpu_pacer_free(pacer);
 }
 
-static uint32_t by_host(void *user, const llmgpu_reading *reading, const llmgpu_pace_goal *goal, uint64_t now_us)
+static uint32_t by_host(void *user, const llmgpu_reading *reading, const llmgpu_pace_goal *goal,
+                        uint64_t now_us)
 {
     (void)user;
     REQUIRE(goal->target == 75 && now_us <= 3 * SECOND);
@@ -291,7 +298,8 @@ static void check_host(void)
     pacer = create(&params);
     for (int i = 0; i < 2; i++) {
         observe(pacer, temperatures[i], 20, i + 1);
-        REQUIRE_INT(llmgpu_pacer_pause(pacer, (uint64_t)(i + 1) * SECOND, 5000), ==, (int)(1000 * temperatures[i]));
+        REQUIRE_INT(llmgpu_pacer_pause(pacer, (uint64_t)(i + 1) * SECOND, 5000), ==,
+                    (int)(1000 * temperatures[i]));
     }
     REQUIRE_INT(llmgpu_pacer_observe(pacer, NULL, 0, 3 * SECOND), ==, 0);
     REQUIRE_INT(llmgpu_pacer_pause(pacer, 3 * SECOND, 5000), ==, 0); // too short to be made
@@ -320,7 +328,8 @@ static void check_blind(void)
         pacer = create(&params);
         REQUIRE_INT(llmgpu_pacer_pause(pacer, SECOND, 20000), ==, 20000);
         observe(pacer, 50, 20, 2); // now it is known
-        REQUIRE_INT(llmgpu_pacer_pause(pacer, 2 * SECOND, 20000), ==, policies[i] == LLMGPU_PACE_RAMP ? 1000 : 0);
+        REQUIRE_INT(llmgpu_pacer_pause(pacer, 2 * SECOND, 20000), ==,
+                    policies[i] == LLMGPU_PACE_RAMP ? 1000 : 0);
         llmgpu_pacer_free(pacer);
     }
 }
@@ -339,8 +348,8 @@ static void check_absurd(void)
     }
     llmgpu_pacer_params params = params_of(LLMGPU_PACE_CONTROL);
     llmgpu_pacer *pacer = create(&params);
-    llmgpu_reading reading = {.temperature = known(50), .power = known(20), .throttle = known(1e9),
-                              .temperature_limit = known(0)};
+    llmgpu_reading reading = {
+        .temperature = known(50), .power = known(20), .throttle = known(1e9), .temperature_limit = known(0)};
     reading.power.age = -5;
     reading.temperature.age = 6; // older than 5 seconds
     memset(reading.clock.source, 'x', sizeof(reading.clock.source));

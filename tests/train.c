@@ -290,7 +290,7 @@ static void test_batches(const struct tavern *t)
     add_text(t, both, "A blade for the road, and a song.");
     add_text(t, first, "The smith of Oakford.");
     add_text(t, second, "A blade for the road, and a song.");
-    REQUIRE(evaluate(a, both) == evaluate(b, both));
+    REQUIRE(fabs(evaluate(a, both) - evaluate(b, both)) < 1e-5); // the vocabulary goes by in other parts
     REQUIRE(fabs(evaluate(a, both) - evaluate(a, first) - evaluate(a, second)) < 1e-9);
     REQUIRE_INT(llmgpu_trainer_keep_gradients(a, 1), ==, 0);
     REQUIRE_INT(llmgpu_trainer_keep_gradients(b, 1), ==, 0);
@@ -696,9 +696,12 @@ int main(int argc, char **argv)
     snprintf(path, sizeof(path), "%s", temp_path("killed"));
     test_schedule();
     pid_t pid = cpu ? fork_child(argv[1], path) : 0;
-    tavern_open(&t, argv[1], true);
-    if (cpu)
+    if (cpu) { // unchecked, as the child: checked, kernels are the references
+        tavern_open(&t, argv[1], false);
         test_killed(&t, pid, path);
+        tavern_close(&t);
+    }
+    tavern_open(&t, argv[1], true);
     test_learns(&t, LLMGPU_OPTIMIZER_ADAMW);
     test_resume(&t, LLMGPU_OPTIMIZER_ADAMW);
     test_together(&t);

@@ -57,7 +57,8 @@ static void init(void *values)
 }
 
 /** "75", "75C" or, where `word` is one, that word, which is `instead`. */
-static bool parse_unit(const char *text, char unit, const char *word, float instead, float least, float most, float *out)
+static bool parse_unit(const char *text, char unit, const char *word, float instead, float least, float most,
+                       float *out)
 {
     char number[32];
     double value;
@@ -88,7 +89,8 @@ static int parse(const struct pacer_values *v, llmgpu_pacer_params *params, bool
     bool any = false;
     llmgpu_pacer_params_init(params, sizeof(*params));
     if (v->target && !parse_unit(v->target, 'C', "auto", 0, 20, 120, &params->target))
-        return cli_usage("pacer", "--target takes degrees Celsius, 20C .. 120C, or auto, not '%s'", v->target);
+        return cli_usage("pacer", "--target takes degrees Celsius, 20C .. 120C, or auto, not '%s'",
+                         v->target);
     if (v->power && !parse_unit(v->power, 'W', NULL, 0, 1, 5000, &params->power))
         return cli_usage("pacer", "--power takes watts, 1W .. 5000W, not '%s'", v->power);
     for (int i = 0; i < N_POLICIES; i++) {
@@ -136,7 +138,8 @@ static void print_value(int i, double value, FILE *out)
     if (measures[i].offset == offsetof(llmgpu_reading, throttle)) {
         uint32_t bits = (uint32_t)value;
         fprintf(out, "%s%s%s%s", bits ? "" : "nothing", bits & LLMGPU_THROTTLE_THERMAL ? "heat " : "",
-                bits & LLMGPU_THROTTLE_POWER ? "power " : "", bits & LLMGPU_THROTTLE_OTHER ? "something " : "");
+                bits & LLMGPU_THROTTLE_POWER ? "power " : "",
+                bits & LLMGPU_THROTTLE_OTHER ? "something " : "");
     } else if (measures[i].offset == offsetof(llmgpu_reading, on_battery)) {
         fputs(value > 0 ? "yes" : "no", out);
     } else {
@@ -159,8 +162,8 @@ static void print_reading(const llmgpu_reading *reading, const char *sources, co
     fprintf(out, "%s%s\n", sources, status);
 }
 
-static void print_reading_json(const llmgpu_reading *reading, const char *sources, const char *status, int pause_us,
-                               FILE *out)
+static void print_reading_json(const llmgpu_reading *reading, const char *sources, const char *status,
+                               int pause_us, FILE *out)
 {
     struct json j = {.out = out};
     json_begin(&j, '{');
@@ -243,8 +246,9 @@ static int read_sensors(const struct pacer_values *v, const llmgpu_pacer_params 
     if (rc == 0)
         rc = llmgpu_pacer_create(&pacer, params);
     if (rc < 0)
-        rc = cli_fail(rc, rc == LLMGPU_E_NO_DEVICE ? "there is no device '%s'" : "the sensors of '%s' cannot be opened",
-                      v->device);
+        rc = cli_fail(
+            rc, rc == LLMGPU_E_NO_DEVICE ? "there is no device '%s'" : "the sensors of '%s' cannot be opened",
+            v->device);
     else
         rc = v->watch ? watch(v, sensors, pacer) : show(v, sensors, pacer, out);
     llmgpu_pacer_free(pacer);
@@ -257,19 +261,22 @@ static int read_sensors(const struct pacer_values *v, const llmgpu_pacer_params 
 static void print_simulation(const struct simulate_result *results, int n, FILE *out)
 {
     const struct simulate_result *r = results;
-    fprintf(out, "%s: %g hours, target %g C, slows down at %g C", r->kind->title, r->hours, r->target, r->kind->limit);
+    fprintf(out, "%s: %g hours, target %g C, slows down at %g C", r->kind->title, r->hours, r->target,
+            r->kind->limit);
     if (r->power > 0)
         fprintf(out, ", budget %g W", r->power);
-    fprintf(out, "\n\n%-8s %10s %8s %7s %7s %8s %8s %9s %9s %8s %7s %9s\n", "policy", "tokens", "tokens/s", "mean C", "max C",
-            "settled", "swing C", "above s", "slowed s", "J/token", "mean W", "pauses s");
+    fprintf(out, "\n\n%-8s %10s %8s %7s %7s %8s %8s %9s %9s %8s %7s %9s\n", "policy", "tokens", "tokens/s",
+            "mean C", "max C", "settled", "swing C", "above s", "slowed s", "J/token", "mean W", "pauses s");
     for (; r < results + n; r++)
         fprintf(out, "%-8s %10.0f %8.2f %7.1f %7.1f %8.1f %8.2f %9.0f %9.0f %8.3f %7.1f %9.0f\n",
-                simulate_policy_name(r->policy), r->tokens, r->tokens / (3600 * r->hours), r->mean_c, r->max_c,
-                r->settled_max_c, r->swing_c, r->above_s, r->throttled_s, r->joules / r->tokens, r->mean_w, r->pause_s);
+                simulate_policy_name(r->policy), r->tokens, r->tokens / (3600 * r->hours), r->mean_c,
+                r->max_c, r->settled_max_c, r->swing_c, r->above_s, r->throttled_s, r->joules / r->tokens,
+                r->mean_w, r->pause_s);
     const struct simulate_result *control = &results[n - 1];
     if (n == N_POLICIES)
         fprintf(out, "\ncontrol gives %+.1f%% tokens beside off, %+.1f%% beside ramp\n",
-                100 * (control->tokens / results[0].tokens - 1), 100 * (control->tokens / results[1].tokens - 1));
+                100 * (control->tokens / results[0].tokens - 1),
+                100 * (control->tokens / results[1].tokens - 1));
 }
 
 static void put_number(struct json *j, const char *key, double value)
@@ -323,12 +330,14 @@ static void print_simulation_json(const struct simulate_result *results, int n, 
     fputc('\n', out);
 }
 
-static int run_simulations(const struct pacer_values *v, llmgpu_pacer_params *params, const bool wanted[N_POLICIES], FILE *out)
+static int run_simulations(const struct pacer_values *v, llmgpu_pacer_params *params,
+                           const bool wanted[N_POLICIES], FILE *out)
 {
     const struct plant_kind *found = plant_find(v->plant);
     int n = 0;
     if (!found)
-        return cli_usage("pacer", "there is no plant '%s'; laptop, desktop, server and trimmed are", v->plant);
+        return cli_usage("pacer", "there is no plant '%s'; laptop, desktop, server and trimmed are",
+                         v->plant);
     struct plant_kind kind = *found;
     if (v->hysteresis > 0)
         kind.hysteresis = (double)v->hysteresis;
@@ -374,20 +383,25 @@ const struct cli_command cli_command_pacer = {
     .name = "pacer",
     .usage = "[options]",
     .summary = "show the sensors of a device, and simulate pacing",
-    .about = "Shows what is known of a device's temperature, power and clocks, from where and how old that is, and what "
-             "the policy would do with it. Nothing of the device is set.\n"
-             "\n"
-             "With --simulate a day of work on a thermal model of a device, for each policy: tokens, temperatures while "
-             "there is work (the highest ever, and after half an hour), the swing within five minutes, seconds above the "
-             "target and slowed down by the device itself, energy and pauses. docs/pacer.md tells what the models are "
-             "and where their numbers are from.\n"
-             "\n"
-             "With --json an object; of sensors:\n"
-             "  {\"temperature_c\":{\"value\":...,\"age_s\":...,\"source\":\"...\"},...,\"sensors\":\"...\",\n"
-             "   \"status\":\"...\",\"pause_us\":...}\n"
-             "with null for what is not known, and pause_us after a slice of 20 ms; of a simulation:\n"
-             "  {\"plant\":\"...\",\"hours\":...,\"target_c\":...,\"limit_c\":...,\"power_w\":...,\n"
-             "   \"runs\":[{\"policy\":\"...\",\"tokens\":...,\"tokens_per_second\":...,...},...]}\n",
+    .about =
+        "Shows what is known of a device's temperature, power and clocks, from where and how old that is, "
+        "and what "
+        "the policy would do with it. Nothing of the device is set.\n"
+        "\n"
+        "With --simulate a day of work on a thermal model of a device, for each policy: tokens, temperatures "
+        "while "
+        "there is work (the highest ever, and after half an hour), the swing within five minutes, seconds "
+        "above the "
+        "target and slowed down by the device itself, energy and pauses. docs/pacer.md tells what the models "
+        "are "
+        "and where their numbers are from.\n"
+        "\n"
+        "With --json an object; of sensors:\n"
+        "  {\"temperature_c\":{\"value\":...,\"age_s\":...,\"source\":\"...\"},...,\"sensors\":\"...\",\n"
+        "   \"status\":\"...\",\"pause_us\":...}\n"
+        "with null for what is not known, and pause_us after a slice of 20 ms; of a simulation:\n"
+        "  {\"plant\":\"...\",\"hours\":...,\"target_c\":...,\"limit_c\":...,\"power_w\":...,\n"
+        "   \"runs\":[{\"policy\":\"...\",\"tokens\":...,\"tokens_per_second\":...,...},...]}\n",
     .options = options,
     .size = sizeof(struct pacer_values),
     .init = init,

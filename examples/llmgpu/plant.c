@@ -6,45 +6,121 @@
 #include <string.h>
 
 /*
- * Where the numbers are from: (V) a vendor's specification or manual, (P) what others have published, (D) derived from these,
- * (A) assumed. docs/pacer.md has the whole list, and how much depends on what is assumed.
+ * Where the numbers are from: (V) a vendor's specification or manual, (P) what others have published, (D)
+ * derived from these, (A) assumed. docs/pacer.md has the whole list, and how much depends on what is assumed.
  *
  * laptop   60 W: a GPU of the RTX 3050 class, which builders set to 35 .. 80 W (V); 87 C (P).
  * desktop  120 W and 95 C: GeForce GTX 1660 (V).
  * server   300 W: A100 PCIe 80 GB (V); slows down at 89 C, as nvidia-smi -q shows for it (P).
  * trimmed  as desktop, with GPU Boost's target of 83 C (P).
  *
- * COARSE is hardware slowdown: clocks lower "by a factor of 2 or more" (V, the reference of NVML); that the voltage stays is
- * assumed (A). Its band of 10 K is, too (A): firmware can say up to 15, and Linux' nouveau takes 3 to slow down and 5 at
- * critical where it says nothing (P).
- * Resistances: a working cooler has about (75 - 25) C / watts (P, D); these are 1.4 to 1.6 times that, for what throttles at
- * all has dust in it, a warm case or little air (A). Masses are those of copper and aluminium of usual weight (D). Idle power
- * is with clocks up, as it is a moment after work (A, within what owners report).
+ * COARSE is hardware slowdown: clocks lower "by a factor of 2 or more" (V, the reference of NVML); that the
+ * voltage stays is assumed (A). Its band of 10 K is, too (A): firmware can say up to 15, and Linux' nouveau
+ * takes 3 to slow down and 5 at critical where it says nothing (P). Resistances: a working cooler has about
+ * (75 - 25) C / watts (P, D); these are 1.4 to 1.6 times that, for what throttles at all has dust in it, a
+ * warm case or little air (A). Masses are those of copper and aluminium of usual weight (D). Idle power is
+ * with clocks up, as it is a moment after work (A, within what owners report).
  */
 const struct plant_kind plant_kinds[] = {
-    {.name = "laptop", .title = "laptop GPU, RTX 3050 class", .watts = 60, .idle = 12, .leak = 0.012, .warm = 80,
-     .c_die = 14, .c_sink = 160, .c_case = 900, .r_die = 0.12, .r_sink = 0.85, .r_case = 0.25, .room = 26, .swing = 3,
-     .throttle = PLANT_COARSE, .limit = 87, .hysteresis = 10, .hold = 1, .slow = 0.5, .clock = 1500, .tokens = 45,
-     .slice = 0.022, .target = 86},
-    {.name = "desktop", .title = "graphics card, GTX 1660 class", .watts = 120, .idle = 22, .leak = 0.012, .warm = 80,
-     .c_die = 25, .c_sink = 350, .c_case = 3000, .r_die = 0.08, .r_sink = 0.46, .r_case = 0.10, .room = 27, .swing = 3,
-     .throttle = PLANT_COARSE, .limit = 95, .hysteresis = 10, .hold = 1, .slow = 0.5, .clock = 1785, .tokens = 60,
-     .slice = 0.016, .target = 94},
-    {.name = "server", .title = "server card, A100 PCIe class", .watts = 300, .idle = 55, .leak = 0.012, .warm = 80,
-     .c_die = 90, .c_sink = 700, .c_case = 4000, .r_die = 0.04, .r_sink = 0.17, .r_case = 0.03, .room = 30, .swing = 2,
-     .throttle = PLANT_COARSE, .limit = 89, .hysteresis = 10, .hold = 1, .slow = 0.5, .clock = 1410, .tokens = 160,
-     .slice = 0.006, .target = 88},
-    {.name = "trimmed", .title = "graphics card that trims its clock", .watts = 120, .idle = 22, .leak = 0.012, .warm = 80,
-     .c_die = 25, .c_sink = 350, .c_case = 3000, .r_die = 0.08, .r_sink = 0.46, .r_case = 0.10, .room = 27, .swing = 3,
-     .throttle = PLANT_TRIM, .limit = 83, .slow = 0.3, .clock = 1785, .tokens = 60, .slice = 0.016, .target = 82},
+    {.name = "laptop",
+     .title = "laptop GPU, RTX 3050 class",
+     .watts = 60,
+     .idle = 12,
+     .leak = 0.012,
+     .warm = 80,
+     .c_die = 14,
+     .c_sink = 160,
+     .c_case = 900,
+     .r_die = 0.12,
+     .r_sink = 0.85,
+     .r_case = 0.25,
+     .room = 26,
+     .swing = 3,
+     .throttle = PLANT_COARSE,
+     .limit = 87,
+     .hysteresis = 10,
+     .hold = 1,
+     .slow = 0.5,
+     .clock = 1500,
+     .tokens = 45,
+     .slice = 0.022,
+     .target = 86},
+    {.name = "desktop",
+     .title = "graphics card, GTX 1660 class",
+     .watts = 120,
+     .idle = 22,
+     .leak = 0.012,
+     .warm = 80,
+     .c_die = 25,
+     .c_sink = 350,
+     .c_case = 3000,
+     .r_die = 0.08,
+     .r_sink = 0.46,
+     .r_case = 0.10,
+     .room = 27,
+     .swing = 3,
+     .throttle = PLANT_COARSE,
+     .limit = 95,
+     .hysteresis = 10,
+     .hold = 1,
+     .slow = 0.5,
+     .clock = 1785,
+     .tokens = 60,
+     .slice = 0.016,
+     .target = 94},
+    {.name = "server",
+     .title = "server card, A100 PCIe class",
+     .watts = 300,
+     .idle = 55,
+     .leak = 0.012,
+     .warm = 80,
+     .c_die = 90,
+     .c_sink = 700,
+     .c_case = 4000,
+     .r_die = 0.04,
+     .r_sink = 0.17,
+     .r_case = 0.03,
+     .room = 30,
+     .swing = 2,
+     .throttle = PLANT_COARSE,
+     .limit = 89,
+     .hysteresis = 10,
+     .hold = 1,
+     .slow = 0.5,
+     .clock = 1410,
+     .tokens = 160,
+     .slice = 0.006,
+     .target = 88},
+    {.name = "trimmed",
+     .title = "graphics card that trims its clock",
+     .watts = 120,
+     .idle = 22,
+     .leak = 0.012,
+     .warm = 80,
+     .c_die = 25,
+     .c_sink = 350,
+     .c_case = 3000,
+     .r_die = 0.08,
+     .r_sink = 0.46,
+     .r_case = 0.10,
+     .room = 27,
+     .swing = 3,
+     .throttle = PLANT_TRIM,
+     .limit = 83,
+     .slow = 0.3,
+     .clock = 1785,
+     .tokens = 60,
+     .slice = 0.016,
+     .target = 82},
     {.name = NULL},
 };
 
-static const double STEP = 0.02;          // seconds, of integration at the most: a hundredth of the shortest time constant
-static const double TRIM_SECONDS = 1;     // between two steps of TRIM
-static const double TRIM_MHZ = 15;        // of a step
+static const double STEP =
+    0.02; // seconds, of integration at the most: a hundredth of the shortest time constant
+static const double TRIM_SECONDS = 1; // between two steps of TRIM
+static const double TRIM_MHZ = 15;    // of a step
 static const double DAY = 86400, WARMEST = 15 * 3600, MORNING = 8 * 3600;
-static const double LEAST_VOLTAGE = 0.7;  // of that at full clock; reached at that share of it, too
+static const double LEAST_VOLTAGE = 0.7; // of that at full clock; reached at that share of it, too
 
 const struct plant_kind *plant_find(const char *name)
 {
@@ -88,7 +164,9 @@ static void throttle_trim(struct plant *p)
         return;
     p->slow_time = 0;
     double step = TRIM_MHZ / k->clock;
-    p->clock = fmin(1, fmax(k->slow, p->clock + (p->die > k->limit ? -step : p->die < k->limit - 1 ? step : 0)));
+    p->clock = fmin(1, fmax(k->slow, p->clock + (p->die > k->limit       ? -step
+                                                 : p->die < k->limit - 1 ? step
+                                                                         : 0)));
     p->slowed = p->clock < 1;
 }
 

@@ -4,10 +4,10 @@
 #include <math.h>
 #include <string.h>
 
-static const double READ_EVERY = 0.5;              // seconds
+static const double READ_EVERY = 0.5;                 // seconds
 static const double BREAK_EVERY = 14400, BREAK = 600; // seconds: the last of each
 static const double SETTLING = 1800, RESUMING = 900;  // seconds after the beginning, and after a break
-static const double STRETCH = 300; // seconds over which swings and mean powers are taken
+static const double STRETCH = 300;                    // seconds over which swings and mean powers are taken
 
 const char *simulate_policy_name(int32_t policy)
 {
@@ -24,10 +24,10 @@ struct run {
     struct simulate_result *out;
     llmgpu_pacer *pacer;
     struct plant plant;
-    double begin, now, end;        // of the plant's time
+    double begin, now, end; // of the plant's time
     double next_read;
     double tokens, last_tokens;
-    double sum_c;                  // of readings while there is work
+    double sum_c; // of readings while there is work
     uint64_t n_c;
     double swing_sum;
     uint32_t n_swings;
@@ -37,7 +37,10 @@ struct run {
 
 static void window_begin(struct window *w, const struct run *run)
 {
-    *w = (struct window){.begin = run->plant.time, .low = INFINITY, .high = -INFINITY, .tokens = run->tokens,
+    *w = (struct window){.begin = run->plant.time,
+                         .low = INFINITY,
+                         .high = -INFINITY,
+                         .tokens = run->tokens,
                          .joules = run->plant.joules};
 }
 
@@ -69,7 +72,8 @@ static void end_stretch(struct run *run)
         run->n_swings++;
     }
     if (is_settled(run))
-        run->out->settled_power_w = fmax(run->out->settled_power_w, (run->plant.joules - run->stretch.joules) / STRETCH);
+        run->out->settled_power_w =
+            fmax(run->out->settled_power_w, (run->plant.joules - run->stretch.joules) / STRETCH);
     window_begin(&run->stretch, run);
 }
 
@@ -136,7 +140,8 @@ static void work(struct run *run)
     if (plant->time >= run->next_read)
         observe(run);
     run->out->work_s += seconds;
-    int pause = llmgpu_pacer_pause(run->pacer, (uint64_t)((plant->time - run->begin) * 1e6), (uint64_t)(seconds * 1e6));
+    int pause = llmgpu_pacer_pause(run->pacer, (uint64_t)((plant->time - run->begin) * 1e6),
+                                   (uint64_t)(seconds * 1e6));
     if (pause > 0)
         rest(run, 1e-6 * pause);
 }
@@ -156,14 +161,18 @@ static void finish(struct run *run)
     out->swing_c = run->n_swings > 0 ? run->swing_sum / run->n_swings : 0;
 }
 
-int simulate(struct simulate_result *out, const struct plant_kind *kind, const llmgpu_pacer_params *params, double hours)
+int simulate(struct simulate_result *out, const struct plant_kind *kind, const llmgpu_pacer_params *params,
+             double hours)
 {
     struct run run = {.out = out};
     int status = llmgpu_pacer_create(&run.pacer, params);
     if (status < 0)
         return status;
-    *out = (struct simulate_result){.kind = kind, .policy = params->policy, .hours = hours,
-                                    .target = (double)params->target, .power = (double)params->power};
+    *out = (struct simulate_result){.kind = kind,
+                                    .policy = params->policy,
+                                    .hours = hours,
+                                    .target = (double)params->target,
+                                    .power = (double)params->power};
     plant_init(&run.plant, kind);
     run.begin = run.plant.time;
     run.end = run.begin + 3600 * hours;

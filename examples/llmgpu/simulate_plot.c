@@ -54,7 +54,8 @@ static void put_hours(FILE *out, double hours, double y)
 {
     double unit = hours > 12 ? 4 : hours > 4 ? 1 : hours / 4;
     for (double h = 0; h <= hours + 1e-9; h += unit)
-        fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%.3g h</text>\n", place_x(h / hours), y, h);
+        fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%.3g h</text>\n", place_x(h / hours),
+                y, h);
 }
 
 static void put_band(FILE *out, const struct panel *p, const struct simulate_result *r)
@@ -78,34 +79,38 @@ static void put_curve(FILE *out, const struct panel *p, const struct simulate_re
 
 static void put_legend(FILE *out, const struct simulate_result *results, uint32_t n)
 {
-    fprintf(out, "<text x=\"%d\" y=\"20\">%s; target %g C, it slows down at %g C</text>\n", LEFT, results->kind->title,
-            results->target, results->kind->limit);
+    fprintf(out, "<text x=\"%d\" y=\"20\">%s; target %g C, it slows down at %g C</text>\n", LEFT,
+            results->kind->title, results->target, results->kind->limit);
     for (uint32_t i = 0; i < n; i++)
         fprintf(out,
                 "<line class=\"%s\" x1=\"%u\" x2=\"%u\" y1=\"36\" y2=\"36\"/>"
                 "<text x=\"%u\" y=\"40\">%s: %.1f tokens/s</text>\n",
-                simulate_policy_name(results[i].policy), LEFT + 190 * i, LEFT + 24 + 190 * i, LEFT + 30 + 190 * i,
-                simulate_policy_name(results[i].policy), results[i].tokens / (3600 * results[i].hours));
+                simulate_policy_name(results[i].policy), LEFT + 190 * i, LEFT + 24 + 190 * i,
+                LEFT + 30 + 190 * i, simulate_policy_name(results[i].policy),
+                results[i].tokens / (3600 * results[i].hours));
 }
 
 static void put_plot(FILE *out, const struct simulate_result *results, uint32_t n)
 {
     const struct simulate_result *first = results;
-    struct panel heat = {.top = 70, .bottom = 300, .low = INFINITY, .high = first->kind->limit + 2, .unit = "C"};
-    struct panel speed = {.top = 340, .bottom = 480, .low = 0, .high = first->kind->tokens, .unit = "tokens/s"};
+    struct panel heat = {
+        .top = 70, .bottom = 300, .low = INFINITY, .high = first->kind->limit + 2, .unit = "C"};
+    struct panel speed = {
+        .top = 340, .bottom = 480, .low = 0, .high = first->kind->tokens, .unit = "tokens/s"};
     for (uint32_t k = 0; k < n; k++)
         for (uint32_t i = 0; i < results[k].n_points; i++)
             heat.low = fmin(heat.low, (double)results[k].points[i].low);
     round_range(&heat, 10);
-    fprintf(out,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d 520\" width=\"%d\" height=\"520\">\n"
-            "<style>text{font:12px sans-serif;fill:#444}.grid{stroke:#ddd}polyline{fill:none;stroke-width:1.5}"
-            "polygon{fill-opacity:.25}line{stroke-width:2}line.grid{stroke-width:1}"
-            "line.off,polyline.off{stroke:#d1602a}polygon.off{fill:#d1602a}"
-            "line.ramp,polyline.ramp{stroke:#7a8f3c}polygon.ramp{fill:#7a8f3c}"
-            "line.control,polyline.control{stroke:#1f6fb5}polygon.control{fill:#1f6fb5}</style>\n"
-            "<rect width=\"%d\" height=\"520\" fill=\"#fff\"/>\n",
-            WIDTH, WIDTH, WIDTH);
+    fprintf(
+        out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d 520\" width=\"%d\" height=\"520\">\n"
+        "<style>text{font:12px sans-serif;fill:#444}.grid{stroke:#ddd}polyline{fill:none;stroke-width:1.5}"
+        "polygon{fill-opacity:.25}line{stroke-width:2}line.grid{stroke-width:1}"
+        "line.off,polyline.off{stroke:#d1602a}polygon.off{fill:#d1602a}"
+        "line.ramp,polyline.ramp{stroke:#7a8f3c}polygon.ramp{fill:#7a8f3c}"
+        "line.control,polyline.control{stroke:#1f6fb5}polygon.control{fill:#1f6fb5}</style>\n"
+        "<rect width=\"%d\" height=\"520\" fill=\"#fff\"/>\n",
+        WIDTH, WIDTH, WIDTH);
     put_axis(out, &heat);
     put_axis(out, &speed);
     put_hours(out, first->hours, 505);

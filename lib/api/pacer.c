@@ -40,9 +40,9 @@ static int check_params(const llmgpu_pacer_params *p)
 {
     bool good = p->policy >= LLMGPU_PACE_CONTROL && p->policy <= LLMGPU_PACE_HOST &&
                 (p->policy != LLMGPU_PACE_HOST || p->host) && (p->target == 0 || in(p->target, 20, 120)) &&
-                (p->critical == 0 || (in(p->critical, 20, 135) && p->critical > p->target)) && in(p->power, 0, 5000) &&
-                p->quiet > 0 && p->quiet <= 1 && in(p->stale, 0.1f, 3600) && in(p->hold, 0, 3600) &&
-                in(p->blind, 0.01f, 1);
+                (p->critical == 0 || (in(p->critical, 20, 135) && p->critical > p->target)) &&
+                in(p->power, 0, 5000) && p->quiet > 0 && p->quiet <= 1 && in(p->stale, 0.1f, 3600) &&
+                in(p->hold, 0, 3600) && in(p->blind, 0.01f, 1);
     return good ? 0 : LLMGPU_E_INVALID;
 }
 

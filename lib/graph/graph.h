@@ -17,6 +17,7 @@ enum lg_matmul_form {
     LG_MATMUL_SHARED, // matmul.comp: tiles in shared memory, for GPUs
     LG_MATMUL_LANES,  // matmul.comp: lanes own tiles in registers, for drivers that run on a CPU
     LG_MATMUL_PLAIN,  // the same of plain numbers
+    LG_MATMUL_BLOCKS = LG_MATMUL_FORM_BLOCKS, // the CPU's, for many rows of x
 };
 
 /** In what x meets weights of some type, and by which kernels. */

@@ -52,6 +52,14 @@ struct lg_train_tuning lg_train_tuning_choose(const struct lg_device_info *info)
     return t;
 }
 
+void lg_train_tuning_forward(const struct lg_device_info *info, struct lg_tuning *tune)
+{
+    if (info->kind != LG_DEVICE_CPU)
+        return;
+    tune->matmul_form = LG_MATMUL_BLOCKS;
+    tune->matmul_tiles[0] = (struct lg_matmul_tile){.wg = 1, .m = 64, .n = cpu_tuning(info).back.n};
+}
+
 const struct lg_matmul_tile *lg_train_weight_tile(const struct lg_train_tuning *t, uint32_t n_rows, uint32_t n_cols)
 {
     if (n_cols <= FEW)

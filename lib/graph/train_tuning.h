@@ -22,6 +22,8 @@ struct lg_train_tuning {
 };
 
 struct lg_train_tuning lg_train_tuning_choose(const struct lg_device_info *info);
+/** Changes of *tune what training does in another way than passes. */
+void lg_train_tuning_forward(const struct lg_device_info *info, struct lg_tuning *tune);
 /** The tile for a dw of these sizes. */
 const struct lg_matmul_tile *lg_train_weight_tile(const struct lg_train_tuning *t, uint32_t n_rows, uint32_t n_cols);
 

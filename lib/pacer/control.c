@@ -14,7 +14,8 @@ double lg_pi_step(struct lg_pi *pi, double error, double used, double least, dou
 {
     double wanted = pi->forward + pi->gain * error + pi->sum;
     double step = pi->gain * error * dt / pi->seconds;
-    // Anti-windup: the sum does not move further into what cannot be done, or is not done as another limit is lower.
+    // Anti-windup: the sum does not move further into what cannot be done, or is not done as another limit is
+    // lower.
     bool high = wanted >= 1 || used < pi->duty - 0.01, low = wanted <= least;
     if ((step > 0 && !high) || (step < 0 && !low))
         pi->sum += step;

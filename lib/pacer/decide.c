@@ -5,15 +5,15 @@
 
 static const double LEAST_DUTY = 0.02;
 static const double SMOOTH = LG_THERMAL_SMOOTH; // seconds, of temperature and power
-static const double SLOPE_SMOOTH = 3;  // seconds
-static const double LEAD = 4;          // seconds ahead for which the temperature is foreseen: what smoothing and the die's
-                                       // own mass hide
-static const double MARGIN = 0.5;      // degrees below the target that are aimed at, as sensors give whole ones
-static const double NEAR = 5;          // degrees below the target that are hot
-static const double GAP = 10;          // seconds without a look after which what was smoothed is of another time
-static const double ANSWER = 8;        // seconds in which the controller closes a gap, as far as gains allow
+static const double SLOPE_SMOOTH = 3;           // seconds
+static const double LEAD = 4; // seconds ahead for which the temperature is foreseen: what smoothing and the
+                              // die's own mass hide
+static const double MARGIN = 0.5; // degrees below the target that are aimed at, as sensors give whole ones
+static const double NEAR = 5;     // degrees below the target that are hot
+static const double GAP = 10;     // seconds without a look after which what was smoothed is of another time
+static const double ANSWER = 8;   // seconds in which the controller closes a gap, as far as gains allow
 static const double LEAST_GAIN = 0.01, MOST_GAIN = 0.1; // duty by degree
-static const double UNLEARNED = 0.05;  // of these, until the device is known
+static const double UNLEARNED = 0.05;                   // of these, until the device is known
 static const double DEFAULT_TARGET = 75;
 
 static double smooth(double dt, double seconds)
@@ -90,7 +90,8 @@ static void follow(struct lg_limit *limit, const llmgpu_measure *measure, double
 
 /* ---- the controller's two limits */
 
-/** Lost measurements: the pace stays for a while; a device that was hot is then slowed gently to half of it. */
+/** Lost measurements: the pace stays for a while; a device that was hot is then slowed gently to half of it.
+ */
 static double lost_duty(const struct lg_pacer *p)
 {
     const struct lg_limit *heat = &p->heat;
@@ -138,7 +139,8 @@ static double power_duty(struct lg_pacer *p, double dt)
     }
     if (!power->known)
         return power->pi.duty;
-    double full = fmax(budget, power->mean / fmax(0.1, p->duty)); // watts of work without pauses, at the least
+    double full =
+        fmax(budget, power->mean / fmax(0.1, p->duty)); // watts of work without pauses, at the least
     power->pi.gain = 0.5 / full;
     power->pi.seconds = 1.5;
     return lg_pi_step(&power->pi, budget - power->mean, p->duty, LEAST_DUTY, dt);
@@ -168,7 +170,8 @@ static void decide_ramp(struct lg_pacer *p)
         ms = heat->last_duty;
     } else if (heat->ever && heat->hot) { // as at critical
         double way = hold > 0 ? fmin(1, (heat->lost - hold) / hold) : 1;
-        ms = heat->last_duty + way * (lg_ramp_temperature(goal->critical, goal->target, goal->critical) - heat->last_duty);
+        ms = heat->last_duty +
+             way * (lg_ramp_temperature(goal->critical, goal->target, goal->critical) - heat->last_duty);
     }
     if (power->ever && goal->power > 0)
         ms = fmax(ms, lg_ramp_power(power->mean, goal->power));

@@ -4,13 +4,13 @@
 
 #include "pacer/laws.h"
 
-static const double PERIOD = 5;      // seconds
-static const double SCALE = 100;     // degrees, so that all regressors are about 1
-static const double FORGET = 0.995;  // per period that says something
-static const double BEGIN_P = 100;   // variance of what is not known yet
-static const double LEAST_MOVE = 1;  // degrees in a period; less says nothing that rounding would not
+static const double PERIOD = 5;         // seconds
+static const double SCALE = 100;        // degrees, so that all regressors are about 1
+static const double FORGET = 0.995;     // per period that says something
+static const double BEGIN_P = 100;      // variance of what is not known yet
+static const double LEAST_MOVE = 1;     // degrees in a period; less says nothing that rounding would not
 static const double LEAST_CHANGE = 0.1; // of the duty from one period to the next, which says something, too
-static const double SURE = 3;        // variance of what work adds, below which it is known from what else is there
+static const double SURE = 3; // variance of what work adds, below which it is known from what else is there
 
 void lg_thermal_init(struct lg_thermal *m)
 {
@@ -66,7 +66,8 @@ void lg_thermal_add(struct lg_thermal *m, double temperature, double dt, double 
         m->time = m->duty = m->share = 0;
         return;
     }
-    // Work is smoothed as the temperature is: then what is learned is neither slower nor more than the device.
+    // Work is smoothed as the temperature is: then what is learned is neither slower nor more than the
+    // device.
     if (dt > 0)
         m->share += (1 - exp(-dt / LG_THERMAL_SMOOTH)) * (fmin(1, worked / dt) - m->share);
     m->time += dt;

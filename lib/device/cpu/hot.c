@@ -9,10 +9,11 @@
 #include "device/cpu/fast.h"
 #include "device/cpu/grid.h"
 #include "device/cpu/lora.h"
+#include "device/cpu/matmul_blocks.h"
 #include "device/cpu/simd_math.h"
 
 enum {
-    ROWS = VEC / 4, // weight rows that fit into the registers with one row of x
+    NEAR_ROWS = VEC / 4, // weight rows that fit into the registers with one row of x
     N_VECS = LG_DOT_LANES / VEC,
     CHUNK = 256,   // weights decoded at a time: a multiple of all blocks and of the lanes
     MAX_COLS = 16, // rows of x that share a decoded chunk
@@ -22,7 +23,7 @@ enum {
 INLINE void add_products(struct lg_dot *acc, const float *w, size_t w_stride, const float *x, size_t n,
                          int n_rows)
 {
-    vec sum[ROWS][N_VECS];
+    vec sum[NEAR_ROWS][N_VECS];
     for (int r = 0; r < n_rows; r++) {
         for (int j = 0; j < N_VECS; j++)
             sum[r][j] = load(acc[r].lane + j * VEC);
@@ -52,11 +53,11 @@ struct weights {
 };
 
 /* y[t][r] = dot(weight row r, x[t]) for n_rows rows (a constant) and up to MAX_COLS rows of x. */
-INLINE void multiply(const struct weights *w, uint32_t row, int n_rows, const float *x, uint32_t n_x,
+INLINE void multiply_near(const struct weights *w, uint32_t row, int n_rows, const float *x, uint32_t n_x,
                      float *y, size_t y_stride)
 {
-    _Alignas(64) struct lg_dot acc[MAX_COLS][ROWS];
-    _Alignas(64) float chunk[ROWS][CHUNK];
+    _Alignas(64) struct lg_dot acc[MAX_COLS][NEAR_ROWS];
+    _Alignas(64) float chunk[NEAR_ROWS][CHUNK];
     memset(acc, 0, n_x * sizeof(acc[0]));
     for (size_t k = 0; k < w->n_cols; k += CHUNK) {
         size_t n = w->n_cols - k < CHUNK ? w->n_cols - k : CHUNK, whole = n - n % LG_DOT_LANES;
@@ -86,10 +87,10 @@ static void multiply_tile(const struct weights *w, uint32_t begin, uint32_t end,
         uint32_t n = lg_min_u32(n_x - t, MAX_COLS), row = begin;
         const float *xt = x + t * w->n_cols;
         float *yt = y + t * y_stride;
-        for (; end - row >= ROWS; row += ROWS)
-            multiply(w, row, ROWS, xt, n, yt, y_stride);
+        for (; end - row >= NEAR_ROWS; row += NEAR_ROWS)
+            multiply_near(w, row, NEAR_ROWS, xt, n, yt, y_stride);
         for (; row < end; row++)
-            multiply(w, row, 1, xt, n, yt, y_stride);
+            multiply_near(w, row, 1, xt, n, yt, y_stride);
     }
 }
 
@@ -182,8 +183,6 @@ INLINE void matvec(const struct weights *w, load_fn *load_weights, const struct 
  * piece of them at a time, which stays in the nearest cache; sums wait in memory for the next piece.
  */
 enum { MANY_W = 4, MANY_X = 3, LONG = 1024, TILE_X = 128 };
-
-#define UNROLL_SUMS _Pragma("GCC unroll 8")
 
 struct many {
     _Alignas(64) struct lg_dot sums[TILE_X][MANY_W];
@@ -312,13 +311,19 @@ static void matmul(const struct weights *w, const struct lg_cpu_args *args, uint
 {
     const struct lg_matmul_push *push = args->push;
     uint32_t n_x = ((const uint32_t *)args->view[0])[push->dim];
+    bool blocks = args->spec[3] == LG_MATMUL_FORM_BLOCKS;
+    struct block_weights b = {w->decode, w->block_elements, w->block_bytes, w->data, w->row_bytes, w->n_cols};
     for (uint32_t g = first; g < last; g++) {
         struct lg_cpu_span m = lg_cpu_span(args, g, args->spec[1], push->n_rows);
         uint32_t begin = m.row * args->spec[2], end = lg_min_u32(begin + args->spec[2], n_x);
         for (uint32_t t = begin, n; t < end; t += n) {
             const float *x = (const float *)args->view[2] + (size_t)t * push->n_cols;
             float *y = (float *)args->view[3] + push->row_begin + (size_t)t * push->y_stride;
-            n = lg_min_u32(end - t, TILE_X);
+            n = blocks ? end - t : lg_min_u32(end - t, TILE_X);
+            if (blocks) {
+                multiply_blocks(&b, m.begin, m.end, x, n, y, push->y_stride);
+                continue;
+            }
             uint32_t done = multiply_fours(w, m.begin, m.end, x, n, y, push->y_stride);
             multiply_tile(w, done, m.end, x, n, y, push->y_stride);
         }

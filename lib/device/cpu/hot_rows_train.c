@@ -67,6 +67,79 @@ static void layer_norm_back(const struct lg_cpu_args *args, uint32_t first, uint
     norm_back(args, true, first, last);
 }
 
+/* ---- sums over the rows of a batch: of several columns at a time, and of each in order ---------- */
+
+enum { COLUMNS = 64 };
+
+INLINE void norm_weight_columns(const struct lg_cpu_args *args, float *db, uint32_t begin, uint32_t n)
+{
+    const struct lg_column_push *push = args->push;
+    uint32_t n_t = ((const uint32_t *)args->view[0])[push->dim];
+    const float *kept = args->view[3];
+    float *dw = (float *)args->view[4] + begin;
+    _Alignas(64) float sum[COLUMNS] = {0}, plain[COLUMNS] = {0};
+    for (size_t t = 0; t < n_t; t++) {
+        const float *restrict x = (const float *)args->view[1] + t * push->n_cols + begin;
+        const float *restrict dy = (const float *)args->view[2] + t * push->n_cols + begin;
+        float mean = kept[2 * t], factor = kept[2 * t + 1];
+        for (uint32_t i = 0; i < n; i++)
+            sum[i] += dy[i] * ((x[i] - mean) * factor);
+        for (uint32_t i = 0; i < n && db; i++)
+            plain[i] += dy[i];
+    }
+    for (uint32_t i = 0; i < n; i++)
+        dw[i] += sum[i];
+    for (uint32_t i = 0; i < n && db; i++)
+        db[begin + i] += plain[i];
+}
+
+static void bias_columns(const struct lg_cpu_args *args, uint32_t begin, uint32_t n)
+{
+    const struct lg_column_push *push = args->push;
+    uint32_t n_t = ((const uint32_t *)args->view[0])[push->dim];
+    float *db = (float *)args->view[2] + begin;
+    _Alignas(64) float sum[COLUMNS] = {0};
+    for (size_t t = 0; t < n_t; t++) {
+        const float *restrict dy = (const float *)args->view[1] + t * push->n_cols + begin;
+        for (uint32_t i = 0; i < n; i++)
+            sum[i] += dy[i];
+    }
+    for (uint32_t i = 0; i < n; i++)
+        db[i] += sum[i];
+}
+
+enum columns_of { RMS_NORM, LAYER_NORM, BIAS };
+
+INLINE void over_columns(const struct lg_cpu_args *args, enum columns_of what, uint32_t first, uint32_t last)
+{
+    const struct lg_column_push *push = args->push;
+    for (uint32_t g = first; g < last; g++) {
+        struct lg_cpu_span s = lg_cpu_span(args, g, args->spec[0], push->n_cols);
+        for (uint32_t i = s.begin, n; i < s.end; i += n) {
+            n = lg_min_u32(s.end - i, COLUMNS);
+            if (what == BIAS)
+                bias_columns(args, i, n);
+            else
+                norm_weight_columns(args, what == LAYER_NORM ? args->view[5] : NULL, i, n);
+        }
+    }
+}
+
+static void rms_norm_weight_back(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    over_columns(args, RMS_NORM, first, last);
+}
+
+static void layer_norm_weight_back(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    over_columns(args, LAYER_NORM, first, last);
+}
+
+static void bias_back(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
+{
+    over_columns(args, BIAS, first, last);
+}
+
 /* ---- activations --------------------------------------------------------------------------------- */
 
 /* Elements [i, i + n) of a span, n at most VEC. Results may take the place of what they are made of. */
@@ -192,6 +265,9 @@ static void adamw(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 }
 
 lg_cpu_fast_table HOT_TABLE = {[LG_K_RMS_NORM_BACK] = rms_norm_back, [LG_K_LAYER_NORM_BACK] = layer_norm_back,
+                               [LG_K_RMS_NORM_WEIGHT_BACK] = rms_norm_weight_back,
+                               [LG_K_LAYER_NORM_WEIGHT_BACK] = layer_norm_weight_back,
+                               [LG_K_BIAS_BACK] = bias_back,
                                [LG_K_SILU_MUL_BACK] = silu_mul_back, [LG_K_GELU_BACK] = gelu_back,
                                [LG_K_SCALE_ADD] = scale_add,         [LG_K_LOSS_PART] = loss_part,
                                [LG_K_LOSS_BACK] = loss_back,         [LG_K_ADAMW] = adamw};

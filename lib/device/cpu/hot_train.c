@@ -26,7 +26,8 @@ struct panel {
 INLINE void lay_out(struct panel *panel, uint32_t step, const float *row, uint32_t n)
 {
     for (uint32_t k = 0; k < n; k += SLICE)
-        memcpy(panel->slice[k / SLICE][step], row + k, SLICE * sizeof(float));
+        for (uint32_t j = 0; j < SLICE; j += VEC)
+            store(panel->slice[k / SLICE][step] + j, load(row + k + j));
 }
 
 /* ---- through weights ----------------------------------------------------------------------------- */
@@ -80,39 +81,65 @@ static void matmul_back(const struct weights *w, const struct lg_cpu_args *args,
 
 enum { MAX_M = 48 }; // rows of dw whose sums are kept
 
-/* Columns [begin, begin + n), at most SLICE, of rows [m, m + n_m) of dw. */
-static void weight_slice(const struct lg_cpu_args *args, uint32_t begin, uint32_t n, uint32_t m, uint32_t n_m)
+struct weight_tile {
+    struct panel x;
+    _Alignas(64) float dy[STEPS][MAX_M];
+    _Alignas(64) float sums[N_SLICES][MAX_M][SLICE];
+};
+
+/* Copies n numbers, and zeros up to a multiple of SLICE. */
+INLINE void lay_out_part(struct panel *panel, uint32_t step, const float *row, uint32_t n)
+{
+    uint32_t whole = n - n % SLICE;
+    lay_out(panel, step, row, whole);
+    for (uint32_t k = whole; k < n; k += VEC)
+        store(panel->slice[whole / SLICE][step] + (k - whole), load_part(row + k, lg_min_u32(n - k, VEC)));
+}
+
+INLINE void add_scaled(float *restrict y, const float *restrict sum, float scale, uint32_t n)
+{
+    for (uint32_t k = 0; k < n; k++)
+        y[k] += scale * sum[k];
+}
+
+/* Columns [begin, begin + n), at most COLUMNS, of rows [m, m + n_m) of dw. */
+static void make_tile(const struct lg_cpu_args *args, struct weight_tile *tile, uint32_t begin, uint32_t n, uint32_t m,
+                      uint32_t n_m)
 {
     const struct lg_weight_back_push *push = args->push;
     uint32_t n_t = ((const uint32_t *)args->view[0])[push->dim];
     const float *x = (const float *)args->view[1] + begin, *dy = (const float *)args->view[2] + push->row_begin + m;
     float *dw = (float *)args->view[3] + (size_t)m * push->n_cols + begin;
-    _Alignas(64) float sums[MAX_M][SLICE], columns[STEPS][SLICE], factors[STEPS][MAX_M];
     for (uint32_t t = 0; t < n_t; t += STEPS) {
         uint32_t n_steps = lg_min_u32(n_t - t, STEPS);
         for (uint32_t s = 0; s < n_steps; s++) {
-            memcpy(columns[s], x + (size_t)(t + s) * push->n_cols, n * sizeof(float));
-            memset(columns[s] + n, 0, (SLICE - n) * sizeof(float));
-            memcpy(factors[s], dy + (size_t)(t + s) * push->y_stride, n_m * sizeof(float));
+            const float *factors = dy + (size_t)(t + s) * push->y_stride;
+            lay_out_part(&tile->x, s, x + (size_t)(t + s) * push->n_cols, n);
+            for (uint32_t i = 0; i < n_m; i += VEC)
+                store(tile->dy[s] + i, n_m - i < VEC ? load_part(factors + i, n_m - i) : load(factors + i));
         }
-        multiply_slice((struct target){sums[0], SLICE, false, t > 0}, (struct factors){factors[0], 1, MAX_M},
-                       (struct columns){columns[0], SLICE}, n_steps, (n + VEC - 1) / VEC * VEC, n_m);
+        for (uint32_t c = 0; c < n; c += SLICE)
+            multiply_slice((struct target){tile->sums[c / SLICE][0], SLICE, false, t > 0},
+                           (struct factors){tile->dy[0], 1, MAX_M}, (struct columns){tile->x.slice[c / SLICE][0], SLICE}, n_steps,
+                           (lg_min_u32(n - c, SLICE) + VEC - 1) / VEC * VEC, n_m);
     }
     for (uint32_t i = 0; i < n_m && n_t > 0; i++) {
-        for (uint32_t k = 0; k < n; k++)
-            dw[(size_t)i * push->n_cols + k] += push->scale * sums[i][k];
+        float *to = dw + (size_t)i * push->n_cols;
+        for (uint32_t c = 0; c < n; c += SLICE)
+            add_scaled(to + c, tile->sums[c / SLICE][i], push->scale, lg_min_u32(n - c, SLICE));
     }
 }
 
 static void weight_back(const struct lg_cpu_args *args, uint32_t first, uint32_t last)
 {
     const struct lg_weight_back_push *push = args->push;
+    struct weight_tile tile;
     for (uint32_t g = first; g < last; g++) {
         struct lg_cpu_span k = lg_cpu_span(args, g, args->spec[2], push->n_cols);
         uint32_t m = k.row * args->spec[1], m_end = lg_min_u32(m + args->spec[1], push->n_rows);
         for (; m < m_end; m += MAX_M) {
-            for (uint32_t c = k.begin; c < k.end; c += SLICE)
-                weight_slice(args, c, lg_min_u32(k.end - c, SLICE), m, lg_min_u32(m_end - m, MAX_M));
+            for (uint32_t c = k.begin; c < k.end; c += COLUMNS)
+                make_tile(args, &tile, c, lg_min_u32(k.end - c, COLUMNS), m, lg_min_u32(m_end - m, MAX_M));
         }
     }
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Sums of outer products, whose columns are lanes: y[r][k] = sum over s of factor[r][s] * column[s][k]. Each sum begins with 0 and
- * goes over s in order, at any width of vectors. Included by files that are compiled for several instruction sets. Private to
- * lib/device/cpu.
+ * goes over s in order, at any width of vectors; a product is rounded only with the sum where there is an instruction for that, so
+ * instruction sets differ in last bits. Included by files that are compiled for several of them. Private to lib/device/cpu.
  */
 #ifndef LG_DEVICE_CPU_OUTER_H
 #define LG_DEVICE_CPU_OUTER_H
@@ -13,13 +13,26 @@
 #if defined(__AVX512F__)
 enum { ROWS = 6, WIDE = 4 }; // sums that fit into the registers: rows by vectors
 #else
-enum { ROWS = 4, WIDE = 2 };
+enum { ROWS = 6, WIDE = 2 };
 #endif
 
 enum { SLICE = WIDE * VEC }; // columns of such sums
 
 /* Keeps sums in registers from end to end. */
 #define UNROLL_SUMS _Pragma("GCC unroll 8")
+
+INLINE vec add_product(vec sum, vec a, vec b)
+{
+#if defined(__AVX512F__)
+    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)sum);
+#elif defined(__AVX2__)
+    return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)sum);
+#elif defined(__aarch64__)
+    return (vec)vfmaq_f32((float32x4_t)sum, (float32x4_t)a, (float32x4_t)b);
+#else
+    return sum + a * b;
+#endif
+}
 
 /* A factor for each row and step: of row r in step s at[r * row_stride + s * step_stride]. */
 struct factors {
@@ -46,7 +59,7 @@ INLINE void add_steps(vec (*sum)[WIDE], struct factors f, struct columns c, uint
             vec factor = splat(f.at[(size_t)r * f.row_stride]);
             UNROLL_SUMS
             for (int j = 0; j < n_vecs; j++)
-                sum[r][j] += factor * column[j];
+                sum[r][j] = add_product(sum[r][j], factor, column[j]);
         }
     }
 }
@@ -103,7 +116,7 @@ static void multiply_end(const struct target *to, struct factors f, struct colum
         const float *factor = f.at;
         vec before = load_part(y, n), sum = to->go_on ? before : (vec){0};
         for (uint32_t s = 0; s < n_steps; s++, factor += f.step_stride)
-            sum += splat(*factor) * load_part(c.at + s * c.stride, n);
+            sum = add_product(sum, splat(*factor), load_part(c.at + s * c.stride, n));
         store_part(y, to->add ? before + sum : sum, n);
     }
 }
@@ -123,13 +136,9 @@ MULTIPLY(1)
 MULTIPLY(2)
 MULTIPLY(3)
 MULTIPLY(4)
-#if defined(__AVX512F__)
 MULTIPLY(5)
 MULTIPLY(6)
 #define BY_ROWS(name) NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6
-#else
-#define BY_ROWS(name) NULL, name##_1, name##_2, name##_3, name##_4
-#endif
 static multiply_fn *const multiply_wide[ROWS + 1] = {BY_ROWS(multiply_wide)};
 static multiply_fn *const multiply_thin[ROWS + 1] = {BY_ROWS(multiply_thin)};
 
