@@ -3,6 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef LLMGPU_EXPERIMENTAL
+#define LLMGPU_EXPERIMENTAL
+#endif
 #include "api/params.h"
 #include "pacer/pacer.h"
 
