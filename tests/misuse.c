@@ -314,6 +314,19 @@ CALL(llmgpu_trainer_get_tensor,
 CALL(llmgpu_trainer_read_tensor, llmgpu_trainer_read_tensor(P(0, t->trainer), 0, LLMGPU_TRAIN_VALUE, P(1, t->floats), ROOM))
 CALL(llmgpu_trainer_keep_gradients, llmgpu_trainer_keep_gradients(P(0, t->trainer), 1))
 CALL(llmgpu_trainer_get_info, llmgpu_trainer_get_info(P(0, t->trainer), P(1, &t->info.trainer), sizeof(t->info.trainer)))
+CALL(llmgpu_sensor_params_init, llmgpu_sensor_params_init(P(0, &t->sensor_params), sizeof(t->sensor_params)))
+CREATE(llmgpu_sensors_open, llmgpu_sensors, llmgpu_sensors_free, llmgpu_sensors_open(P(0, &made), P(1, &t->sensor_params)))
+CALL(llmgpu_sensors_free, (llmgpu_sensors_free(NULL), 0))
+CALL(llmgpu_sensors_read, llmgpu_sensors_read(P(0, t->sensors), P(1, &t->info.reading), sizeof(t->info.reading)))
+CALL(llmgpu_sensors_energy, llmgpu_sensors_energy(P(0, t->sensors), P(1, &t->info.energy), sizeof(t->info.energy)))
+CALL(llmgpu_sensors_describe, llmgpu_sensors_describe(P(0, t->sensors), P(1, t->text), ROOM, P(2, &t->n)))
+CALL(llmgpu_pacer_params_init, llmgpu_pacer_params_init(P(0, &t->pacer_params), sizeof(t->pacer_params)))
+CREATE(llmgpu_pacer_create, llmgpu_pacer, llmgpu_pacer_free, llmgpu_pacer_create(P(0, &made), P(1, &t->pacer_params)))
+CALL(llmgpu_pacer_free, (llmgpu_pacer_free(NULL), 0))
+CALL(llmgpu_pacer_observe, llmgpu_pacer_observe(P(0, t->pacer), P(1, &t->info.reading), sizeof(t->info.reading), 1))
+CALL(llmgpu_pacer_pause, llmgpu_pacer_pause(P(0, t->pacer), 1, 1))
+CALL(llmgpu_pacer_get_stats, llmgpu_pacer_get_stats(P(0, t->pacer), P(1, &t->info.pacer_stats), sizeof(t->info.pacer_stats)))
+CALL(llmgpu_pacer_status, llmgpu_pacer_status(P(0, t->pacer), P(1, t->text), ROOM, P(2, &t->n)))
 
 static int add_agent(struct things *t, int null)
 {
@@ -524,6 +537,19 @@ static const struct row {
     ROW(llmgpu_trainer_read_tensor, "II"),
     ROW(llmgpu_trainer_keep_gradients, "I"),
     ROW(llmgpu_trainer_get_info, "II"),
+    ROW(llmgpu_sensor_params_init, "I"),
+    ROW(llmgpu_sensors_open, "I-"),
+    ROW(llmgpu_sensors_free, "-"),
+    ROW(llmgpu_sensors_read, "II"),
+    ROW(llmgpu_sensors_energy, "II"),
+    ROW(llmgpu_sensors_describe, "III"),
+    ROW(llmgpu_pacer_params_init, "I"),
+    ROW(llmgpu_pacer_create, "I-"),
+    ROW(llmgpu_pacer_free, "-"),
+    ROW(llmgpu_pacer_observe, "I-"),
+    ROW(llmgpu_pacer_pause, "I"),
+    ROW(llmgpu_pacer_get_stats, "II"),
+    ROW(llmgpu_pacer_status, "III"),
 };
 
 /** A device that was opened anew has no trainers. */
