@@ -36,7 +36,6 @@ static void init_graph(struct lg_trainer *t, struct lg_chain *chain, float dropo
         .dim = LG_DIM_ROWS,
         .max_rows = t->how.max_rows,
     };
-    lg_train_tuning_forward(&t->dev->info, &g->g.tune);
     g->tune = lg_train_tuning_choose(&t->dev->info);
     g->acts = t->acts;
     g->pairs = t->params.pairs;
