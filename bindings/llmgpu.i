@@ -9,12 +9,14 @@
  *   const char **text, size_t *len    a result
  *   char *error, size_t error_size    the sentence of the failure
  *   const T *items, size_t n          a list, a string or bytes
+ *   const T *batch, size_t size       a struct
  *   a negative int                    a failure, with its code and the sentence of the first handle
  *
  * How the two languages take and give them is in python/typemaps.i and go/typemaps.i. Handles are freed by hand, and
  * functions take no callbacks: that is for layers above.
  */
 %module(threads="1") llmgpu
+#define LLMGPU_EXPERIMENTAL
 
 %{
 #define LLMGPU_EXPERIMENTAL
@@ -108,6 +110,8 @@ HANDLE(session, llmgpu_session_error)
 HANDLE(chat, llmgpu_chat_error)
 HANDLE(decoder, )
 HANDLE(lora, )
+HANDLE(dataset, llmgpu_dataset_error)
+HANDLE(trainer, llmgpu_trainer_error)
 HANDLE(profile, )
 HANDLE(file, )
 HANDLE(device_list, )
@@ -123,6 +127,23 @@ HANDLE(device_list, )
     $1 = &told;
 }
 
+/* So do quantising and merging, in the last of their arguments. */
+%typemap(check) const llmgpu_quantize_params *params (llmgpu_quantize_params told) {
+    begin();
+    if ($1)
+        told = *$1;
+    else
+        llmgpu_quantize_params_init(&told, sizeof told);
+    told.error = call.text;
+    told.error_size = sizeof call.text;
+    $1 = &told;
+}
+
+/* What takes a function, and arrays of two kinds at once, is for C. */
+%ignore llmgpu_trainer_set_reduce;
+%ignore llmgpu_dataset_get_sample;
+%ignore llmgpu_dataset_get_line;
+
 %typemap(in, numinputs=0) (char *error, size_t error_size) {
     $1 = call.text;
     $2 = sizeof call.text;
@@ -136,6 +157,8 @@ HANDLE(device_list, )
 ROOM(int32_t, int32_t *tokens, size_t capacity, size_t *n_tokens)
 ROOM(char, char *text, size_t capacity, size_t *len)
 ROOM(char, void *buffer, size_t capacity, size_t *size)
+ROOM(char, void *data, size_t capacity, size_t *size)
+ROOM(char, void *extra, size_t capacity, size_t *n_extra)
 %exception {
     do {
         $action
@@ -163,3 +186,6 @@ ROOM(char, void *buffer, size_t capacity, size_t *size)
 %include "llmgpu/chat.h"
 %include "llmgpu/lora.h"
 %include "llmgpu/profile.h"
+%include "llmgpu/dataset.h"
+%include "llmgpu/train.h"
+%include "llmgpu/quantize.h"

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "llmgpu/llmgpu.hpp"
+#include "llmgpu/train.hpp"
 
 #define REQUIRE(cond)                                                                                        \
     do {                                                                                                     \
@@ -211,6 +212,57 @@ static void test_order(const std::string &path)
     REQUIRE(session.generate(4).size() > 0);
 }
 
+/** Learns a sentence, alone and beside a session, and merges what was learned into another file. */
+static void test_training(llmgpu::context &ctx, llmgpu::model &model, const std::string &path)
+{
+    const std::string lines = "cpp-lines.tmp", adapter = "cpp-adapter.tmp", merged = "cpp-merged.tmp";
+    FILE *file = std::fopen(lines.c_str(), "w");
+    REQUIRE(file);
+    for (int i = 0; i < 4; i++)
+        std::fputs("{\"text\": \"The moon hums.\"}\n", file);
+    std::fclose(file);
+    llmgpu::dataset_params how;
+    how.n_ctx = 16;
+    how.n_passes = 1;
+    llmgpu::dataset data(model, {lines}, how), validation = data.split(0.3);
+    llmgpu_batch batch;
+    REQUIRE(validation.next(batch) && !validation.next(batch));
+    REQUIRE(data.next(batch) && data.stats().n_lines == 3);
+
+    llmgpu::trainer_params params;
+    params.max_rows = 16;
+    params.rank = 2;
+    params.lr = 1e-2f;
+    llmgpu::trainer trainer(model, params);
+    double before = trainer.evaluate(batch);
+    for (int i = 0; i < 3; i++) {
+        trainer.add(batch);
+        REQUIRE(trainer.step().step == static_cast<std::uint64_t>(i));
+    }
+    trainer.add(batch);
+    trainer.start(10);
+    llmgpu_train_result result;
+    REQUIRE(!trainer.poll(result));
+    REQUIRE(fails(LLMGPU_E_INVALID, [&] { trainer.step(); }).find("started") != std::string::npos);
+    while (!trainer.poll(result))
+        ctx.step(2ms);
+    REQUIRE(result.step == 3 && trainer.info().step == 4);
+    REQUIRE(trainer.evaluate(batch) < before);
+    trainer.save_checkpoint(lines, {1, 2, 3});
+    REQUIRE((trainer.load_checkpoint(lines) == std::vector<std::uint8_t>{1, 2, 3}));
+    trainer.save(adapter);
+    llmgpu_merge_adapter with = {};
+    with.path = adapter.c_str();
+    with.scale = 1;
+    llmgpu::merge(path, {with}, merged);
+    llmgpu::model other(ctx, merged);
+    REQUIRE(llmgpu::lora(model, adapter).info().rank == 2);
+    REQUIRE(fails(LLMGPU_E_INVALID, [&] { llmgpu::quantize(path, merged, "Q4_99"); }).find("Q4_99") != std::string::npos);
+    llmgpu::quantize(path, merged, "F16");
+    for (const std::string &name : {lines, adapter, merged})
+        std::remove(name.c_str());
+}
+
 int main(int argc, char **argv)
 {
     REQUIRE(argc > 1);
@@ -222,5 +274,6 @@ int main(int argc, char **argv)
     test_callbacks(model);
     test_buffers(model);
     test_failures(ctx, model, argv[1]);
+    test_training(ctx, model, argv[1]);
     test_order(argv[1]);
 }

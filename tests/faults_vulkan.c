@@ -586,6 +586,29 @@ static void remove_cache(void)
     rmdir(cache_dir);
 }
 
+/** Where a device is on the bus is asked of drivers that know, and of no other. */
+static void check_place(void)
+{
+    struct lg_env env;
+    struct lg_device *dev;
+    lg_env_init(&env);
+    hook.n_asked_pci = 0;
+    REQUIRE_INT(open_device(&env, NULL, &dev), ==, 0);
+    bool knows = dev->info.pci.known;
+    REQUIRE_INT(hook.n_asked_pci > 0, ==, knows);
+    lg_device_close(dev);
+    if (knows)
+        return;
+    hook.extension = VK_EXT_PCI_BUS_INFO_EXTENSION_NAME;
+    REQUIRE_INT(open_device(&env, NULL, &dev), ==, 0);
+    const struct lg_pci *pci = &dev->info.pci;
+    REQUIRE(pci->known && pci->domain == 1 && pci->bus == 2 && pci->device == 3 && pci->function == 4);
+    REQUIRE_INT(dev->info.vendor, !=, 0);
+    lg_device_close(dev);
+    hook.extension = NULL;
+    hook_require_none();
+}
+
 int main(int argc, char **argv)
 {
     all_ways = argc > 1 && strcmp(argv[1], "all") == 0;
@@ -594,6 +617,7 @@ int main(int argc, char **argv)
     check_second_start();
     check_missing();
     check_priorities();
+    check_place();
     uint64_t n_own = sweep_device(NULL), n_host = check_host(), n_model = sweep_model();
     printf("%llu calls fail on the way of a device, %llu of a host's, %llu of a model\n",
            (unsigned long long)n_own, (unsigned long long)n_host, (unsigned long long)n_model);

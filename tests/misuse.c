@@ -248,6 +248,42 @@ static int evaluate_batch(struct things *t, int null)
     return llmgpu_trainer_evaluate(P(0, t->trainer), P(1, &batch), sizeof(batch), P(2, &t->number));
 }
 
+/** A step that was started is done, and asked for. */
+static void end_step(struct things *t)
+{
+    (void)llmgpu_trainer_wait(t->trainer, UINT64_MAX);
+    (void)llmgpu_trainer_poll(t->trainer, NULL, 0);
+}
+
+static int start_step(struct things *t, int null)
+{
+    llmgpu_batch batch;
+    begin_step(t, &batch);
+    int rc = llmgpu_trainer_start(P(0, t->trainer), 50);
+    end_step(t);
+    return rc;
+}
+
+static int poll_step(struct things *t, int null)
+{
+    llmgpu_batch batch;
+    begin_step(t, &batch);
+    REQUIRE_INT(llmgpu_trainer_start(t->trainer, 0), ==, 0);
+    int rc = llmgpu_trainer_poll(P(0, t->trainer), P(1, &t->info.train_result), sizeof(t->info.train_result));
+    end_step(t);
+    return rc;
+}
+
+static int wait_step(struct things *t, int null)
+{
+    llmgpu_batch batch;
+    begin_step(t, &batch);
+    REQUIRE_INT(llmgpu_trainer_start(t->trainer, 0), ==, 0);
+    int rc = llmgpu_trainer_wait(P(0, t->trainer), UINT64_MAX);
+    end_step(t);
+    return rc;
+}
+
 static int load_checkpoint(struct things *t, int null)
 {
     (void)llmgpu_trainer_step(t->trainer, NULL, 0);
@@ -265,6 +301,10 @@ CALL(llmgpu_trainer_step, do_step(t, null))
 CALL(llmgpu_trainer_step_some, do_some(t, null))
 CALL(llmgpu_trainer_evaluate, evaluate_batch(t, null))
 CALL(llmgpu_trainer_cancel, (llmgpu_trainer_cancel(NULL), 0))
+CALL(llmgpu_trainer_start, start_step(t, null))
+CALL(llmgpu_trainer_poll, poll_step(t, null))
+CALL(llmgpu_trainer_wait, wait_step(t, null))
+CALL(llmgpu_trainer_stop, llmgpu_trainer_stop(P(0, t->trainer)))
 CALL(llmgpu_trainer_set_reduce, llmgpu_trainer_set_reduce(P(0, t->trainer), NULL, P(1, t->text), 0, 1))
 CALL(llmgpu_trainer_save, llmgpu_trainer_save(P(0, t->trainer), P(1, t->state_path), LLMGPU_SAVE_GGUF))
 CALL(llmgpu_trainer_save_checkpoint, llmgpu_trainer_save_checkpoint(P(0, t->trainer), P(1, t->state_path), P(2, t->text), 2))
@@ -274,6 +314,19 @@ CALL(llmgpu_trainer_get_tensor,
 CALL(llmgpu_trainer_read_tensor, llmgpu_trainer_read_tensor(P(0, t->trainer), 0, LLMGPU_TRAIN_VALUE, P(1, t->floats), ROOM))
 CALL(llmgpu_trainer_keep_gradients, llmgpu_trainer_keep_gradients(P(0, t->trainer), 1))
 CALL(llmgpu_trainer_get_info, llmgpu_trainer_get_info(P(0, t->trainer), P(1, &t->info.trainer), sizeof(t->info.trainer)))
+CALL(llmgpu_sensor_params_init, llmgpu_sensor_params_init(P(0, &t->sensor_params), sizeof(t->sensor_params)))
+CREATE(llmgpu_sensors_open, llmgpu_sensors, llmgpu_sensors_free, llmgpu_sensors_open(P(0, &made), P(1, &t->sensor_params)))
+CALL(llmgpu_sensors_free, (llmgpu_sensors_free(NULL), 0))
+CALL(llmgpu_sensors_read, llmgpu_sensors_read(P(0, t->sensors), P(1, &t->info.reading), sizeof(t->info.reading)))
+CALL(llmgpu_sensors_energy, llmgpu_sensors_energy(P(0, t->sensors), P(1, &t->info.energy), sizeof(t->info.energy)))
+CALL(llmgpu_sensors_describe, llmgpu_sensors_describe(P(0, t->sensors), P(1, t->text), ROOM, P(2, &t->n)))
+CALL(llmgpu_pacer_params_init, llmgpu_pacer_params_init(P(0, &t->pacer_params), sizeof(t->pacer_params)))
+CREATE(llmgpu_pacer_create, llmgpu_pacer, llmgpu_pacer_free, llmgpu_pacer_create(P(0, &made), P(1, &t->pacer_params)))
+CALL(llmgpu_pacer_free, (llmgpu_pacer_free(NULL), 0))
+CALL(llmgpu_pacer_observe, llmgpu_pacer_observe(P(0, t->pacer), P(1, &t->info.reading), sizeof(t->info.reading), 1))
+CALL(llmgpu_pacer_pause, llmgpu_pacer_pause(P(0, t->pacer), 1, 1))
+CALL(llmgpu_pacer_get_stats, llmgpu_pacer_get_stats(P(0, t->pacer), P(1, &t->info.pacer_stats), sizeof(t->info.pacer_stats)))
+CALL(llmgpu_pacer_status, llmgpu_pacer_status(P(0, t->pacer), P(1, t->text), ROOM, P(2, &t->n)))
 
 static int add_agent(struct things *t, int null)
 {
@@ -472,6 +525,10 @@ static const struct row {
     ROW(llmgpu_trainer_step_some, "I-"),
     ROW(llmgpu_trainer_evaluate, "III"),
     ROW(llmgpu_trainer_cancel, "-"),
+    ROW(llmgpu_trainer_start, "I"),
+    ROW(llmgpu_trainer_poll, "I-"),
+    ROW(llmgpu_trainer_wait, "I"),
+    ROW(llmgpu_trainer_stop, "I"),
     ROW(llmgpu_trainer_set_reduce, "I-"),
     ROW(llmgpu_trainer_save, "II"),
     ROW(llmgpu_trainer_save_checkpoint, "III"),
@@ -480,12 +537,25 @@ static const struct row {
     ROW(llmgpu_trainer_read_tensor, "II"),
     ROW(llmgpu_trainer_keep_gradients, "I"),
     ROW(llmgpu_trainer_get_info, "II"),
+    ROW(llmgpu_sensor_params_init, "I"),
+    ROW(llmgpu_sensors_open, "I-"),
+    ROW(llmgpu_sensors_free, "-"),
+    ROW(llmgpu_sensors_read, "II"),
+    ROW(llmgpu_sensors_energy, "II"),
+    ROW(llmgpu_sensors_describe, "III"),
+    ROW(llmgpu_pacer_params_init, "I"),
+    ROW(llmgpu_pacer_create, "I-"),
+    ROW(llmgpu_pacer_free, "-"),
+    ROW(llmgpu_pacer_observe, "I-"),
+    ROW(llmgpu_pacer_pause, "I"),
+    ROW(llmgpu_pacer_get_stats, "II"),
+    ROW(llmgpu_pacer_status, "III"),
 };
 
 /** A device that was opened anew has no trainers. */
 static void revive_trainer(struct things *t)
 {
-    if (llmgpu_trainer_get_info(t->trainer, &t->info.trainer, sizeof(t->info.trainer)) == 0)
+    if (llmgpu_trainer_get_tensor(t->trainer, 0, &t->info.train_tensor, sizeof(t->info.train_tensor)) == 0)
         return;
     llmgpu_trainer_free(t->trainer);
     open_trainer(t);

@@ -292,6 +292,39 @@ static void check_allocations(void)
     lg_gguf_close(in);
 }
 
+/** The same of merging, with types as they were and as they are to be. */
+static void check_merge_allocations(void)
+{
+    struct lora_shape shape = {.rank = 3, .alpha = 6};
+    make_model("llama", path("base.gguf"));
+    lora_write(&adapter, &build, &shape, 21);
+    write_file(path("lora.gguf"), &adapter.file);
+    const struct lg_merge_source source = {.path = path("lora.gguf"), .scale = 0.5f};
+    for (int quantized = 0; quantized < 2; quantized++) {
+        uint64_t n = 0;
+        int rc;
+        do {
+            struct lg_env env;
+            struct test_heap heap;
+            struct lg_merge *merge = NULL;
+            struct lg_gguf *in = NULL;
+            test_heap_env(&env, &heap, ++n);
+            rc = lg_merge_open(&env, path("base.gguf"), &source, 1, &merge);
+            if (rc == 0)
+                rc = lg_gguf_open(&env, path("base.gguf"), &in);
+            struct lg_rewrite_options options = {
+                .mix = quantized ? lg_mix_find("Q4_0") : NULL, .n_threads = 2, .merge = merge};
+            if (rc == 0)
+                rc = lg_rewrite(&env, in, path("merged.gguf"), &options);
+            lg_gguf_close(in);
+            lg_merge_close(merge);
+            REQUIRE(rc == 0 || (rc == LLMGPU_E_NOMEM && *env.error));
+            REQUIRE_INT(heap.live, ==, 0);
+        } while (rc != 0);
+        REQUIRE_INT(n, >, 20);
+    }
+}
+
 /* ---- merging */
 
 static const int32_t prompt[] = {40, 7, 99, 7, 100, 13, 41, 50, 2};
@@ -450,6 +483,26 @@ static void take_numbers(struct trained *t, const struct lg_gguf *gguf)
     }
 }
 
+/** Each allocation of saving fails in turn, and what is written last is there when all is. */
+static void check_saved_allocations(const struct lg_model *model, const struct lg_lora_content *content)
+{
+    for (int peft = 0; peft < 2; peft++) {
+        uint64_t n = 0;
+        int rc;
+        do {
+            struct lg_env env;
+            struct test_heap heap;
+            test_heap_env(&env, &heap, ++n);
+            rc = peft ? lg_lora_save_peft(&env, model, content, path("short")) :
+                        lg_lora_save_gguf(&env, model, content, path("short.gguf"));
+            REQUIRE(rc == 0 || (rc == LLMGPU_E_NOMEM && *env.error));
+            REQUIRE_INT(heap.live, ==, 0);
+            REQUIRE((rc == 0) == (access(path(peft ? "short/adapter_config.json" : "short.gguf"), R_OK) == 0));
+        } while (rc != 0);
+        REQUIRE_INT(n, >, 2);
+    }
+}
+
 /** Requires that both adapters are the same to the last bit, as the device has them. */
 static void compare_loras(const struct lg_model *model, const struct lg_lora *a, const struct lg_lora *b)
 {
@@ -504,6 +557,8 @@ static void check_saved(const char *arch, bool half, bool by_root)
         lg_lora_destroy(b);
     }
     lg_lora_destroy(a);
+    if (strcmp(arch, "llama") == 0 && !half && !by_root)
+        check_saved_allocations(model, &trained.content);
 
     // What cannot be saved
     struct lg_lora_matrix *last = &trained.matrices[trained.content.n - 1];
@@ -534,6 +589,7 @@ int main(void)
     check_same();
     check_failures();
     check_allocations();
+    check_merge_allocations();
     static const char *const archs[] = {"llama", "qwen2", "gpt2"};
     for (size_t i = 0; i < 3; i++) {
         check_merge(archs[i]);

@@ -23,6 +23,10 @@ struct things {
     llmgpu_agents *agents;
     llmgpu_session *worker; // of their only agent
     llmgpu_profile *profile;
+    llmgpu_sensors *sensors;
+    llmgpu_sensor_params sensor_params;
+    llmgpu_pacer *pacer;
+    llmgpu_pacer_params pacer_params;
     llmgpu_dataset *dataset;
     llmgpu_trainer *trainer;
     llmgpu_model_cache *cache; // knows a model "tiny"
@@ -72,6 +76,9 @@ struct things {
         llmgpu_trainer_info trainer;
         llmgpu_train_tensor train_tensor;
         llmgpu_train_result train_result;
+        llmgpu_reading reading;
+        llmgpu_energy energy;
+        llmgpu_pacer_stats pacer_stats;
         llmgpu_file_info file;
         llmgpu_file_metadata metadata;
         llmgpu_file_value value;
@@ -199,6 +206,12 @@ static inline void open_things(struct things *t, const char *device)
     REQUIRE_INT(llmgpu_chat_create(&t->chat, t->f.model, NULL, 0), ==, 0);
     REQUIRE_INT(llmgpu_decoder_create(&t->decoder, t->f.model, 0), ==, 0);
     REQUIRE_INT(llmgpu_lora_load(&t->lora, t->f.model, t->lora_path), ==, 0);
+    llmgpu_sensor_params_init(&t->sensor_params, sizeof(t->sensor_params));
+    t->sensor_params.device = "cpu";
+    t->sensor_params.root = "/nowhere";
+    REQUIRE_INT(llmgpu_sensors_open(&t->sensors, &t->sensor_params), ==, 0);
+    llmgpu_pacer_params_init(&t->pacer_params, sizeof(t->pacer_params));
+    REQUIRE_INT(llmgpu_pacer_create(&t->pacer, &t->pacer_params), ==, 0);
     REQUIRE_INT(llmgpu_profile_create(&t->profile, t->other, LLMGPU_PROFILE_DECODE, 1, 1), ==, 0);
     open_cache(t);
     open_data(t);
@@ -227,6 +240,8 @@ static inline void close_things(struct things *t)
     llmgpu_session_free(t->s);
     llmgpu_session_free(t->other);
     llmgpu_profile_free(t->profile);
+    llmgpu_pacer_free(t->pacer);
+    llmgpu_sensors_free(t->sensors);
     llmgpu_lora_free(t->lora);
     llmgpu_decoder_free(t->decoder);
     llmgpu_chat_free(t->chat);

@@ -9,155 +9,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tavern.h"
 #include "train/schedule.h"
+#include "trainers.h"
 
-enum { MAX_ROWS = 48, N_STEPS = 4, MAX_PARAMS = 1 << 20 };
-
-static const char *const texts[] = {
-    "<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\nI am the moon, and I hum.<|im_end|>\n",
-    "<|im_start|>user\nWhat do you sell?<|im_end|>\n<|im_start|>assistant\nNothing but fog.<|im_end|>\n",
-    "<|im_start|>user\nWhere is the inn?<|im_end|>\n<|im_start|>assistant\nUnder the sea.<|im_end|>\n",
-};
-enum { N_TEXTS = 3 };
-
-/** A micro-batch of samples. */
-struct batch {
-    int32_t tokens[MAX_ROWS], targets[MAX_ROWS];
-    uint32_t positions[MAX_ROWS], samples[MAX_ROWS];
-    llmgpu_batch b;
-};
-
-static void add_text(const struct tavern *t, struct batch *to, const char *text)
-{
-    int32_t tokens[MAX_ROWS + 1];
-    size_t n;
-    REQUIRE_INT(llmgpu_tokenize(t->model, text, strlen(text), LLMGPU_TOKENIZE_PARSE_SPECIAL, tokens, MAX_ROWS + 1, &n), ==, 0);
-    REQUIRE(to->b.n_rows + n - 1 <= MAX_ROWS);
-    for (uint32_t i = 0; i + 1 < n; i++, to->b.n_rows++) {
-        to->tokens[to->b.n_rows] = tokens[i];
-        to->targets[to->b.n_rows] = i < 3 ? -1 : tokens[i + 1];
-        to->positions[to->b.n_rows] = i;
-        to->samples[to->b.n_rows] = to->b.n_samples;
-        to->b.n_targets += i >= 3;
-    }
-    to->b.n_samples++;
-    to->b.tokens = to->tokens;
-    to->b.targets = to->targets;
-    to->b.positions = to->positions;
-    to->b.samples = to->samples;
-}
-
-static struct batch *batch_of(const struct tavern *t, uint32_t first, uint32_t n)
-{
-    struct batch *b = calloc(1, sizeof(*b));
-    REQUIRE(b);
-    for (uint32_t i = 0; i < n; i++)
-        add_text(t, b, texts[(first + i) % N_TEXTS]);
-    return b;
-}
-
-static llmgpu_trainer_params plain(void)
-{
-    llmgpu_trainer_params p;
-    REQUIRE_INT(llmgpu_trainer_params_init(&p, sizeof(p)), ==, 0);
-    p.max_rows = MAX_ROWS;
-    p.rank = 4;
-    p.lr = 5e-3f;
-    p.schedule = LLMGPU_SCHEDULE_COSINE;
-    p.warmup = 2;
-    p.n_steps = 20;
-    p.seed = 7;
-    return p;
-}
-
-static llmgpu_trainer *make(const struct tavern *t, const llmgpu_trainer_params *p)
-{
-    llmgpu_trainer *trainer;
-    int rc = llmgpu_trainer_create(&trainer, t->model, p);
-    if (rc < 0)
-        fprintf(stderr, "%s\n", llmgpu_context_error(t->ctx));
-    REQUIRE_INT(rc, ==, 0);
-    return trainer;
-}
-
-static void add(llmgpu_trainer *trainer, const struct batch *b)
-{
-    int rc = llmgpu_trainer_add(trainer, &b->b, sizeof(b->b));
-    if (rc < 0)
-        fprintf(stderr, "%s\n", llmgpu_trainer_error(trainer));
-    REQUIRE_INT(rc, ==, 0);
-}
-
-/** Step number `i` of all runs, with micro-batches of its own. */
-static llmgpu_train_result step(const struct tavern *t, llmgpu_trainer *trainer, uint32_t i)
-{
-    llmgpu_train_result r;
-    struct batch *b = batch_of(t, i, 1);
-    add(trainer, b);
-    int rc = llmgpu_trainer_step(trainer, &r, sizeof(r));
-    if (rc < 0)
-        fprintf(stderr, "%s\n", llmgpu_trainer_error(trainer));
-    REQUIRE_INT(rc, ==, 0);
-    REQUIRE_INT(r.step, ==, i);
-    REQUIRE_INT(r.n_rows, ==, b->b.n_rows);
-    REQUIRE_INT(r.n_targets, ==, b->b.n_targets);
-    free(b);
-    return r;
-}
-
-/** All numbers that are trained, or their gradients; returns how many. */
-static size_t read_all(llmgpu_trainer *trainer, int32_t what, float *out)
-{
-    llmgpu_trainer_info info;
-    size_t n = 0;
-    REQUIRE_INT(llmgpu_trainer_get_info(trainer, &info, sizeof(info)), ==, 0);
-    for (uint32_t i = 0; i < info.n_tensors; i++) {
-        llmgpu_train_tensor tensor;
-        REQUIRE_INT(llmgpu_trainer_get_tensor(trainer, i, &tensor, sizeof(tensor)), ==, 0);
-        REQUIRE(n + (size_t)tensor.rows * tensor.cols <= MAX_PARAMS);
-        REQUIRE_INT(llmgpu_trainer_read_tensor(trainer, i, what, out + n, MAX_PARAMS - n), ==, 0);
-        n += (size_t)tensor.rows * tensor.cols;
-    }
-    REQUIRE_INT(n, ==, info.n_params);
-    return n;
-}
-
-/** What a run of some steps comes to: the losses, then all numbers. */
-struct outcome {
-    double losses[16];
-    size_t n;
-    float *values;
-};
-
-static struct outcome outcome_of(llmgpu_trainer *trainer)
-{
-    struct outcome o = {.values = malloc(MAX_PARAMS * sizeof(float))};
-    REQUIRE(o.values);
-    o.n = read_all(trainer, LLMGPU_TRAIN_VALUE, o.values);
-    return o;
-}
-
-static struct outcome run_alone(const struct tavern *t, const llmgpu_trainer_params *p, uint32_t n_steps)
-{
-    llmgpu_trainer *trainer = make(t, p);
-    double losses[16];
-    for (uint32_t i = 0; i < n_steps; i++)
-        losses[i] = step(t, trainer, i).loss;
-    struct outcome o = outcome_of(trainer);
-    memcpy(o.losses, losses, n_steps * sizeof(*losses));
-    llmgpu_trainer_free(trainer);
-    return o;
-}
-
-/** The same, bit for bit. */
-static void require_same(llmgpu_trainer *trainer, const struct outcome *o)
-{
-    struct outcome own = outcome_of(trainer);
-    REQUIRE_INT(own.n, ==, o->n);
-    REQUIRE(memcmp(own.values, o->values, o->n * sizeof(float)) == 0);
-    free(own.values);
-}
+enum { N_STEPS = 4 };
 
 /* ---- rates ---------------------------------------------------------------------------------------------------------- */
 
@@ -760,6 +615,134 @@ static void test_not_finite(const struct tavern *t)
     free(b);
 }
 
+/* ---- memory that is refused --------------------------------------------------------------------------------------------- */
+
+/** What the calls below work on. */
+struct scene {
+    struct tavern *t;
+    struct batch *batch;
+    llmgpu_trainer_params params;
+    llmgpu_trainer *trainer;
+    char path[64], folder[64];
+};
+
+static int try_create(struct scene *s)
+{
+    int rc = llmgpu_trainer_create(&s->trainer, s->t->model, &s->params);
+    REQUIRE((rc == 0) == (s->trainer != NULL));
+    llmgpu_trainer_free(s->trainer);
+    s->trainer = NULL;
+    return rc;
+}
+
+static int try_step(struct scene *s)
+{
+    int rc = llmgpu_trainer_add(s->trainer, &s->batch->b, sizeof(s->batch->b));
+    return rc < 0 ? rc : llmgpu_trainer_step(s->trainer, NULL, 0);
+}
+
+static int try_start(struct scene *s)
+{
+    int rc = llmgpu_trainer_add(s->trainer, &s->batch->b, sizeof(s->batch->b));
+    if (rc == 0)
+        rc = llmgpu_trainer_start(s->trainer, 0);
+    if (rc == 0)
+        rc = llmgpu_trainer_wait(s->trainer, UINT64_MAX);
+    if (rc == 0)
+        rc = llmgpu_trainer_poll(s->trainer, NULL, 0);
+    return rc == 1 ? 0 : rc;
+}
+
+static int try_keep(struct scene *s)
+{
+    int rc = llmgpu_trainer_keep_gradients(s->trainer, 1);
+    return rc < 0 ? rc : llmgpu_trainer_keep_gradients(s->trainer, 0);
+}
+
+static int try_save(struct scene *s)
+{
+    return llmgpu_trainer_save(s->trainer, s->path, LLMGPU_SAVE_GGUF);
+}
+
+static int try_peft(struct scene *s)
+{
+    return llmgpu_trainer_save(s->trainer, s->folder, LLMGPU_SAVE_PEFT);
+}
+
+static int try_checkpoint(struct scene *s)
+{
+    return llmgpu_trainer_save_checkpoint(s->trainer, s->path, "x", 1);
+}
+
+static int try_load(struct scene *s)
+{
+    char extra;
+    return llmgpu_trainer_load_checkpoint(s->trainer, s->path, &extra, 1, NULL);
+}
+
+/** Has allocations of a call fail, each of the first ones and many of those that follow; until there are no more. */
+static uint64_t refuse_each(struct scene *s, const char *name, int (*call)(struct scene *))
+{
+    struct test_heap *heap = &s->t->heap;
+    size_t live = heap->live;
+    uint64_t n = 0;
+    int rc = LLMGPU_E_NOMEM;
+    while (rc < 0) {
+        n += 1 + n / 16;
+        heap->fail_at = heap->n + n;
+        rc = call(s);
+        bool refused = heap->n >= heap->fail_at;
+        heap->fail_at = 0;
+        const char *sentence = s->trainer ? llmgpu_trainer_error(s->trainer) : llmgpu_model_error(s->t->model);
+        if (rc < 0 && (rc != LLMGPU_E_NOMEM || !*sentence))
+            fprintf(stderr, "%s, request %llu: %d '%s'\n", name, (unsigned long long)n, rc, sentence);
+        REQUIRE(rc == 0 || (rc == LLMGPU_E_NOMEM && *sentence));
+        REQUIRE(s->trainer || heap->live == live);
+        if (rc == 0 && refused) // it can do without
+            rc = LLMGPU_E_NOMEM;
+    }
+    printf("%s: fewer than %llu requests\n", name, (unsigned long long)n);
+    return n - 1;
+}
+
+/** Whatever fails for want of memory leaves all as it was. */
+static void test_no_memory(struct tavern *t)
+{
+    struct scene s = {.t = t, .params = plain(), .batch = batch_of(t, 0, 1)};
+    char file[128];
+    snprintf(s.path, sizeof(s.path), "%s", temp_path("memory"));
+    snprintf(s.folder, sizeof(s.folder), "%s", temp_path("memory-peft"));
+    s.params.dropout = 0.1f;
+    struct outcome alone = run_alone(t, &s.params, 3);
+    REQUIRE_INT(refuse_each(&s, "create", try_create), >, 20);
+    s.trainer = make(t, &s.params);
+    struct outcome first = outcome_of(s.trainer);
+    REQUIRE_INT(refuse_each(&s, "save", try_save), >, 2);
+    REQUIRE_INT(refuse_each(&s, "peft", try_peft), >, 2);
+    REQUIRE_INT(refuse_each(&s, "keep", try_keep), ==, 1);
+    require_same(s.trainer, &first);
+    refuse_each(&s, "step", try_step); // the first of all runs
+    REQUIRE_INT(refuse_each(&s, "checkpoint", try_checkpoint), >, 0);
+    refuse_each(&s, "load", try_load);
+    REQUIRE(step(t, s.trainer, 1).loss == alone.losses[1]);
+    REQUIRE_INT(llmgpu_trainer_save_checkpoint(s.trainer, s.path, "x", 1), ==, 0);
+    REQUIRE_INT(refuse_each(&s, "start", try_start), >, 1);
+    REQUIRE_INT(try_load(&s), ==, 0);
+    REQUIRE(step(t, s.trainer, 2).loss == alone.losses[2]);
+    require_same(s.trainer, &alone);
+    llmgpu_trainer_free(s.trainer);
+    const char *const names[] = {"adapter_config.json", "adapter_model.safetensors"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(file, sizeof(file), "%s/%s", s.folder, names[i]);
+        REQUIRE_INT(unlink(file), ==, 0);
+    }
+    REQUIRE_INT(rmdir(s.folder), ==, 0);
+    unlink(s.path);
+    free(first.values);
+    free(alone.values);
+    free(s.batch);
+}
+
 int main(int argc, char **argv)
 {
     struct tavern t;
@@ -791,6 +774,7 @@ int main(int argc, char **argv)
         test_damaged(&t);
         test_invalid(&t);
         test_not_finite(&t);
+        test_no_memory(&t);
     }
     tavern_close(&t);
     return 0;

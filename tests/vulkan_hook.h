@@ -54,6 +54,7 @@
     X(vkCreateInstance)                     \
     X(vkDestroyInstance)                    \
     X(vkEnumerateDeviceExtensionProperties) \
+    X(vkGetPhysicalDeviceProperties2)       \
     X(vkCreateDevice)                       \
     X(vkDestroyDevice)                      \
     X(vkGetDeviceProcAddr)                  \
@@ -69,7 +70,6 @@
     X(vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR) \
     X(vkGetPhysicalDeviceFeatures2)             \
     X(vkGetPhysicalDeviceMemoryProperties2)     \
-    X(vkGetPhysicalDeviceProperties2)           \
     X(vkGetPhysicalDeviceQueueFamilyProperties) \
     X(vkCmdBindDescriptorSets)                  \
     X(vkCmdBindPipeline)                        \
@@ -122,6 +122,7 @@ static struct {
     const char *extension;    // that devices seem to have as well; it is taken out again where one is created
     VkQueueGlobalPriorityKHR priority; // asked for by the last vkCreateDevice; 0: none
     VkResult priority_result; // of creating a device with a priority
+    uint64_t n_asked_pci;     // how often it was asked where a device is
 
     bool needs_lock, locked; // whether submits happen only between lock and unlock; whether it is between
 } hook;
@@ -225,6 +226,26 @@ static VKAPI_ATTR VkResult VKAPI_CALL hook_vkEnumerateDeviceExtensionProperties(
         snprintf(out[*n].extensionName, sizeof(out->extensionName), "%s", hook.extension);
     *n += 1;
     return VK_SUCCESS;
+}
+
+/* Devices seem to be at 0001:02:03.4 where the extension that tells so is pretended. */
+static VKAPI_ATTR void VKAPI_CALL hook_vkGetPhysicalDeviceProperties2(VkPhysicalDevice physical,
+                                                                      VkPhysicalDeviceProperties2 *props)
+{
+    bool pretends = hook.extension && strcmp(hook.extension, VK_EXT_PCI_BUS_INFO_EXTENSION_NAME) == 0;
+    HOOK_REAL(vkGetPhysicalDeviceProperties2)(physical, props);
+    for (VkBaseOutStructure *item = props->pNext; item; item = item->pNext) {
+        VkPhysicalDevicePCIBusInfoPropertiesEXT *pci = (void *)item;
+        if (item->sType != VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT)
+            continue;
+        hook.n_asked_pci++;
+        if (!pretends)
+            continue;
+        pci->pciDomain = 1;
+        pci->pciBus = 2;
+        pci->pciDevice = 3;
+        pci->pciFunction = 4;
+    }
 }
 
 /* The device as the real driver knows it: without the extension that was only pretended. */

@@ -64,8 +64,12 @@ PLAIN(int llmgpu_session_fd)
 PLAIN(int llmgpu_session_next)
 PLAIN(int llmgpu_session_next_text)
 PLAIN(int llmgpu_model_is_end)
+PLAIN(int llmgpu_dataset_next)
+PLAIN(int llmgpu_trainer_step_some)
+PLAIN(int llmgpu_trainer_poll)
 PLAIN(int status)
 PLAIN(int kind)
+PLAIN(int phase)
 PLAIN(int pooling)
 PLAIN(int normalize)
 %typemap(gotype) int LLMGPU_VERSION_MAJOR, int LLMGPU_VERSION_MINOR, int LLMGPU_VERSION_PATCH, int LLMGPU_ABI_VERSION "int"
@@ -93,6 +97,8 @@ OUT_HANDLE(session, Session)
 OUT_HANDLE(chat, Chat)
 OUT_HANDLE(decoder, Decoder)
 OUT_HANDLE(lora, Lora)
+OUT_HANDLE(dataset, Dataset)
+OUT_HANDLE(trainer, Trainer)
 OUT_HANDLE(profile, Profile)
 OUT_HANDLE(file, File)
 OUT_HANDLE(device_list, Device_list)
@@ -122,6 +128,16 @@ OUT_STRUCT(file_tensor, File_tensor, out)
 OUT_STRUCT(lora_info, Lora_info, out)
 OUT_STRUCT(profile_info, Profile_info, out)
 OUT_STRUCT(profile_row, Profile_row, out)
+OUT_STRUCT(dataset_params, Dataset_params, params)
+OUT_STRUCT(dataset_stats, Dataset_stats, out)
+OUT_STRUCT(batch, Batch, out)
+OUT_STRUCT(trainer_params, Trainer_params, params)
+OUT_STRUCT(trainer_info, Trainer_info, out)
+OUT_STRUCT(train_result, Train_result, out)
+OUT_STRUCT(train_tensor, Train_tensor, out)
+OUT_STRUCT(quantize_params, Quantize_params, params)
+OUT_STRUCT(batch, Batch, batch)
+%apply (llmgpu_batch *batch, size_t size) { (const llmgpu_batch *batch, size_t size) };
 
 %define OUT_NUMBER(GO, ARGUMENT...)
 %typemap(gotype) ARGUMENT "*" #GO
@@ -131,6 +147,7 @@ OUT_STRUCT(profile_row, Profile_row, out)
 OUT_NUMBER(int32, int32_t *token)
 OUT_NUMBER(float64, double *bytes_per_second)
 OUT_NUMBER(float64, double *ns)
+OUT_NUMBER(float64, double *loss)
 
 /* What C gives is copied, for Go's side to take. */
 %define OUT_TEXT(ARGUMENTS...)
@@ -173,6 +190,8 @@ IN_ROOM(ARGUMENTS)
 %enddef
 OUT_SLICE(int32, takenIds, int32_t *tokens, size_t capacity, size_t *n_tokens)
 OUT_SLICE(byte, takenBytes, void *buffer, size_t capacity, size_t *size)
+OUT_SLICE(byte, takenBytes, void *data, size_t capacity, size_t *size)
+OUT_SLICE(byte, takenBytes, void *extra, size_t capacity, size_t *n_extra)
 
 %define IN_SLICE(GO, ARGUMENTS...)
 %typemap(gotype) (ARGUMENTS) "[]" #GO
@@ -184,6 +203,26 @@ OUT_SLICE(byte, takenBytes, void *buffer, size_t capacity, size_t *size)
 IN_SLICE(int32, const int32_t *tokens, size_t n)
 IN_SLICE(int32, const int32_t *tokens, size_t n_tokens)
 IN_SLICE(byte, const void *state, size_t size)
+IN_SLICE(byte, const void *extra, size_t n_extra)
+
+/* File names: a Go string is a pointer and a length, and C's end at a NUL. */
+%typemap(gotype) (const char *const *paths, size_t n_paths) "[]string"
+%typemap(in) (const char *const *paths, size_t n_paths) (char **names = NULL) %{
+    names = calloc((size_t)$input.len + 1, sizeof(*names));
+    for (intgo i = 0; names && i < $input.len; i++) {
+        const _gostring_ *name = (const _gostring_ *)$input.array + i;
+        names[i] = malloc((size_t)name->n + 1);
+        if (names[i])
+            memcpy(names[i], name->p, (size_t)name->n), names[i][name->n] = '\0';
+    }
+    $1 = ($1_ltype)names;
+    $2 = (size_t)$input.len;
+%}
+%typemap(freearg) (const char *const *paths, size_t n_paths) %{
+    for (size_t i = 0; names$argnum && names$argnum[i]; i++)
+        free(names$argnum[i]);
+    free(names$argnum);
+%}
 
 /* "" is NULL where a text may be absent. */
 %apply (char *STRING, size_t LENGTH) { (const char *text, size_t len) };

@@ -52,6 +52,26 @@ static int32_t *to_ids(PyObject *object, size_t *n)
     Py_DECREF(sequence);
     return ids;
 }
+
+/* A sequence of strings as an array that the caller frees, of texts that live as long as what is kept; NULL with an exception. */
+static const char **to_names(PyObject *object, size_t *n, PyObject **kept)
+{
+    *kept = PySequence_Fast(object, "a sequence of file names is needed");
+    if (!*kept)
+        return NULL;
+    *n = (size_t)PySequence_Fast_GET_SIZE(*kept);
+    const char **names = malloc((*n + 1) * sizeof(*names));
+    for (size_t i = 0; names && i < *n; i++) {
+        names[i] = PyUnicode_AsUTF8(PySequence_Fast_GET_ITEM(*kept, (Py_ssize_t)i));
+        if (!names[i]) {
+            free(names);
+            return NULL;
+        }
+    }
+    if (!names)
+        PyErr_NoMemory();
+    return names;
+}
 %}
 
 %init %{
@@ -73,7 +93,7 @@ Error = _llmgpu.Error
     $result = SWIG_Py_Void();
 }
 %typemap(out) int llmgpu_context_step, int llmgpu_session_fd, int llmgpu_session_next, int llmgpu_session_next_text,
-              int llmgpu_model_is_end {
+              int llmgpu_model_is_end, int llmgpu_dataset_next, int llmgpu_trainer_step_some, int llmgpu_trainer_poll {
     if ($1 < 0) {
         raise_error($1);
         SWIG_fail;
@@ -93,6 +113,8 @@ OUT_HANDLE(session)
 OUT_HANDLE(chat)
 OUT_HANDLE(decoder)
 OUT_HANDLE(lora)
+OUT_HANDLE(dataset)
+OUT_HANDLE(trainer)
 OUT_HANDLE(profile)
 OUT_HANDLE(file)
 OUT_HANDLE(device_list)
@@ -124,11 +146,28 @@ OUT_STRUCT(file_tensor, out)
 OUT_STRUCT(lora_info, out)
 OUT_STRUCT(profile_info, out)
 OUT_STRUCT(profile_row, out)
+OUT_STRUCT(dataset_params, params)
+OUT_STRUCT(dataset_stats, out)
+OUT_STRUCT(batch, out)
+OUT_STRUCT(trainer_params, params)
+OUT_STRUCT(trainer_info, out)
+OUT_STRUCT(train_result, out)
+OUT_STRUCT(train_tensor, out)
+OUT_STRUCT(quantize_params, params)
+
+%typemap(in) (const llmgpu_batch *batch, size_t size) (void *given = NULL) {
+    int res = SWIG_ConvertPtr($input, &given, $1_descriptor, 0);
+    if (!SWIG_IsOK(res))
+        SWIG_exception_fail(SWIG_ArgError(res), "a batch is needed");
+    $1 = given;
+    $2 = sizeof(*$1);
+}
 
 %typemap(in, numinputs=0) int32_t *token (int32_t token = -1) { $1 = &token; }
 %typemap(argout) int32_t *token { $result = SWIG_Python_AppendOutput($result, PyLong_FromLong(*$1)); }
-%typemap(in, numinputs=0) double *bytes_per_second (double number = 0), double *ns (double number = 0) { $1 = &number; }
-%typemap(argout) double *bytes_per_second, double *ns { $result = SWIG_Python_AppendOutput($result, PyFloat_FromDouble(*$1)); }
+%typemap(in, numinputs=0) double *bytes_per_second (double number = 0), double *ns (double number = 0),
+                          double *loss (double number = 0) { $1 = &number; }
+%typemap(argout) double *bytes_per_second, double *ns, double *loss { $result = SWIG_Python_AppendOutput($result, PyFloat_FromDouble(*$1)); }
 
 %typemap(in, numinputs=0) (const char **text, size_t *len) (const char *text = NULL, size_t len = 0) {
     $1 = ($1_ltype)&text;
@@ -159,6 +198,12 @@ OUT_STRUCT(profile_row, out)
 %typemap(argout) (void *buffer, size_t capacity, size_t *size) {
     $result = SWIG_Python_AppendOutput($result, PyBytes_FromStringAndSize($1, (Py_ssize_t)*$3));
 }
+%define OUT_BYTES(ARGUMENTS...)
+%typemap(in, numinputs=0) (ARGUMENTS) = (void *buffer, size_t capacity, size_t *size);
+%typemap(argout) (ARGUMENTS) = (void *buffer, size_t capacity, size_t *size);
+%enddef
+OUT_BYTES(void *data, size_t capacity, size_t *size)
+OUT_BYTES(void *extra, size_t capacity, size_t *n_extra)
 
 /* The token that was chosen, and a list of those that might have been. */
 %typemap(in, numinputs=0) llmgpu_candidate *chosen { $1 = calloc(1, sizeof(*$1)); }
@@ -213,6 +258,18 @@ IN_IDS(const int32_t *tokens, size_t n_tokens)
 %enddef
 IN_BYTES(const void *state, size_t size)
 IN_BYTES(const void *data, size_t size)
+IN_BYTES(const void *extra, size_t n_extra)
+
+/* A sequence of file names. */
+%typemap(in) (const char *const *paths, size_t n_paths) (PyObject *kept = NULL) {
+    $1 = ($1_ltype)to_names($input, &$2, &kept);
+    if (!$1)
+        SWIG_fail;
+}
+%typemap(freearg) (const char *const *paths, size_t n_paths) {
+    free((void *)$1);
+    Py_XDECREF(kept$argnum);
+}
 
 /* What a file holds ends where it says, not at a NUL; values need not be UTF-8. */
 %typemap(out) const char *key { $result = from_text($1, arg1->key_len); }

@@ -16,7 +16,7 @@
 static const struct cli_command *const commands[] = {
     &cli_command_run,      &cli_command_chat,       &cli_command_score,   &cli_command_bench,
     &cli_command_tokenize, &cli_command_detokenize, &cli_command_inspect, &cli_command_devices,
-    &cli_command_quantize, &cli_command_merge,      &cli_command_train,
+    &cli_command_quantize, &cli_command_merge,      &cli_command_train,   &cli_command_pacer,
 };
 
 enum { N_COMMANDS = sizeof(commands) / sizeof(*commands) };

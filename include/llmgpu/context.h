@@ -207,6 +207,8 @@ LLMGPU_API const char *llmgpu_context_error(const llmgpu_context *ctx);
  * of the budget, by the times that slices took before; the next step goes on there. At least one slice is done when there
  * is work, so a budget smaller than the smallest slice is overrun.
  *
+ * Trainers whose step was started (llmgpu/train.h) have what sessions leave of the budget, or the share that they were promised.
+ *
  * A session has work while tokens that it was fed are not computed, also when no answer is wanted yet, and while
  * llmgpu_session_next() would answer LLMGPU_AGAIN; what fails on a session is told by its own next call.
  *
@@ -220,7 +222,8 @@ LLMGPU_API const char *llmgpu_context_error(const llmgpu_context *ctx);
 LLMGPU_API int llmgpu_context_step(llmgpu_context *ctx, uint32_t budget_us);
 
 /**
- * Starts a background thread that works on the context's sessions whenever there is work. Answers are then taken with
+ * Starts a background thread that works on the context's sessions, and steps of trainers that were started, whenever there is
+ * work. Answers are then taken with
  * llmgpu_session_next(); llmgpu_session_fd() and llmgpu_session_set_notify() tell when.
  *
  * @param ctx whose sessions
@@ -239,8 +242,8 @@ LLMGPU_API int llmgpu_context_start(llmgpu_context *ctx);
 LLMGPU_API int llmgpu_context_stop(llmgpu_context *ctx);
 
 /**
- * Cancels what runs on the context now: as llmgpu_session_cancel() on each of its sessions, and a model that is being
- * loaded answers LLMGPU_E_CANCELLED.
+ * Cancels what runs on the context now: as llmgpu_session_cancel() on each of its sessions, a model that is being loaded
+ * answers LLMGPU_E_CANCELLED, and so does a trainer's step that was started.
  *
  * @param ctx NULL is allowed
  * @par Thread-safety: safe, but not in a signal handler

@@ -44,5 +44,6 @@
 #include "llmgpu/profile.h"
 #include "llmgpu/dataset.h"
 #include "llmgpu/quantize.h"
+#include "llmgpu/pacer.h"
 
 #endif

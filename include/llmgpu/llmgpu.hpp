@@ -356,6 +356,8 @@ private:
     friend class session;
     friend class chat;
     friend class lora;
+    friend class dataset;
+    friend class trainer;
 
     int check(int rc) const { return detail::check(rc, rc < 0 ? llmgpu_model_error(get()) : nullptr); }
 };

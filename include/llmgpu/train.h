@@ -176,8 +176,9 @@ typedef struct llmgpu_train_result {
 LLMGPU_EXPERIMENTAL_API int llmgpu_trainer_step(llmgpu_trainer *trainer, llmgpu_train_result *out, size_t size);
 
 /**
- * Does a part of a step, and goes on with it when it is called again. It stops between two layers, when the next would not fit
- * into what is left of the budget by the time that one took before; at least one is done.
+ * Does a part of a step, and goes on with it when it is called again. It stops between two layers (or dispatches, of a step that
+ * was once started), when the next would not fit into what is left of the budget by the time that one took before; at least
+ * one is done.
  *
  * @param trainer   whose
  * @param budget_us microseconds
@@ -232,6 +233,68 @@ typedef int (*llmgpu_reduce_fn)(void *user, float *values, size_t n);
  */
 LLMGPU_EXPERIMENTAL_API int llmgpu_trainer_set_reduce(llmgpu_trainer *trainer, llmgpu_reduce_fn reduce, void *user,
                                                       uint32_t process, uint32_t n_processes);
+
+/* ---- steps beside sessions --------------------------------------------------------------------------------------- */
+
+/**
+ * Begins a step, or goes on with one that llmgpu_trainer_step_some() began, and leaves it to whoever works on the context:
+ * llmgpu_context_step(), the background thread, llmgpu_trainer_wait() and llmgpu_agents_wait(). It is done in slices of one
+ * dispatch and more, within the budget of each step. So a program can train while it serves:
+ *
+ *     llmgpu_trainer_add(trainer, &batch, sizeof(batch));
+ *     llmgpu_trainer_start(trainer, 10);
+ *     for (each frame) {
+ *         ...                                                     // sessions are fed, answers are taken
+ *         llmgpu_context_step(ctx, 2000);
+ *         if (llmgpu_trainer_poll(trainer, &result, sizeof(result)) == 1)
+ *             ...                                                 // the next micro-batches are added, and a step is started
+ *     }
+ *
+ * Sessions come first: the step has the time in which they want nothing, and what is left of a budget when nothing of theirs
+ * fits. Where they want all of the time, it has `share` percent of it, in whole slices, of which one may then be longer than a
+ * budget. Several trainers take turns. What a caller of llmgpu_session_wait() does by itself, it does for its session alone.
+ *
+ * Until llmgpu_trainer_poll() has told how the step ended, or llmgpu_trainer_stop() was called, other calls that need the trainer
+ * answer LLMGPU_E_INVALID.
+ *
+ * @param trainer whose
+ * @param share   0 .. 99; 0: the step may wait for as long as sessions are busy
+ * @return 0; LLMGPU_E_INVALID, also when nothing was added or a step was started already; LLMGPU_E_NOMEM; LLMGPU_E_DEVICE_LOST;
+ *         LLMGPU_E_BUSY from within a callback
+ */
+LLMGPU_EXPERIMENTAL_API int llmgpu_trainer_start(llmgpu_trainer *trainer, uint32_t share);
+
+/**
+ * Asks for the step that was started, without working or waiting, and when it has ended tells so, once.
+ *
+ * @param trainer whose
+ * @param out     filled when the step is done; NULL is allowed
+ * @param size    sizeof(llmgpu_train_result)
+ * @return 1 when the step is done; 0 when it is not yet; or as llmgpu_trainer_step(), LLMGPU_E_INVALID also when none was started;
+ *         LLMGPU_E_CANCELLED also after llmgpu_context_cancel(); LLMGPU_E_DEVICE_LOST when the device was lost, or left by
+ *         llmgpu_context_recover()
+ */
+LLMGPU_EXPERIMENTAL_API int llmgpu_trainer_poll(llmgpu_trainer *trainer, llmgpu_train_result *out, size_t size);
+
+/**
+ * Works, or with a background thread sleeps, until the step that was started has ended. Sessions and other trainers are worked
+ * on as well.
+ *
+ * @param trainer    whose
+ * @param timeout_us microseconds; UINT64_MAX: none
+ * @return 0: llmgpu_trainer_poll() will not answer 0; LLMGPU_E_TIMEOUT; LLMGPU_E_INVALID when none was started; LLMGPU_E_BUSY from
+ *         within a callback
+ */
+LLMGPU_EXPERIMENTAL_API int llmgpu_trainer_wait(llmgpu_trainer *trainer, uint64_t timeout_us);
+
+/**
+ * Takes the step that was started back, wherever it is: llmgpu_trainer_start(), llmgpu_trainer_step() and
+ * llmgpu_trainer_step_some() go on with it. Without one nothing is done, and one that has ended is still to be asked for.
+ *
+ * @param trainer whose
+ * @return 0; LLMGPU_E_INVALID; LLMGPU_E_BUSY from within a callback
+ */
+LLMGPU_EXPERIMENTAL_API int llmgpu_trainer_stop(llmgpu_trainer *trainer);
 
 /* ---- what was learned -------------------------------------------------------------------------------------------- */
 

@@ -7,6 +7,7 @@
 
 #include "api/params.h"
 #include "runtime/bandwidth.h"
+#include "util/checked.h"
 #include "util/clock.h"
 
 #define PARAMS_LEAST LG_SIZE_TO(llmgpu_context_params, error_size)
@@ -379,7 +380,7 @@ int llmgpu_context_get_stats(const llmgpu_context *ctx, llmgpu_context_stats *ou
         .check_messages = __atomic_load_n(&sched->dev->check_messages, __ATOMIC_RELAXED),
         .steps = sched->n_steps,
         .step_overrun_max_us = sched->overrun_ns / 1000,
-        .slice_us = (sched->slice_ns + 999) / 1000,
+        .slice_us = (lg_max_u64(sched->slice_ns, sched->fill_slice_ns) + 999) / 1000,
         .n_models = n_models,
         .n_sessions = sched->n_sessions,
         .lost = sched->dev->lost != 0,

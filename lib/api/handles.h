@@ -87,11 +87,21 @@ struct llmgpu_lora {
     struct lg_later later; // its destruction
 };
 
+enum lg_started { LG_STARTED_NONE, LG_STARTED_RUNS, LG_STARTED_ENDED };
+
 struct llmgpu_trainer {
     llmgpu_model *model;
     llmgpu_trainer *next, **link; // in the model's list; needs the turn
-    struct lg_env env;            // its error is the trainer's
+    struct lg_env env;            // its error is the trainer's, on the caller's thread
+    struct lg_env work_env;       // of who works on it, with the turn
     struct lg_trainer *trainer;   // NULL once its device is gone; changed with the turn
+    _Atomic int cancelled;
+    struct lg_filler filler;      // of a step that was started
+    enum lg_started started;      // from here on changed with the scheduler's lock
+    int status;                   // of a step that has ended: 1 or a failure,
+    struct lg_train_result result; // what it did,
+    char sentence[sizeof(((struct lg_env *)0)->error)]; // or why it failed
+    llmgpu_trainer_info info;
     struct lg_later later;        // its destruction
 };
 

@@ -5,10 +5,18 @@
 
 #include "api/handles.h"
 #include "api/params.h"
+#include "util/clock.h"
 
 enum {
     STEP_NS = 50000000, // of work, before others get their turn
+    MAX_SHARE = 99,
 };
+
+/** A request to stop may come from a signal handler, which cannot wake anybody. */
+#define LOOK_NS UINT64_C(20000000)
+
+static const char gone[] =
+    "the device of this trainer is gone, and with it what was learned since its last checkpoint";
 
 static const llmgpu_trainer_params defaults = {
     .size = sizeof(llmgpu_trainer_params),
@@ -110,6 +118,108 @@ static struct lg_trainer_params params_of(const llmgpu_trainer_params *p)
     };
 }
 
+/* ---- who works on it --------------------------------------------------------------------------------------------------- */
+
+static struct lg_scheduler *sched_of(const llmgpu_trainer *t)
+{
+    return &t->model->ctx->sched;
+}
+
+static llmgpu_trainer_info info_of(const struct lg_trainer *own)
+{
+    const struct lg_train_room *room = &own->room;
+    struct lg_env quiet; // that there is none is told when it is saved
+    float alpha = 0;
+    lg_env_init(&quiet);
+    if (!own->how.whole)
+        (void)lg_train_params_alpha(&own->params, &quiet, &alpha);
+    return (llmgpu_trainer_info){
+        .n_params = own->params.n_params,
+        .n_tensors = own->params.n_tensors,
+        .rank = own->params.rank,
+        .alpha = alpha,
+        .max_rows = own->how.max_rows,
+        .step = own->step,
+        .device_bytes = own->device_bytes,
+        .estimated_bytes = room->state + room->kept + room->scratch + room->rest,
+        .state_bytes = room->state,
+        .kept_bytes = room->kept,
+        .rows = own->rows,
+        .work_us = own->work_ns / 1000,
+    };
+}
+
+/** What has changed of the facts. Needs the turn. */
+static void note(llmgpu_trainer *t)
+{
+    struct lg_scheduler *sched = sched_of(t);
+    if (!t->trainer)
+        return;
+    pthread_mutex_lock(&sched->lock);
+    t->info.step = t->trainer->step;
+    t->info.rows = t->trainer->rows;
+    t->info.work_us = t->trainer->work_ns / 1000;
+    pthread_mutex_unlock(&sched->lock);
+}
+
+/** Takes the turn to work on a trainer that has its device, and no step that others work on. */
+static int enter(llmgpu_trainer *t)
+{
+    LG_TRY(lg_api_enter(t->model->ctx, &t->env));
+    t->work_env.error[0] = '\0';
+    int rc = 0;
+    if (t->started != LG_STARTED_NONE)
+        rc = lg_fail(&t->env, LLMGPU_E_INVALID,
+                     "a step was started, and llmgpu_trainer_poll() has not told yet how it ended");
+    else if (!t->trainer)
+        rc = lg_fail(&t->env, LLMGPU_E_DEVICE_LOST, "%s", gone);
+    return rc < 0 ? lg_api_leave(t->model->ctx, &t->env, rc) : 0;
+}
+
+static int leave(llmgpu_trainer *t, int rc)
+{
+    if (rc < 0 && !*t->env.error)
+        memcpy(t->env.error, t->work_env.error, sizeof(t->env.error));
+    note(t);
+    return lg_api_leave(t->model->ctx, &t->env, rc);
+}
+
+/** Others work on a step no more, which has ended: 1 or a failure. Needs the turn. */
+static void end_started(llmgpu_trainer *t, int status)
+{
+    struct lg_scheduler *sched = sched_of(t);
+    const char *sentence = *t->work_env.error ? t->work_env.error : t->model->ctx->dev_env.error;
+    pthread_mutex_lock(&sched->lock);
+    t->started = LG_STARTED_ENDED;
+    t->status = status;
+    memcpy(t->sentence, sentence, sizeof(t->sentence));
+    pthread_mutex_unlock(&sched->lock);
+    lg_scheduler_remove_filler(sched, &t->filler);
+}
+
+/** Does a piece of a step that was started. */
+static bool fill(struct lg_filler *filler, const struct lg_gap *gap)
+{
+    llmgpu_trainer *t = (llmgpu_trainer *)((char *)filler - offsetof(llmgpu_trainer, filler));
+    if (!gap->first && !lg_trainer_fits(t->trainer, gap->left_ns, gap->budget_ns))
+        return false;
+    t->work_env.error[0] = '\0';
+    int lost = t->model->ctx->dev->lost;
+    int rc = lost ? lg_fail(&t->work_env, lost, "the device is lost until the context is recovered")
+                  : lg_trainer_work(t->trainer, gap->left_ns, &t->result);
+    filler->slice_ns = lg_trainer_longest(t->trainer);
+    note(t);
+    if (rc != 0)
+        end_started(t, rc);
+    return true;
+}
+
+static void cancel_started(struct lg_filler *filler)
+{
+    llmgpu_trainer *t = (llmgpu_trainer *)((char *)filler - offsetof(llmgpu_trainer, filler));
+    atomic_store(&t->cancelled, 1);
+}
+
 /* ---- creating, freeing ------------------------------------------------------------------------------------------------ */
 
 /** Needs the turn. */
@@ -125,6 +235,7 @@ static void join(llmgpu_trainer *t)
 /** Needs the turn. */
 static void finish(llmgpu_trainer *t)
 {
+    lg_scheduler_remove_filler(&t->model->ctx->sched, &t->filler);
     lg_trainer_destroy(t->trainer);
     if (t->link) {
         *t->link = t->next;
@@ -158,6 +269,10 @@ void llmgpu_trainer_free(llmgpu_trainer *t)
 void lg_api_trainers_drop(llmgpu_model *model)
 {
     for (llmgpu_trainer *t = model->trainers; t; t = t->next) {
+        if (t->started == LG_STARTED_RUNS) {
+            t->work_env.error[0] = '\0';
+            end_started(t, lg_fail(&t->work_env, LLMGPU_E_DEVICE_LOST, "%s", gone));
+        }
         lg_trainer_destroy(t->trainer);
         t->trainer = NULL;
     }
@@ -174,14 +289,20 @@ static int create(struct lg_env *env, llmgpu_model *model, const llmgpu_trainer_
         return lg_fail_nomem(env, "a trainer", sizeof(*t));
     t->model = model;
     lg_env_child(&t->env, &model->ctx->env);
+    lg_env_child(&t->work_env, &model->ctx->env);
+    t->filler.fill = fill;
+    t->filler.cancel = cancel_started;
     lg_api_model_ref(model);
     struct lg_trainer_params how = params_of(&p);
+    how.cancelled = &t->cancelled;
     int rc = lg_api_enter(model->ctx, &t->env);
     if (rc == 0) {
-        rc = lg_trainer_create(&t->env, model->model, &how, &t->trainer);
-        if (rc == 0)
+        rc = lg_trainer_create(&t->work_env, model->model, &how, &t->trainer);
+        if (rc == 0) {
+            t->info = info_of(t->trainer);
             join(t);
-        rc = lg_api_leave(model->ctx, &t->env, rc);
+        }
+        rc = leave(t, rc);
     }
     if (rc < 0) {
         memcpy(env->error, t->env.error, sizeof(env->error));
@@ -210,22 +331,6 @@ const char *llmgpu_trainer_error(const llmgpu_trainer *t)
 }
 
 /* ---- steps ---------------------------------------------------------------------------------------------------------- */
-
-/** Takes the turn to work on a trainer that has its device. */
-static int enter(llmgpu_trainer *t)
-{
-    LG_TRY(lg_api_enter(t->model->ctx, &t->env));
-    if (t->trainer)
-        return 0;
-    return lg_api_leave(t->model->ctx, &t->env,
-                        lg_fail(&t->env, LLMGPU_E_DEVICE_LOST, "the device of this trainer is gone, and with it what was learned "
-                                                               "since its last checkpoint"));
-}
-
-static int leave(llmgpu_trainer *t, int rc)
-{
-    return lg_api_leave(t->model->ctx, &t->env, rc);
-}
 
 static int batch_of(llmgpu_trainer *t, const llmgpu_batch *from, size_t size, struct lg_train_batch *to)
 {
@@ -311,8 +416,8 @@ int llmgpu_trainer_evaluate(llmgpu_trainer *t, const llmgpu_batch *batch, size_t
 
 void llmgpu_trainer_cancel(llmgpu_trainer *t)
 {
-    if (t && t->trainer)
-        lg_trainer_cancel(t->trainer);
+    if (t)
+        atomic_store(&t->cancelled, 1);
 }
 
 int llmgpu_trainer_set_reduce(llmgpu_trainer *t, llmgpu_reduce_fn reduce, void *user, uint32_t process, uint32_t n_processes)
@@ -329,6 +434,123 @@ int llmgpu_trainer_set_reduce(llmgpu_trainer *t, llmgpu_reduce_fn reduce, void *
     t->trainer->process = process;
     t->trainer->n_processes = n_processes;
     return leave(t, 0);
+}
+
+/* ---- steps that whoever works on the context does --------------------------------------------------------------------- */
+
+int llmgpu_trainer_start(llmgpu_trainer *t, uint32_t share)
+{
+    if (!t)
+        return LLMGPU_E_INVALID;
+    t->env.error[0] = '\0';
+    if (share > MAX_SHARE)
+        return lg_fail(&t->env, LLMGPU_E_INVALID, "a share is 0 to %d percent, this is %u", MAX_SHARE, share);
+    LG_TRY(enter(t));
+    int rc = lg_trainer_refine(t->trainer);
+    if (rc == 0) {
+        pthread_mutex_lock(&sched_of(t)->lock);
+        t->started = LG_STARTED_RUNS;
+        pthread_mutex_unlock(&sched_of(t)->lock);
+        t->filler.share = share;
+        lg_scheduler_add_filler(sched_of(t), &t->filler);
+    }
+    return leave(t, rc);
+}
+
+int llmgpu_trainer_stop(llmgpu_trainer *t)
+{
+    if (!t)
+        return LLMGPU_E_INVALID;
+    struct lg_scheduler *sched = sched_of(t);
+    t->env.error[0] = '\0';
+    if (lg_turn_take(&sched->turn, UINT64_MAX) < 0)
+        return lg_fail(&t->env, LLMGPU_E_BUSY, "called from within a callback");
+    lg_scheduler_remove_filler(sched, &t->filler);
+    pthread_mutex_lock(&sched->lock);
+    if (t->started == LG_STARTED_RUNS)
+        t->started = LG_STARTED_NONE;
+    pthread_mutex_unlock(&sched->lock);
+    lg_scheduler_give(sched);
+    return 0;
+}
+
+/** Has a step that is to end, but on which nobody works, end. */
+static int settle(llmgpu_trainer *t)
+{
+    const struct lg_gap gap = {.left_ns = 1, .budget_ns = 1, .first = true};
+    struct lg_scheduler *sched = sched_of(t);
+    pthread_mutex_lock(&sched->lock);
+    bool ends = t->started == LG_STARTED_RUNS && (atomic_load(&t->cancelled) || sched->dev->lost);
+    pthread_mutex_unlock(&sched->lock);
+    if (!ends)
+        return 0;
+    if (lg_turn_take(&sched->turn, UINT64_MAX) < 0)
+        return lg_fail(&t->env, LLMGPU_E_BUSY, "called from within a callback");
+    if (t->started == LG_STARTED_RUNS)
+        fill(&t->filler, &gap);
+    lg_scheduler_give(sched);
+    return 0;
+}
+
+int llmgpu_trainer_poll(llmgpu_trainer *t, llmgpu_train_result *out, size_t size)
+{
+    if (!t)
+        return LLMGPU_E_INVALID;
+    t->env.error[0] = '\0';
+    LG_TRY(settle(t));
+    pthread_mutex_lock(&sched_of(t)->lock);
+    enum lg_started started = t->started;
+    if (started == LG_STARTED_ENDED) {
+        t->started = LG_STARTED_NONE;
+        if (t->status < 0)
+            memcpy(t->env.error, t->sentence, sizeof(t->sentence));
+    }
+    pthread_mutex_unlock(&sched_of(t)->lock);
+    if (started == LG_STARTED_NONE)
+        return lg_fail(&t->env, LLMGPU_E_INVALID, "no step was started");
+    if (started == LG_STARTED_RUNS)
+        return 0;
+    if (t->status == 1)
+        LG_TRY(tell_result(&t->result, out, size));
+    return t->status;
+}
+
+static int wait_for(llmgpu_trainer *t, uint64_t until_ns)
+{
+    struct lg_scheduler *sched = sched_of(t);
+    for (;;) {
+        uint64_t now = lg_now_ns(), next = now + LOOK_NS < until_ns ? now + LOOK_NS : until_ns;
+        pthread_mutex_lock(&sched->lock);
+        enum lg_started started = t->started;
+        pthread_mutex_unlock(&sched->lock);
+        if (started != LG_STARTED_RUNS)
+            return started == LG_STARTED_ENDED ? 0 : LLMGPU_E_INVALID;
+        if (now >= until_ns)
+            return LLMGPU_E_TIMEOUT;
+        int rc = lg_scheduler_work(sched, &next);
+        LG_TRY(rc);
+        if (rc > 0)
+            continue;
+        pthread_mutex_lock(&sched->lock);
+        if (t->started == LG_STARTED_RUNS)
+            lg_cond_wait(&sched->changed, &sched->lock, next);
+        pthread_mutex_unlock(&sched->lock);
+    }
+}
+
+int llmgpu_trainer_wait(llmgpu_trainer *t, uint64_t timeout_us)
+{
+    if (!t)
+        return LLMGPU_E_INVALID;
+    uint64_t now = lg_now_ns();
+    t->env.error[0] = '\0';
+    int rc = wait_for(t, timeout_us < (UINT64_MAX - now) / 1000 ? now + timeout_us * 1000 : UINT64_MAX);
+    switch (rc) {
+    case LLMGPU_E_INVALID: return lg_fail(&t->env, rc, "no step was started");
+    case LLMGPU_E_TIMEOUT: return lg_fail(&t->env, rc, "the step was not done in the time given");
+    case LLMGPU_E_BUSY: return lg_fail(&t->env, rc, "called from within a callback");
+    default: return rc;
+    }
 }
 
 /* ---- what was learned ------------------------------------------------------------------------------------------------- */
@@ -372,7 +594,8 @@ int llmgpu_trainer_load_checkpoint(llmgpu_trainer *t, const char *path, void *ex
     return rc;
 }
 
-/** The tensor of an index; NULL when there is none, or no trainer. Needs no turn: the list never changes. */
+/** The tensor of an index; NULL when there is none, or no trainer. Needs the turn, with which a device is
+ * given up. */
 static const struct lg_train_tensor *tensor_of(const llmgpu_trainer *t, uint32_t index)
 {
     const struct lg_trainer *own = t ? t->trainer : NULL;
@@ -381,11 +604,19 @@ static const struct lg_train_tensor *tensor_of(const llmgpu_trainer *t, uint32_t
 
 int llmgpu_trainer_get_tensor(const llmgpu_trainer *t, uint32_t index, llmgpu_train_tensor *out, size_t size)
 {
+    if (!t)
+        return LLMGPU_E_INVALID;
+    struct lg_scheduler *sched = sched_of(t);
+    LG_TRY(lg_turn_take(&sched->turn, UINT64_MAX));
     const struct lg_train_tensor *tensor = tensor_of(t, index);
+    llmgpu_train_tensor info = {0};
+    if (tensor) {
+        info = (llmgpu_train_tensor){.rows = tensor->rows, .cols = tensor->cols};
+        memcpy(info.name, tensor->name, sizeof(info.name));
+    }
+    lg_scheduler_give(sched);
     if (!tensor)
         return LLMGPU_E_INVALID;
-    llmgpu_train_tensor info = {.rows = tensor->rows, .cols = tensor->cols};
-    memcpy(info.name, tensor->name, sizeof(info.name));
     return lg_api_info_out(out, size, &info, sizeof(info), LG_SIZE_TO(llmgpu_train_tensor, cols));
 }
 
@@ -425,28 +656,11 @@ int llmgpu_trainer_keep_gradients(llmgpu_trainer *t, int32_t keep)
 
 int llmgpu_trainer_get_info(const llmgpu_trainer *t, llmgpu_trainer_info *out, size_t size)
 {
-    const struct lg_trainer *own = t ? t->trainer : NULL;
-    if (!own)
+    if (!t)
         return LLMGPU_E_INVALID;
-    const struct lg_train_room *room = &own->room;
-    struct lg_env quiet; // that there is none is told when it is saved
-    float alpha = 0;
-    lg_env_init(&quiet);
-    if (!own->how.whole)
-        (void)lg_train_params_alpha(&own->params, &quiet, &alpha);
-    llmgpu_trainer_info info = {
-        .n_params = own->params.n_params,
-        .n_tensors = own->params.n_tensors,
-        .rank = own->params.rank,
-        .alpha = alpha,
-        .max_rows = own->how.max_rows,
-        .step = own->step,
-        .device_bytes = own->device_bytes,
-        .estimated_bytes = room->state + room->kept + room->scratch + room->rest,
-        .state_bytes = room->state,
-        .kept_bytes = room->kept,
-        .rows = own->rows,
-        .work_us = own->work_ns / 1000,
-    };
+    struct lg_scheduler *sched = sched_of(t);
+    pthread_mutex_lock(&sched->lock);
+    llmgpu_trainer_info info = t->info;
+    pthread_mutex_unlock(&sched->lock);
     return lg_api_info_out(out, size, &info, sizeof(info), LG_SIZE_TO(llmgpu_trainer_info, work_us));
 }

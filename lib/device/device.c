@@ -69,16 +69,22 @@ static int fail_unknown(struct lg_env *env, const struct lg_device_info *infos, 
     return lg_fail(env, LLMGPU_E_NO_DEVICE, "no device '%.64s'; this machine has: %s", name, ids);
 }
 
-/** Opens what `name` asks for among Vulkan's devices; *out stays NULL where "auto" means the CPU. */
+/** What `name` asks for among Vulkan's devices; NULL where there is no such. */
+static const struct lg_device_info *choose(const struct lg_device_info *infos, uint32_t n, const char *name)
+{
+    bool is_auto = strcmp(name, "auto") == 0, is_any = strcmp(name, "vulkan") == 0;
+    return is_auto || is_any ? best_of(infos, n, is_any) : find_id(infos, n, name);
+}
+
+/** Opens that; *out stays NULL where "auto" means the CPU. */
 static int open_vulkan(struct lg_env *env, const struct lg_device_options *options, const char *name,
                        struct lg_device **out)
 {
     struct lg_device_info *infos;
     uint32_t n;
     LG_TRY(lg_vk_device_list(env, options, &infos, &n));
-    bool is_auto = strcmp(name, "auto") == 0, is_any = strcmp(name, "vulkan") == 0;
-    const struct lg_device_info *info =
-        is_auto || is_any ? best_of(infos, n, is_any) : find_id(infos, n, name);
+    bool is_auto = strcmp(name, "auto") == 0;
+    const struct lg_device_info *info = choose(infos, n, name);
     int rc = 0;
     if (info)
         rc = lg_vk_device_open(env, options, (uint32_t)strtoul(info->id + strlen("vulkan:"), NULL, 10), out);
@@ -106,6 +112,25 @@ int lg_device_open(struct lg_env *env, const struct lg_device_options *options, 
         LG_TRY(lg_cpu_device_open(env, options, out));
     (*out)->check = options->check;
     return 0;
+}
+
+int lg_device_find(struct lg_env *env, const char *name, struct lg_device_info *out)
+{
+    struct lg_device_info *infos = NULL;
+    uint32_t n = 0;
+    name = name ? name : "auto";
+    lg_cpu_device_describe(out, 0);
+    if (strcmp(name, "cpu") == 0)
+        return 0;
+    LG_TRY(lg_vk_device_list(env, &(struct lg_device_options){0}, &infos, &n));
+    const struct lg_device_info *info = choose(infos, n, name);
+    int rc = 0;
+    if (info)
+        *out = *info;
+    else if (strcmp(name, "auto") != 0)
+        rc = fail_unknown(env, infos, n, name);
+    lg_free(env, infos);
+    return rc;
 }
 
 void lg_device_close(struct lg_device *dev)

@@ -123,6 +123,19 @@ enum lg_device_kind {
     LG_DEVICE_OTHER,        // Vulkan
 };
 
+/** Where a device is on the PCI bus. */
+struct lg_pci {
+    bool known;
+    uint32_t domain, bus, device, function;
+};
+
+enum { LG_PCI_TEXT = 24 }; // bytes of it as text
+
+/** "0000:01:00.0", in hexadecimal digits; false when it is something else. */
+bool lg_pci_parse(const char *text, struct lg_pci *out);
+void lg_pci_format(const struct lg_pci *pci, char out[LG_PCI_TEXT]);
+bool lg_pci_same(const struct lg_pci *a, const struct lg_pci *b);
+
 /** What passes have activations in fewer bits than 32 where they meet weights, which is fast and rounds. */
 enum lg_int8 {
     LG_INT8_NONE,       // nothing: the device has no such kernels or is not to use them
@@ -135,6 +148,8 @@ struct lg_device_info {
     char name[256];            // "llvmpipe (LLVM 15.0.6, 256 bits)"
     char driver[256];          // driver name and version, "" when unknown
     enum lg_device_kind kind;
+    uint32_t vendor;           // its number on PCI; 0 when unknown
+    struct lg_pci pci;
     uint64_t memory;           // bytes of the largest device-local heap (CPU: of the machine); 0 when unknown
     uint64_t max_view_size;    // bytes that one view may span
     uint64_t max_buffer_size;  // bytes that one buffer may have
@@ -272,6 +287,9 @@ int lg_dry_device_open(struct lg_env *env, const struct lg_device_info *like, st
  * @return 0 or a failure; a machine without Vulkan has one device
  */
 int lg_device_list(struct lg_env *env, struct lg_device_info **infos, uint32_t *n_infos);
+
+/** Describes the device that lg_device_open() would open by that name; NULL is "auto". LLMGPU_E_NO_DEVICE. */
+int lg_device_find(struct lg_env *env, const char *name, struct lg_device_info *out);
 
 /**
  * Creates a buffer, zeroed but for LG_MEM_FILLED. LLMGPU_E_NOMEM names the size and what is available, LLMGPU_E_LIMIT the host's limit.

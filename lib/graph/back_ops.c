@@ -52,6 +52,11 @@ struct lg_view lg_train_grad(const struct lg_train_graph *t, const struct lg_wei
     return (struct lg_view){.buf = t->state.grads, .offset = w->view.offset, .size = w->view.size};
 }
 
+static const struct lg_device_info *info_of(const struct lg_train_graph *t)
+{
+    return &t->g.chain->dev->info;
+}
+
 /* ---- element by element -------------------------------------------------------------------------------------------- */
 
 void lg_back_zero(struct lg_train_graph *t, struct lg_view x, uint32_t n_cols)
@@ -193,6 +198,20 @@ void lg_back_gather(struct lg_train_graph *t, struct lg_view y, struct lg_view x
                         });
 }
 
+/** The tile of a product of n columns. */
+static void choose_tile(struct lg_train_graph *t, uint32_t n)
+{
+    if (lg_train_forward_tile(info_of(t), n, t->g.max_rows, &t->g.tune.matmul_tiles[0]))
+        t->g.tune.matmul_form = LG_MATMUL_BLOCKS;
+}
+
+void lg_train_linear(struct lg_train_graph *t, struct lg_view x, const struct lg_weight *w, const struct lg_weight *bias,
+                     struct lg_view y)
+{
+    choose_tile(t, w->rows);
+    lg_op_linear(&t->g, x, w, bias, y);
+}
+
 void lg_back_logits(struct lg_train_graph *t, struct lg_view x, const struct lg_weight *w, uint32_t first, uint32_t n,
                     struct lg_view logits)
 {
@@ -203,6 +222,7 @@ void lg_back_logits(struct lg_train_graph *t, struct lg_view x, const struct lg_
         .y_stride = n,
         .dim = t->g.dim,
     };
+    choose_tile(t, n);
     lg_matmul_add(&t->g, LG_PRODUCT_FLOAT32, x, w->type, rows_of(w, w->view, first, n), logits, &push);
 }
 
@@ -258,7 +278,7 @@ static uint32_t rows_per_view(const struct lg_train_graph *t, const struct lg_we
 void lg_back_matmul(struct lg_train_graph *t, struct lg_view dy, const struct lg_weight *w, uint32_t first, uint32_t n,
                     struct lg_view dx, bool add)
 {
-    const struct lg_matmul_tile *tile = &t->tune.back;
+    struct lg_matmul_tile tile = lg_train_back_tile(info_of(t), &t->tune, w->cols, t->g.max_rows);
     uint32_t step = rows_per_view(t, w);
     for (uint32_t at = 0; at < n; at += step) {
         uint32_t rows = lg_min_u32(step, n - at);
@@ -274,8 +294,8 @@ void lg_back_matmul(struct lg_train_graph *t, struct lg_view dy, const struct lg
         lg_graph_add(&t->g, &(struct lg_chain_op){
                                 .kernel = matmul_back_kernels[w->type],
                                 .views = {dims_of(t), dy, rows_of(w, w->view, first + at, rows), dx},
-                                .spec = {tile->wg, tile->m, tile->n},
-                                .grid = rows_at_y(t, lg_div_up(w->cols, tile->m), tile->n),
+                                .spec = {tile.wg, tile.m, tile.n},
+                                .grid = rows_at_y(t, lg_div_up(w->cols, tile.m), tile.n),
                                 PUSH(push),
                                 .label = "matmul_back",
                             });
@@ -288,7 +308,7 @@ void lg_back_weight(struct lg_train_graph *t, struct lg_view x, struct lg_view d
     struct lg_view dw = lg_train_grad(t, w);
     if (!dw.buf)
         return;
-    const struct lg_matmul_tile *tile = lg_train_weight_tile(&t->tune, n, w->cols);
+    struct lg_matmul_tile tile = lg_train_weight_tile(info_of(t), &t->tune, n, w->cols);
     uint32_t step = rows_per_view(t, w);
     for (uint32_t at = 0; at < n; at += step) {
         uint32_t rows = lg_min_u32(step, n - at);
@@ -303,8 +323,8 @@ void lg_back_weight(struct lg_train_graph *t, struct lg_view x, struct lg_view d
         lg_graph_add(&t->g, &(struct lg_chain_op){
                                 .kernel = LG_K_WEIGHT_BACK,
                                 .views = {dims_of(t), x, dy, rows_of(w, dw, first + at, rows)},
-                                .spec = {tile->wg, tile->m, tile->n},
-                                .grid = over_rows(t, lg_div_up(w->cols, tile->n), lg_div_up(rows, tile->m)),
+                                .spec = {tile.wg, tile.m, tile.n},
+                                .grid = over_rows(t, lg_div_up(w->cols, tile.n), lg_div_up(rows, tile.m)),
                                 PUSH(push),
                                 .label = "weight_back",
                             });

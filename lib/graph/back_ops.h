@@ -22,6 +22,9 @@ void lg_back_dropout(struct lg_train_graph *t, struct lg_view x, struct lg_view 
 void lg_train_gather(struct lg_train_graph *t, struct lg_view x, struct lg_view y);
 /** Adds them to where they came from: x (T, C) += y (T_out, C). */
 void lg_back_gather(struct lg_train_graph *t, struct lg_view y, struct lg_view x);
+/** y = x W^T + b, as lg_op_linear() in training's own tiles */
+void lg_train_linear(struct lg_train_graph *t, struct lg_view x, const struct lg_weight *w, const struct lg_weight *bias,
+                     struct lg_view y);
 /** logits (T, n) = x (T, C) * w^T, of rows [first, first + n) of w */
 void lg_back_logits(struct lg_train_graph *t, struct lg_view x, const struct lg_weight *w, uint32_t first, uint32_t n,
                     struct lg_view logits);

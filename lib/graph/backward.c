@@ -38,12 +38,12 @@ static void linear(struct lg_train_graph *t, struct lg_view x, const struct lg_w
 {
     struct lg_train_acts *a = &t->acts;
     const struct lg_train_pair *pair = pair_of(t, w);
-    lg_op_linear(&t->g, x, w, b, y);                                // y = x W^T + b
+    lg_train_linear(t, x, w, b, y);                                 // y = x W^T + b
     if (!pair)
         return;
     struct lg_view seen = seen_by_a(t, x, w);
-    lg_op_linear(&t->g, seen, &pair->a, NULL, a->low);              // low = x A^T                      (T, rank)
-    lg_op_linear(&t->g, a->low, &pair->b, NULL, z);                 // y = y + scale low B^T
+    lg_train_linear(t, seen, &pair->a, NULL, a->low);               // low = x A^T                      (T, rank)
+    lg_train_linear(t, a->low, &pair->b, NULL, z);                  // y = y + scale low B^T
     lg_back_scale_add(t, z, y, pair->scale, w->rows);
 }
 
@@ -57,7 +57,7 @@ static void linear_back(struct lg_train_graph *t, struct lg_view x, const struct
     lg_back_bias(t, dy, b);                                         // db += dy
     if (pair) {
         struct lg_view seen = seen_by_a(t, x, w);
-        lg_op_linear(&t->g, seen, &pair->a, NULL, a->low);          // low = x A^T, once more           (T, rank)
+        lg_train_linear(t, seen, &pair->a, NULL, a->low);           // low = x A^T, once more           (T, rank)
         lg_back_matmul(t, dy, &pair->b, 0, w->rows, a->dlow, false); // dlow = dy B                     (T, rank)
         lg_back_weight(t, a->low, dy, &pair->b, 0, w->rows, pair->scale);            // dB += scale dy^T low
         lg_back_weight(t, seen, a->dlow, &pair->a, 0, pair->a.rows, pair->scale);    // dA += scale dlow^T x

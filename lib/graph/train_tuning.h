@@ -22,9 +22,15 @@ struct lg_train_tuning {
 };
 
 struct lg_train_tuning lg_train_tuning_choose(const struct lg_device_info *info);
-/** Changes of *tune what training does in another way than passes. */
-void lg_train_tuning_forward(const struct lg_device_info *info, struct lg_tuning *tune);
-/** The tile for a dw of these sizes. */
-const struct lg_matmul_tile *lg_train_weight_tile(const struct lg_train_tuning *t, uint32_t n_rows, uint32_t n_cols);
+/*
+ * The tile of a product that makes n_rows rows of n_cols numbers, or of a dw of these sizes. On the CPU each product has its own,
+ * so that no thread waits for another.
+ */
+/** False where it is that of passes. */
+bool lg_train_forward_tile(const struct lg_device_info *info, uint32_t n_cols, uint32_t n_rows, struct lg_matmul_tile *out);
+struct lg_matmul_tile lg_train_back_tile(const struct lg_device_info *info, const struct lg_train_tuning *t, uint32_t n_cols,
+                                         uint32_t n_rows);
+struct lg_matmul_tile lg_train_weight_tile(const struct lg_device_info *info, const struct lg_train_tuning *t, uint32_t n_rows,
+                                           uint32_t n_cols);
 
 #endif

@@ -13,6 +13,12 @@ enum {
     AHEAD = 4, // tokens that the thread in the background samples before they are taken
 };
 
+/** What fills the time that sessions leave does it in such pieces, where there is no budget. */
+#define FILL_NS UINT64_C(10000000)
+
+/** More than this of a share is not made up for. */
+#define OWED_NS INT64_C(100000000)
+
 /** A request to stop may come from a signal handler, which cannot wake anybody. */
 #define LOOK_NS UINT64_C(20000000)
 
@@ -109,6 +115,100 @@ static uint64_t tend(struct lg_scheduler *sched)
     return next;
 }
 
+/* ---- who fills the time that sessions leave */
+
+/** Needs turn and lock. */
+static void unlink_filler(struct lg_filler *f)
+{
+    *f->link = f->next;
+    if (f->next)
+        f->next->link = f->link;
+    f->link = NULL;
+}
+
+/** The same: behind all others. */
+static void link_filler(struct lg_scheduler *sched, struct lg_filler *f)
+{
+    struct lg_filler **last = &sched->fillers;
+    while (*last)
+        last = &(*last)->next;
+    f->next = NULL;
+    f->link = last;
+    *last = f;
+}
+
+void lg_scheduler_add_filler(struct lg_scheduler *sched, struct lg_filler *f)
+{
+    pthread_mutex_lock(&sched->lock);
+    f->owed_ns = 0;
+    link_filler(sched, f);
+    lg_scheduler_wake(sched);
+    pthread_mutex_unlock(&sched->lock);
+}
+
+void lg_scheduler_remove_filler(struct lg_scheduler *sched, struct lg_filler *f)
+{
+    pthread_mutex_lock(&sched->lock);
+    if (f->link)
+        unlink_filler(f);
+    pthread_cond_broadcast(&sched->changed);
+    pthread_mutex_unlock(&sched->lock);
+}
+
+/** What it had of its share. Time that nobody else wanted is no debt. */
+static void charge(struct lg_filler *f, uint64_t ns, bool owed)
+{
+    int64_t left = f->owed_ns - (int64_t)(ns / 100 * (100 - f->share));
+    int64_t least = f->owed_ns < 0 ? f->owed_ns : 0;
+    f->owed_ns = owed || left > least ? left : least;
+}
+
+/** Has one of them do a piece, among all or those that are owed time; false when none did. Needs the turn. */
+static bool fill(struct lg_scheduler *sched, const struct lg_gap *gap, bool owed)
+{
+    for (struct lg_filler *f = sched->fillers, *next; f; f = next) {
+        uint64_t begin = lg_now_ns();
+        next = f->next;
+        if ((owed && f->owed_ns <= 0) || !f->fill(f, gap))
+            continue;
+        charge(f, lg_now_ns() - begin, owed);
+        pthread_mutex_lock(&sched->lock);
+        sched->fill_slice_ns = f->slice_ns;
+        if (f->link) {
+            unlink_filler(f);
+            link_filler(sched, f);
+        }
+        pthread_mutex_unlock(&sched->lock);
+        return true;
+    }
+    return false;
+}
+
+/** Sessions have worked for so long. */
+static void promise(struct lg_scheduler *sched, uint64_t ns)
+{
+    for (struct lg_filler *f = sched->fillers; f; f = f->next) {
+        f->owed_ns += (int64_t)(ns / 100 * f->share);
+        f->owed_ns = f->owed_ns < OWED_NS ? f->owed_ns : OWED_NS;
+    }
+}
+
+/** A piece of work for whoever's turn it is among all. As lg_work(). */
+static int work(struct lg_scheduler *sched, const struct lg_room *room, uint32_t ahead)
+{
+    struct lg_gap gap = {.left_ns = FILL_NS, .budget_ns = FILL_NS, .first = true};
+    if (room->budgeted)
+        gap = (struct lg_gap){.left_ns = room->left_ns, .budget_ns = room->budget_ns, .first = room->first};
+    if (fill(sched, &gap, true))
+        return LG_RUN_GOES_ON;
+    uint64_t begin = lg_now_ns();
+    int rc = lg_work(sched, NULL, room, ahead);
+    if (rc == LG_WORK_NONE || rc == LG_RUN_NO_ROOM)
+        return fill(sched, &gap, false) ? LG_RUN_GOES_ON : rc;
+    promise(sched, lg_now_ns() - begin);
+    return rc;
+}
+
 /* ---- steps */
 
 /** Has sessions seen to, and tells who asked for it what has come without any work; the moment of the next deadline. Needs
@@ -135,7 +235,7 @@ static int step(struct lg_scheduler *sched, uint64_t budget_ns, uint64_t begin_n
         if (atomic_exchange(&sched->step_cancelled, 0))
             return LLMGPU_E_CANCELLED;
         room.left_ns = used < budget_ns ? budget_ns - used : 0;
-        int rc = lg_work(sched, NULL, &room, 1);
+        int rc = work(sched, &room, 1);
         tend(sched);
         if (sched->dev->lost)
             return sched->dev->lost;
@@ -190,6 +290,8 @@ void lg_scheduler_cancel(struct lg_scheduler *sched)
         if (lg_session_update_ready(s))
             s->owes_call = true;
     }
+    for (struct lg_filler *f = sched->fillers; f; f = f->next)
+        f->cancel(f);
     lg_scheduler_wake(sched);
     pthread_mutex_unlock(&sched->lock);
 }
@@ -275,7 +377,7 @@ int lg_scheduler_work(struct lg_scheduler *sched, uint64_t *next_ns)
     if (background || lg_turn_take(&sched->turn, *next_ns) < 0)
         return 0;
     look_at_all(sched);
-    int rc = lg_work(sched, NULL, &room, 1);
+    int rc = work(sched, &room, 1);
     uint64_t at = look_at_all(sched);
     lg_scheduler_give(sched);
     *next_ns = at < *next_ns ? at : *next_ns;
@@ -293,7 +395,7 @@ static void work_through(struct lg_scheduler *sched, uint64_t *deadline_ns)
     do {
         lg_turn_take(&sched->turn, UINT64_MAX);
         *deadline_ns = look_at_all(sched);
-        rc = lg_work(sched, NULL, &room, AHEAD); // on a lost device each session is told so
+        rc = work(sched, &room, AHEAD); // on a lost device each session is told so
         lg_scheduler_give(sched);
         pthread_mutex_lock(&sched->lock);
         ends = sched->thread_ends;

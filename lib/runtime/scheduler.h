@@ -27,6 +27,23 @@ struct lg_tender {
     uint64_t (*tend)(struct lg_tender *tender); // has the turn; the moment when it wants to be asked again
 };
 
+/** What somebody who fills the time that sessions leave may take of it. */
+struct lg_gap {
+    uint64_t left_ns;   // of the budget
+    uint64_t budget_ns; // the whole
+    bool first;         // at least one slice is to be done
+};
+
+/** Somebody who has work that can wait: it is done where sessions leave time. */
+struct lg_filler {
+    struct lg_filler *next, **link; // in the scheduler's list; changed with both
+    bool (*fill)(struct lg_filler *filler, const struct lg_gap *gap); // has the turn; false when nothing fits. It may remove itself
+    void (*cancel)(struct lg_filler *filler);                         // has the lock
+    uint32_t share;    // percent of the time that it has where sessions leave less; 0 .. 99
+    int64_t owed_ns;   // what it has not had of that; needs the turn
+    uint64_t slice_ns; // its longest slice; the same
+};
+
 struct lg_scheduler {
     struct lg_env *env; // of all that works with the turn: the device's, the engines'
     pthread_mutex_t lock;
@@ -34,6 +51,7 @@ struct lg_scheduler {
     struct lg_turn turn;
     struct lg_later *later; // a list; needs the turn
     struct lg_tender *tenders; // a list; needs the turn
+    struct lg_filler *fillers; // a list, whoever is next at first; changed with both
     struct lg_device *dev;       // changed with both
     struct lg_session *sessions; // a list
     uint32_t n_sessions;
@@ -54,6 +72,7 @@ struct lg_scheduler {
     _Atomic int step_cancelled;
     uint64_t n_steps, overrun_ns; // steps that did something; the worst of them
     uint64_t slice_ns;            // the longest dispatch of the pass that steps ran last
+    uint64_t fill_slice_ns;       // and the longest slice of who filled the rest last
 };
 
 /** 0 or LLMGPU_E_NOMEM. The device may come later. */
@@ -70,7 +89,8 @@ void lg_scheduler_give(struct lg_scheduler *sched);
 bool lg_scheduler_now_or_later(struct lg_scheduler *sched, struct lg_later *later);
 
 /**
- * Works for at most budget_ns; UINT64_MAX: until nothing is left to do.
+ * Works for at most budget_ns; UINT64_MAX: until nothing is left to do. Sessions come first, then who fills the time that they
+ * leave; one who was promised a share of the time comes before them when it has not had it.
  *
  * @param used nanoseconds; 0 when there was nothing to do
  * @return 0; LLMGPU_E_BUSY; LLMGPU_E_CANCELLED; LLMGPU_E_DEVICE_LOST
@@ -83,7 +103,7 @@ int lg_scheduler_start(struct lg_scheduler *sched);
 int lg_scheduler_stop(struct lg_scheduler *sched);
 /** Ends a change made while working: tells who waits, and calls who asked to be called. Releases the lock. */
 void lg_scheduler_unlock_changed(struct lg_scheduler *sched, struct lg_session *s);
-/** Cancels all sessions and a step that runs. Not from a signal handler. */
+/** Cancels all sessions and fillers and a step that runs. Not from a signal handler. */
 void lg_scheduler_cancel(struct lg_scheduler *sched);
 /** Wakes the thread in the background. Needs the lock. */
 void lg_scheduler_wake(struct lg_scheduler *sched);
@@ -92,6 +112,10 @@ void lg_scheduler_wake(struct lg_scheduler *sched);
 void lg_scheduler_add_tender(struct lg_scheduler *sched, struct lg_tender *tender);
 /** The same; one that was not added is allowed. */
 void lg_scheduler_remove_tender(struct lg_tender *tender);
+/** Needs the turn, and not the lock; so that it waits its turn. */
+void lg_scheduler_add_filler(struct lg_scheduler *sched, struct lg_filler *filler);
+/** The same; one that is in no list is allowed. Tells who waits. */
+void lg_scheduler_remove_filler(struct lg_scheduler *sched, struct lg_filler *filler);
 /**
  * Does a piece of work for whoever's turn it is; none where the thread in the background works.
  *

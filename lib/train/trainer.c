@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "train/slices.h"
 #include "util/checked.h"
-#include "util/clock.h"
 
 enum { PIECE = 1 << 20 }; // bytes that are copied at once
 
@@ -36,7 +36,6 @@ static void init_graph(struct lg_trainer *t, struct lg_chain *chain, float dropo
         .dim = LG_DIM_ROWS,
         .max_rows = t->how.max_rows,
     };
-    lg_train_tuning_forward(&t->dev->info, &g->g.tune);
     g->tune = lg_train_tuning_choose(&t->dev->info);
     g->acts = t->acts;
     g->pairs = t->params.pairs;
@@ -116,6 +115,8 @@ void lg_trainer_destroy(struct lg_trainer *t)
 {
     if (!t)
         return;
+    lg_program_destroy(t->fine);
+    lg_free(t->env, t->fine_ns);
     lg_chain_finish(&t->chain);
     lg_chain_finish(&t->forward);
     lg_train_room_free(t);
@@ -249,42 +250,6 @@ static double sum_losses(const struct lg_trainer *t, uint32_t n)
 
 /* ---- steps ---------------------------------------------------------------------------------------------------------- */
 
-/** How many slices from `first` on fit into a budget by what they took; one whose time is not known goes alone, or with all. */
-static uint32_t slices_of(const uint64_t *ns, uint32_t first, uint32_t end, uint64_t budget_ns)
-{
-    uint64_t sum = ns[first];
-    uint32_t n = 1;
-    if (budget_ns == UINT64_MAX)
-        return end - first;
-    while (first + n < end && ns[first] && ns[first + n] && ns[first + n] <= budget_ns && sum <= budget_ns - ns[first + n])
-        sum += ns[first + n++];
-    return n;
-}
-
-/** Runs slices [*slice, end) as far as the budget goes; at least one. */
-static int run_slices(struct lg_trainer *t, struct lg_program *program, uint32_t *slice, uint32_t end, uint64_t *left_ns)
-{
-    uint64_t ticket, start = lg_now_ns();
-    uint64_t *ns = program == t->chain.program ? t->slice_ns : NULL;
-    uint32_t n = ns ? slices_of(ns, *slice, end, *left_ns) : *left_ns == UINT64_MAX ? end - *slice : 1;
-    bool stops = *slice < t->graph.norm_slice || !ns; // never in the middle of the optimizer
-    t->dev->stop = stops ? &t->cancelled : NULL;
-    int rc = lg_program_submit(program, *slice, n, 1, &ticket);
-    if (rc == 0)
-        rc = lg_device_wait(t->dev, ticket, UINT64_MAX);
-    t->dev->stop = NULL;
-    LG_TRY(rc);
-    uint64_t took = lg_now_ns() - start;
-    for (uint32_t i = 0; ns && i < n; i++)
-        ns[*slice + i] = lg_max_u64(1, took / n);
-    *slice += n;
-    t->work_ns += took;
-    t->run.result.work_ns += took;
-    if (*left_ns != UINT64_MAX)
-        *left_ns = took < *left_ns ? *left_ns - took : 0;
-    return 0;
-}
-
 static int zero_gradients(struct lg_trainer *t)
 {
     uint64_t size = t->graph.state.grads->size;
@@ -310,6 +275,9 @@ static int begin_step(struct lg_trainer *t)
     if (t->n_queue == 0)
         return lg_fail(t->env, LLMGPU_E_INVALID, "a step without a micro-batch");
     *run = (struct lg_train_run){.active = true, .result.step = t->step};
+    if (t->stale)
+        LG_TRY(zero_gradients(t));
+    t->stale = false;
     for (uint32_t i = 0; i < t->n_queue; i++) {
         run->result.n_rows += t->queue[i].n_rows;
         run->result.n_targets += t->queue[i].n_targets;
@@ -344,25 +312,30 @@ static void put_step(struct lg_trainer *t)
     };
 }
 
-/** Micro-batches, until all are forth and back. */
-static int work_on_batches(struct lg_trainer *t, uint64_t *left_ns)
+/** Micro-batches, until all are forth and back: 1; 0 when the budget is over before. */
+static int work_on_batches(struct lg_trainer *t, struct lg_train_budget *b)
 {
     struct lg_train_run *run = &t->run;
-    while (run->batch < t->n_queue && *left_ns > 0) {
-        if (atomic_load(&t->cancelled))
+    const struct lg_train_part part = lg_trainer_part(t);
+    uint32_t end = lg_trainer_place(t, t->graph.norm_slice);
+    while (run->batch < t->n_queue) {
+        if (lg_trainer_is_cancelled(t))
             return LLMGPU_E_CANCELLED;
         if (run->slice == 0) {
+            lg_trainer_scale_times(t, t->queue[run->batch].n_rows);
             put_batch(t, &t->queue[run->batch]);
             put_step(t);
         }
-        LG_TRY(run_slices(t, t->chain.program, &run->slice, t->graph.norm_slice, left_ns));
-        if (run->slice < t->graph.norm_slice)
+        int rc = lg_trainer_run(t, &part, &run->slice, end, b);
+        if (rc <= 0)
+            return rc;
+        if (run->slice < end)
             continue;
         run->loss += sum_losses(t, t->queue[run->batch].n_targets);
         run->batch++;
-        run->slice = run->batch < t->n_queue ? 0 : t->graph.norm_slice;
+        run->slice = run->batch < t->n_queue ? 0 : end;
     }
-    return run->batch == t->n_queue;
+    return 1;
 }
 
 /** Brings gradients to the host where they are wanted there, and back when they have changed. */
@@ -389,49 +362,75 @@ static int exchange(struct lg_trainer *t)
     return rc < 0 ? rc : lg_device_flush(t->dev);
 }
 
-/** The norm, which may say that there is no step to be made of it, then the step. */
-static int optimize(struct lg_trainer *t)
+/** Looks whether there is a step to be made of the gradients. */
+static int check_norm(struct lg_trainer *t)
 {
     struct lg_train_run *run = &t->run;
-    uint64_t all = UINT64_MAX;
-    LG_TRY(exchange(t));
-    LG_TRY(run_slices(t, t->chain.program, &run->slice, t->graph.step_slice, &all));
     const struct lg_train_norm *norm = t->graph.norm->map;
     run->result.grad_norm = norm->norm;
     run->result.loss = run->loss * run->scale;
+    if (lg_trainer_is_cancelled(t))
+        return LLMGPU_E_CANCELLED;
     if (!isfinite(norm->norm) || !isfinite(run->result.loss))
         return lg_fail(t->env, LLMGPU_E_FORMAT, "step %llu: the loss is %g, and the norm of the gradients %g",
                        (unsigned long long)t->step, run->result.loss, (double)norm->norm);
-    return run_slices(t, t->chain.program, &run->slice, t->chain.program->n_slices, &all);
+    return 0;
 }
 
-/** Leaves nothing of a step that failed. */
+/** The norm, then the step: 1; 0 when the budget is over before. */
+static int optimize(struct lg_trainer *t, struct lg_train_budget *b)
+{
+    struct lg_train_run *run = &t->run;
+    const struct lg_train_part part = lg_trainer_part(t);
+    uint32_t step = lg_trainer_place(t, t->graph.step_slice),
+             end = run->fine ? t->chain.n_ops : part.program->n_slices;
+    int rc = run->exchanged ? 0 : exchange(t);
+    run->exchanged = true;
+    for (rc = rc < 0 ? rc : 1; rc == 1 && run->slice < step;)
+        rc = lg_trainer_run(t, &part, &run->slice, step, b);
+    if (rc == 1 && run->slice == step)
+        LG_TRY(check_norm(t));
+    while (rc == 1 && run->slice < end)
+        rc = lg_trainer_run(t, &part, &run->slice, end, b);
+    return rc;
+}
+
+/** Leaves nothing of a step that failed; its gradients are zeroed before the next one. */
 static int give_up(struct lg_trainer *t, int rc)
 {
     t->run.active = false;
+    t->stale = true;
     clear_queue(t);
     if (rc == LLMGPU_E_CANCELLED) {
-        atomic_store(&t->cancelled, 0);
+        atomic_store(t->how.cancelled, 0);
         rc = lg_fail(t->env, rc, "the step was cancelled");
-    }
-    if (!t->dev->lost) {
-        int zeroed = zero_gradients(t); // which keeps the sentence when it succeeds
-        return zeroed < 0 ? zeroed : rc;
     }
     return rc;
 }
 
 static int work(struct lg_trainer *t, uint64_t budget_ns)
 {
+    struct lg_train_budget budget = {.left_ns = budget_ns, .whole_ns = budget_ns, .first = true};
     if (!t->run.active)
         LG_TRY(begin_step(t));
-    int done = work_on_batches(t, &budget_ns);
-    if (done <= 0)
-        return done;
-    if (budget_ns == 0)
-        return 0;
-    LG_TRY(optimize(t));
-    return 1;
+    int done = work_on_batches(t, &budget);
+    return done == 1 ? optimize(t, &budget) : done;
+}
+
+int lg_trainer_refine(struct lg_trainer *t)
+{
+    LG_TRY(lg_trainer_build_fine(t));
+    if (!t->run.active) {
+        bool nothing = t->n_queue == 0;
+        int rc = begin_step(t);
+        if (rc < 0)
+            return nothing ? rc : give_up(t, rc);
+    }
+    if (!t->run.fine) {
+        t->run.fine = true;
+        t->run.slice = lg_trainer_place(t, t->run.slice);
+    }
+    return 0;
 }
 
 int lg_trainer_work(struct lg_trainer *t, uint64_t budget_ns, struct lg_train_result *out)
@@ -454,8 +453,11 @@ int lg_trainer_work(struct lg_trainer *t, uint64_t budget_ns, struct lg_train_re
 int lg_trainer_evaluate(struct lg_trainer *t, const struct lg_train_batch *batch, uint64_t budget_ns, double *loss)
 {
     struct lg_train_run *run = &t->run;
-    struct lg_program *program = t->forward.program ? t->forward.program : t->chain.program;
-    uint32_t end = t->forward.program ? program->n_slices : t->graph.back_slice;
+    const struct lg_train_part part = t->forward.program
+                                          ? (struct lg_train_part){t->forward.program, NULL}
+                                          : (struct lg_train_part){t->chain.program, t->slice_ns};
+    uint32_t end = t->forward.program ? part.program->n_slices : t->graph.back_slice;
+    struct lg_train_budget budget = {.left_ns = budget_ns, .whole_ns = budget_ns, .first = true};
     if (run->active)
         return lg_fail(t->env, LLMGPU_E_INVALID, "a step is under way");
     if (!run->evaluating) {
@@ -464,14 +466,15 @@ int lg_trainer_evaluate(struct lg_trainer *t, const struct lg_train_batch *batch
         put_batch(t, batch);
         put_step(t);
     }
-    int rc = 0;
-    for (uint64_t left = lg_max_u64(budget_ns, 1); run->slice < end && left > 0 && rc == 0;)
-        rc = atomic_load(&t->cancelled) ? LLMGPU_E_CANCELLED : run_slices(t, program, &run->slice, end, &left);
-    if (rc == 0 && run->slice < end)
+    int rc = 1;
+    while (run->slice < end && rc == 1)
+        rc = lg_trainer_is_cancelled(t) ? LLMGPU_E_CANCELLED
+                                        : lg_trainer_run(t, &part, &run->slice, end, &budget);
+    if (rc == 0)
         return 0;
     run->evaluating = false;
     if (rc == LLMGPU_E_CANCELLED) {
-        atomic_store(&t->cancelled, 0);
+        atomic_store(t->how.cancelled, 0);
         rc = lg_fail(t->env, rc, "the evaluation was cancelled");
     }
     LG_TRY(rc);
@@ -479,12 +482,7 @@ int lg_trainer_evaluate(struct lg_trainer *t, const struct lg_train_batch *batch
     return 1;
 }
 
-void lg_trainer_cancel(struct lg_trainer *t)
-{
-    atomic_store(&t->cancelled, 1);
-}
-
-/* ---- results ---------------------------------------------------------------------------------------------------------- */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 
 int lg_trainer_read(struct lg_trainer *t, uint32_t tensor, float *values)
 {

@@ -5,11 +5,12 @@
  * the device.
  *
  *   trainer.c   steps
+ *   slices.c    and their slices
  *   room.c      buffers, and what they will take
  *   checkpoint.c
  *   export.c    files that others read
  *
- * Thread-safety: as its device; lg_trainer_cancel() from anywhere.
+ * Thread-safety: as its device.
  */
 #ifndef LG_TRAIN_TRAINER_H
 #define LG_TRAIN_TRAINER_H
@@ -32,6 +33,7 @@ struct lg_trainer_params {
     float beta1, beta2, eps, momentum, weight_decay, clip;
     uint64_t seed;
     uint64_t scratch; // bytes; 0: as is best
+    _Atomic int *cancelled; // set, from anywhere, to have what runs or the next thing stop; NULL: nothing does. Outlives the trainer
 };
 
 /** Bytes on the device. */
@@ -56,6 +58,8 @@ struct lg_train_result {
 struct lg_train_run {
     bool active;     // a step is
     bool evaluating; // or an evaluation
+    bool fine;       // a step's slices are dispatches
+    bool exchanged;  // its gradients were, with other processes
     uint32_t batch;  // of the step, in this process
     uint32_t slice;  // next
     double scale;    // of each row's loss
@@ -80,10 +84,15 @@ struct lg_trainer {
     uint32_t n_bufs;
     struct lg_train_acts acts;
     uint64_t *slice_ns;      // what each slice takes; 0: not measured
+    struct lg_program *fine; // of `chain`, with a slice for each dispatch; NULL until it is needed
+    uint64_t *fine_ns;       // what each of these takes, in the same way; then room for as many times
+    uint64_t submit_ns;      // what a submission takes beside
+    uint32_t fine_rows;      // of the micro-batch that `fine_ns` is of
     uint64_t *order_keys;    // [max_rows]
     struct lg_train_batch *queue; // micro-batches of the step
     uint32_t n_queue, cap_queue;
     struct lg_train_run run;
+    bool stale;              // there are gradients of a step that failed
     uint64_t step;           // steps done
     uint64_t n_draws;        // micro-batches done, which each have a dropout of their own
     uint64_t rows, work_ns;  // so far
@@ -91,7 +100,6 @@ struct lg_trainer {
     int (*reduce)(void *user, float *values, size_t n); // NULL: none
     void *reduce_user;
     uint32_t process, n_processes; // which one this is, of how many that take micro-batches in turns
-    _Atomic int cancelled;
 };
 
 /** What a trainer will take. `trainer` needs its env, model, how and params alone. LLMGPU_E_NOMEM when it is beyond all bounds. */
@@ -109,7 +117,8 @@ void lg_trainer_destroy(struct lg_trainer *trainer);
 /** Adds a copy of a micro-batch to the next step, checked. LLMGPU_E_INVALID, LLMGPU_E_NOMEM. */
 int lg_trainer_add(struct lg_trainer *trainer, const struct lg_train_batch *batch);
 /**
- * Works on a step for about budget_ns, one slice at least; UINT64_MAX: to its end.
+ * Works on a step for budget_ns, one slice at least; UINT64_MAX: to its end. It stops where the next slice would not fit into
+ * what is left, by what that took before.
  *
  * @return 1 when it is done, 0 when there is more; LLMGPU_E_INVALID without micro-batches; LLMGPU_E_CANCELLED; LLMGPU_E_FORMAT
  *         when a loss or gradient is no number; a failure of the device. Then nothing of the step is left.
@@ -117,7 +126,15 @@ int lg_trainer_add(struct lg_trainer *trainer, const struct lg_train_batch *batc
 int lg_trainer_work(struct lg_trainer *trainer, uint64_t budget_ns, struct lg_train_result *out);
 /** The same of the loss of a micro-batch, summed over its targets. Not during a step; nothing else between its parts. */
 int lg_trainer_evaluate(struct lg_trainer *trainer, const struct lg_train_batch *batch, uint64_t budget_ns, double *loss);
-void lg_trainer_cancel(struct lg_trainer *trainer);
+/**
+ * Begins a step, when none is under way; from here on its slices are dispatches, which are short. LLMGPU_E_INVALID without
+ * micro-batches; LLMGPU_E_NOMEM; a failure of the device. Then a step that was under way still is.
+ */
+int lg_trainer_refine(struct lg_trainer *trainer);
+/** Whether the next slice of such a step fits into what is left of a budget. */
+bool lg_trainer_fits(const struct lg_trainer *trainer, uint64_t left_ns, uint64_t budget_ns);
+/** The longest slice of such steps. */
+uint64_t lg_trainer_longest(const struct lg_trainer *trainer);
 
 /** Copies a tensor to the host. */
 int lg_trainer_read(struct lg_trainer *trainer, uint32_t tensor, float *values);

@@ -56,9 +56,9 @@ static void product(const char *what, enum lg_type type, enum lg_kernel forward,
     uint32_t row_bytes = cols / info->block_elements * info->block_bytes;
     struct lg_matmul_push f = {.n_cols = cols, .n_rows = rows, .row_bytes = row_bytes, .y_stride = rows};
     struct lg_matmul_back_push b = {.n_cols = cols, .n_rows = rows, .row_bytes = row_bytes, .y_stride = rows};
-    uint32_t f_spec[LG_MAX_SPEC] = {1, 64, T, LG_MATMUL_FORM_BLOCKS}, b_spec[LG_MAX_SPEC] = {1, 256, T};
+    uint32_t f_spec[LG_MAX_SPEC] = {1, 256, T, LG_MATMUL_FORM_BLOCKS}, b_spec[LG_MAX_SPEC] = {1, 256, T};
     double flops = 2.0 * T * rows * cols;
-    measure(what, forward, &(struct lg_cpu_args){.view = {dims, w, x, y}, .push = &f, .spec = f_spec, .grid = {(rows + 63) / 64, 1, 1}}, flops);
+    measure(what, forward, &(struct lg_cpu_args){.view = {dims, w, x, y}, .push = &f, .spec = f_spec, .grid = {(rows + 255) / 256, 1, 1}}, flops);
     measure(what, back, &(struct lg_cpu_args){.view = {dims, dy, w, y}, .push = &b, .spec = b_spec, .grid = {(cols + 255) / 256, 1, 1}}, flops);
 }
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The Python module: smoke.py FOLDER MODEL, where FOLDER holds what was built; "" when nothing was."""
+import os
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -183,6 +185,45 @@ class Smoke(unittest.TestCase):
         self.assertEqual((chosen.token, len(top)), (token, 5))
         self.assertEqual(top[0].token, token)
         self.assertLess(top[0].log_prob, 0)
+
+    def test_training(self):
+        with tempfile.TemporaryDirectory() as folder:
+            lines, adapter, merged = (os.path.join(folder, name) for name in ("lines.jsonl", "adapter.gguf", "merged.gguf"))
+            with open(lines, "w", encoding="utf-8") as file:
+                file.write('{"text": "The moon hums."}\n' * 4)
+            params = llmgpu.dataset_params_init()
+            params.n_ctx = 16
+            data = llmgpu.dataset_open(self.model, [lines], params)
+            self.addCleanup(llmgpu.dataset_free, data)
+            more, batch = llmgpu.dataset_next(data)
+            self.assertTrue(more == 1 and batch.n_rows > 0)
+            params = llmgpu.trainer_params_init()
+            params.max_rows, params.rank, params.lr = 16, 2, 1e-2
+            trainer = llmgpu.trainer_create(self.model, params)
+            self.addCleanup(llmgpu.trainer_free, trainer)
+            before = llmgpu.trainer_evaluate(trainer, batch)
+            for step in range(3):
+                llmgpu.trainer_add(trainer, batch)
+                self.assertEqual(llmgpu.trainer_step(trainer).step, step)
+            llmgpu.trainer_add(trainer, batch)
+            llmgpu.trainer_start(trainer, 10)
+            self.assertIn("started", self.fails(llmgpu.E_INVALID, llmgpu.trainer_step, trainer))
+            while not llmgpu.trainer_poll(trainer)[0]:
+                llmgpu.context_step(self.ctx, 2000)
+            self.assertEqual(llmgpu.trainer_get_info(trainer).step, 4)
+            self.assertLess(llmgpu.trainer_evaluate(trainer, batch), before)
+            llmgpu.trainer_save_checkpoint(trainer, adapter, llmgpu.dataset_save(data))
+            llmgpu.dataset_restore(data, llmgpu.trainer_load_checkpoint(trainer, adapter))
+            llmgpu.trainer_save(trainer, adapter, llmgpu.SAVE_GGUF)
+            with_it = llmgpu.merge_adapter()
+            with_it.path, with_it.scale = adapter, 1
+            llmgpu.merge(MODEL, with_it, 1, merged, None, None)
+            llmgpu.model_free(llmgpu.model_load(self.ctx, merged, None))
+            llmgpu.quantize(MODEL, merged, "F16", None)
+            self.assertIn("Q4_99", self.fails(llmgpu.E_INVALID, llmgpu.quantize, MODEL, merged, "Q4_99", None))
+            self.assertIn("nowhere", self.fails(llmgpu.E_IO, llmgpu.dataset_open, self.model, ["/nowhere"], None))
+            with self.assertRaises(TypeError):
+                llmgpu.dataset_open(self.model, [1], None)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import unittest
 PROGRAM = os.environ["LLMGPU_COMMAND"]
 MODEL = os.path.join(os.environ["LLMGPU_BUNDLED"], "tavern-3.7m-q8_0.gguf")
 SHARED = os.environ.get("LLMGPU_SHARED", "")
-COMMANDS = ("run", "chat", "score", "bench", "train", "tokenize", "detokenize", "inspect", "devices", "quantize", "merge")
+COMMANDS = ("run", "chat", "score", "bench", "train", "tokenize", "detokenize", "inspect", "devices", "quantize", "merge",
+            "pacer")
 SYSTEM = "Your name is Brenna. You are the blacksmith of Oakford. You are grumpy."
 
 

@@ -26,6 +26,7 @@ OPTIONS = {
     "devices": "json",
     "quantize": "threads json",
     "merge": "model lora output type threads json",
+    "pacer": "device watch sysfs json policy target power simulate plant hysteresis svg",
 }
 
 

@@ -6,8 +6,11 @@
                  what stood behind the same token before (Olsson et al. 2022), which is what a small model lacks when it
                  invents facts instead of looking them up.
   drill.jsonl    short dialogues about the few facts of their persona; answers count. The same skill, in words.
-  train.jsonl    the whole corpus; everything counts.
-  short.jsonl    dialogues of one or two turns; everything counts.
+  exam.jsonl     the same with all that a persona can say, two to four turns.
+  train.jsonl    the whole corpus. Answers and stories count, and in every sixth dialogue everything: system prompts are
+                 drawn at random, and a model that is mostly asked to foretell them learns what facts are likely in place
+                 of reading those that are there.
+  short.jsonl    dialogues of one or two turns, in the same way.
   val.jsonl      the validation text; everything counts.
 
 A line is {"tokens":[...],"mask":[...]}. The same seed gives the same bytes."""
@@ -64,10 +67,10 @@ class Drill(corpus.Gen):
         return " ".join(x for x in core if x) if self.p(.5) else super().wrap(P, core, st, intent)
 
 
-def drills(tokenizer, n, seed):
+def drills(tokenizer, n, seed, short):
     gen = Drill(seed)
     while n:
-        _, messages, _ = gen.dialogue(short=True)
+        _, messages, _ = gen.dialogue(None if short else gen.c([2, 3, 4]), short)
         ids = tokenizer.encode(corpus.chatml(messages)) + [tokenizer.eot]
         if len(messages) > 1 and messages[0][0] == "system" and len(ids) <= CONTEXT:
             yield line(ids, answers(tokenizer, ids))
@@ -90,6 +93,7 @@ def main():
     ap.add_argument("folder", help="where corpus.py and tokenizer.py wrote, and the lessons go")
     ap.add_argument("--copies", type=int, default=60000)
     ap.add_argument("--drills", type=int, default=30000)
+    ap.add_argument("--exams", type=int, default=20000)
     ap.add_argument("--seed", type=int, default=11)
     a = ap.parse_args()
     tokenizer = Tokenizer(os.path.join(a.folder, "tokenizer.json"))
@@ -98,18 +102,20 @@ def main():
         with open(os.path.join(a.folder, name + ".jsonl"), "w", encoding="ascii") as file:
             file.writelines(lines)
 
-    def text(name):
-        for ids in documents(tokenizer, os.path.join(a.folder, name + ".txt")):
-            yield line(ids, [0] + [1] * (len(ids) - 1))
+    def text(name, whole):
+        for i, ids in enumerate(documents(tokenizer, os.path.join(a.folder, name + ".txt"))):
+            everything = i % whole == 0 or ids[0] != tokenizer.im_start
+            yield line(ids, [0] + [1] * (len(ids) - 1) if everything else answers(tokenizer, ids))
 
     counts = collections.Counter()
     for ids in itertools.islice(documents(tokenizer, os.path.join(a.folder, "train.txt")), 8000):
         counts.update(ids)
     write("copy", copies(counts, a.copies, a.seed))
-    write("drill", drills(tokenizer, a.drills, a.seed + 1))
-    write("train", text("train"))
-    write("short", text("train_short"))
-    write("val", text("val"))
+    write("drill", drills(tokenizer, a.drills, a.seed + 1, True))
+    write("exam", drills(tokenizer, a.exams, a.seed + 2, False))
+    write("train", text("train", 6))
+    write("short", text("train_short", 6))
+    write("val", text("val", 1))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,11 @@ INLINE i8x16 pick_bit(u8x16 bytes, int bit, int8_t value)
 /* 16 bits as bytes of 0 or `value`. */
 INLINE i8x16 spread_bits(const uint8_t *bits, int8_t value)
 {
+#if defined(__AVX512F__)
+    uint16_t mask;
+    memcpy(&mask, bits, sizeof(mask));
+    return (i8x16)_mm_maskz_set1_epi8(mask, value);
+#else
     const u8x16 each = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
     uint16_t both;
     memcpy(&both, bits, sizeof(both));
@@ -43,6 +48,7 @@ INLINE i8x16 spread_bits(const uint8_t *bits, int8_t value)
         (u16x8)__builtin_shufflevector(pairs, pairs, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     u8x16 repeated = (u8x16)__builtin_shufflevector(doubled, doubled, 0, 0, 0, 0, 1, 1, 1, 1);
     return (i8x16)((repeated & each) == each) & value;
+#endif
 }
 
 /* ---- plain numbers ------------------------------------------------------------------------------ */

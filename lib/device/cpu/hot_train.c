@@ -14,6 +14,7 @@
 
 enum {
     STEPS = LG_BACK_BLOCK,
+    WEIGHT_STEPS = 128, // rows of a batch, to weights
     COLUMNS = 256, // laid out at a time: a multiple of all blocks and of SLICE
     N_SLICES = COLUMNS / SLICE,
 };
@@ -39,15 +40,16 @@ struct weights {
     uint32_t block_elements, block_bytes;
 };
 
-/* Columns [begin, end) of weight rows [m, m_end), within one run of COLUMNS. */
+/* Columns [begin, end) of weight rows [m, m_end), at most COLUMNS, from the beginning of the block that `begin` is in. */
 static void decode_panel(const struct weights *w, const struct lg_cpu_args *args, struct panel *panel, uint32_t begin,
                          uint32_t end, uint32_t m, uint32_t m_end)
 {
     const struct lg_matmul_back_push *push = args->push;
-    uint32_t at = begin / COLUMNS * COLUMNS, n = lg_min_u32(push->n_cols - at, COLUMNS);
+    uint32_t at = begin / w->block_elements * w->block_elements, n = lg_div_up(end - at, w->block_elements) * w->block_elements;
     const uint8_t *src = (const uint8_t *)args->view[2] + at / w->block_elements * w->block_bytes;
     _Alignas(64) float row[COLUMNS + SLICE];
     for (uint32_t i = m; i < m_end; i++) {
+        ask_for(src + (size_t)lg_min_u32(i + STEPS, push->n_rows - 1) * push->row_bytes, n / w->block_elements * w->block_bytes);
         w->decode(src + (size_t)i * push->row_bytes, row, n);
         lay_out(panel, i - m, row + (begin - at), end - begin);
     }
@@ -64,7 +66,7 @@ static void matmul_back(const struct weights *w, const struct lg_cpu_args *args,
         const float *dy = (const float *)args->view[1] + (size_t)t * push->y_stride + push->row_begin;
         float *dx = (float *)args->view[3] + (size_t)t * push->n_cols;
         for (uint32_t at = k.begin, end; at < k.end && rows > 0; at = end) {
-            end = lg_min_u32(k.end, (at / COLUMNS + 1) * COLUMNS);
+            end = lg_min_u32(k.end, at / w->block_elements * w->block_elements + COLUMNS);
             for (uint32_t m = 0; m < push->n_rows; m += STEPS) {
                 uint32_t n_steps = lg_min_u32(push->n_rows - m, STEPS);
                 decode_panel(w, args, &panel, at, end, m, m + n_steps);
@@ -79,11 +81,11 @@ static void matmul_back(const struct weights *w, const struct lg_cpu_args *args,
 
 /* ---- to weights ---------------------------------------------------------------------------------- */
 
-enum { MAX_M = 48 }; // rows of dw whose sums are kept
+enum { MAX_M = 144 }; // rows of dw whose sums are kept
 
 struct weight_tile {
     struct panel x;
-    _Alignas(64) float dy[STEPS][MAX_M];
+    _Alignas(64) float dy[WEIGHT_STEPS][MAX_M];
     _Alignas(64) float sums[N_SLICES][MAX_M][SLICE];
 };
 
@@ -110,8 +112,8 @@ static void make_tile(const struct lg_cpu_args *args, struct weight_tile *tile, 
     uint32_t n_t = ((const uint32_t *)args->view[0])[push->dim];
     const float *x = (const float *)args->view[1] + begin, *dy = (const float *)args->view[2] + push->row_begin + m;
     float *dw = (float *)args->view[3] + (size_t)m * push->n_cols + begin;
-    for (uint32_t t = 0; t < n_t; t += STEPS) {
-        uint32_t n_steps = lg_min_u32(n_t - t, STEPS);
+    for (uint32_t t = 0; t < n_t; t += WEIGHT_STEPS) {
+        uint32_t n_steps = lg_min_u32(n_t - t, WEIGHT_STEPS);
         for (uint32_t s = 0; s < n_steps; s++) {
             const float *factors = dy + (size_t)(t + s) * push->y_stride;
             lay_out_part(&tile->x, s, x + (size_t)(t + s) * push->n_cols, n);

@@ -52,10 +52,14 @@ static void turn_block(const struct block_weights *w, uint32_t row, uint32_t n, 
 {
     _Alignas(64) float rows[VEC][LG_MATMUL_BLOCK];
     const uint8_t *src = w->data + k / w->block_elements * w->block_bytes;
+    size_t n_bytes = (size_t)n_k / w->block_elements * w->block_bytes;
     memset(rows, 0, sizeof(rows));
     for (uint32_t r = 0; r < n; r += VEC) {
-        for (uint32_t i = 0; i < VEC && r + i < n; i++)
-            w->decode(src + (row + r + i) * w->row_bytes, rows[i], n_k);
+        for (uint32_t i = 0; i < VEC && r + i < n; i++) {
+            const uint8_t *at = src + (row + r + i) * w->row_bytes;
+            ask_for(at + n_bytes, n_bytes); // the next block's: pieces of rows are too short for processors to see what comes
+            w->decode(at, rows[i], n_k);
+        }
         for (uint32_t s = 0; s < n_k; s += VEC)
             turn_square(rows[0] + s, LG_MATMUL_BLOCK, panel[s] + r, SLICE);
     }

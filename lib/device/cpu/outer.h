@@ -34,6 +34,13 @@ INLINE vec add_product(vec sum, vec a, vec b)
 #endif
 }
 
+/* Has fetched what is read a while later, if it is no more than what stays near; it need not be there. */
+INLINE void ask_for(const void *p, size_t n)
+{
+    for (size_t i = 0; i < n && n < 512; i += 64)
+        __builtin_prefetch((const char *)p + i);
+}
+
 /* A factor for each row and step: of row r in step s at[r * row_stride + s * step_stride]. */
 struct factors {
     const float *at;

@@ -9,6 +9,7 @@
 
 enum { MAX_QUEUE_FAMILIES = 32, MAX_MATRICES = 64 };
 
+/* A device of the host has what it was created with; what only tells of it needs not be turned on. */
 static int find_extensions(const struct lg_vk_instance *inst, VkPhysicalDevice physical,
                            const struct lg_vk_host *host, struct lg_vk_probe *probe)
 {
@@ -17,6 +18,7 @@ static int find_extensions(const struct lg_vk_instance *inst, VkPhysicalDevice p
         const char *name;
         bool *found;
     } wanted[] = {
+        {VK_EXT_PCI_BUS_INFO_EXTENSION_NAME, &probe->has_pci},
         {VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, &probe->has_memory_budget},
         {VK_EXT_PIPELINE_CREATION_FEEDBACK_EXTENSION_NAME, &probe->feedback_extension},
         {VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, &probe->subgroup_size_extension},
@@ -26,11 +28,9 @@ static int find_extensions(const struct lg_vk_instance *inst, VkPhysicalDevice p
         {VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, &probe->cooperative_matrix},
         {"VK_KHR_portability_subset", &probe->has_portability_subset}, // its macro is among the beta ones
     };
-    const size_t n_wanted = sizeof(wanted) / sizeof(wanted[0]);
-    for (size_t k = 0; host && k < n_wanted; k++)
+    const size_t n_wanted = host ? 1 : sizeof(wanted) / sizeof(wanted[0]);
+    for (size_t k = 1; host && k < sizeof(wanted) / sizeof(wanted[0]); k++)
         *wanted[k].found = lg_vk_host_has(host, wanted[k].name);
-    if (host)
-        return 0;
     uint32_t n = 0;
     VkResult result = inst->fn.vkEnumerateDeviceExtensionProperties(physical, NULL, &n, NULL);
     LG_TRY(lg_vk_result(inst->env, result, what));
@@ -241,9 +241,11 @@ static void read_properties(const struct lg_vk_instance *inst, VkPhysicalDevice 
                                                             : NULL;
     probe->props11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES;
     probe->props11.pNext = &probe->props12;
-    probe->props.pNext = knows_int_dot(probe) ? (void *)&int_dot : &probe->props11;
+    probe->pci.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT;
+    probe->pci.pNext = knows_int_dot(probe) ? (void *)&int_dot : &probe->props11;
+    probe->props.pNext = probe->has_pci ? &probe->pci : probe->pci.pNext;
     inst->fn.vkGetPhysicalDeviceProperties2(physical, &probe->props);
-    probe->props.pNext = probe->props11.pNext = probe->props12.pNext = NULL;
+    probe->props.pNext = probe->pci.pNext = probe->props11.pNext = probe->props12.pNext = NULL;
     probe->fast_int_dot = int_dot.integerDotProduct4x8BitPackedSignedAccelerated;
     probe->max_buffer_size = maintenance4.maxBufferSize < probe->props11.maxMemoryAllocationSize
                                  ? maintenance4.maxBufferSize
@@ -299,6 +301,9 @@ void lg_vk_describe(const struct lg_vk_probe *probe, struct lg_device_info *info
     snprintf(info->driver, sizeof(info->driver), "%.100s %.150s", probe->props12.driverName,
              probe->props12.driverInfo);
     info->kind = kind_of(p->deviceType);
+    info->vendor = p->vendorID;
+    info->pci = (struct lg_pci){probe->has_pci, probe->pci.pciDomain, probe->pci.pciBus, probe->pci.pciDevice,
+                                probe->pci.pciFunction};
     for (uint32_t i = 0; i < probe->memory.memoryHeapCount; i++) {
         const VkMemoryHeap *heap = &probe->memory.memoryHeaps[i];
         if (heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT && heap->size > info->memory)

@@ -259,6 +259,8 @@ struct lg_vk_probe {
     bool feedback_extension;      // VK_EXT_pipeline_creation_feedback, where it is not part of the version
     bool subgroup_size_extension; // VK_EXT_subgroup_size_control, where it is not part of the version
     bool int_dot_extension;       // VK_KHR_shader_integer_dot_product, where it is not part of the version
+    bool has_pci;                 // VK_EXT_pci_bus_info
+    VkPhysicalDevicePCIBusInfoPropertiesEXT pci; // where the device is, if that is there
     bool int_dot;                 // four products of signed bytes
     bool fast_int_dot;            // in one instruction
     bool float16;                 // arithmetic

@@ -191,6 +191,67 @@ func states(model llmgpu.Model) {
 	fails(llmgpu.Session_restore(other, state[:len(state)-1]), llmgpu.E_FORMAT, "")
 }
 
+// trains learns a sentence beside nothing else, and merges what was learned into another file.
+func trains(path string, ctx llmgpu.Context, model llmgpu.Model) {
+	folder, err := os.MkdirTemp("", "llmgpu")
+	ok(err)
+	defer os.RemoveAll(folder)
+	lines, adapter, merged := folder+"/lines.jsonl", folder+"/adapter.gguf", folder+"/merged.gguf"
+	ok(os.WriteFile(lines, []byte(strings.Repeat("{\"text\": \"The moon hums.\"}\n", 4)), 0o600))
+	how := llmgpu.NewDataset_params()
+	defer llmgpu.DeleteDataset_params(how)
+	ok(llmgpu.Dataset_params_init(how))
+	how.SetN_ctx(16)
+	var data llmgpu.Dataset
+	ok(llmgpu.Dataset_open(&data, model, []string{lines}, how))
+	defer llmgpu.Dataset_free(data)
+	batch := llmgpu.NewBatch()
+	defer llmgpu.DeleteBatch(batch)
+	must(llmgpu.Dataset_next(data, batch) == 1 && batch.GetN_rows() > 0, "a batch")
+	params := llmgpu.NewTrainer_params()
+	defer llmgpu.DeleteTrainer_params(params)
+	ok(llmgpu.Trainer_params_init(params))
+	params.SetMax_rows(16)
+	params.SetRank(2)
+	params.SetLr(1e-2)
+	var trainer llmgpu.Trainer
+	ok(llmgpu.Trainer_create(&trainer, model, params))
+	defer llmgpu.Trainer_free(trainer)
+	var before, after float64
+	ok(llmgpu.Trainer_evaluate(trainer, batch, &before))
+	result := llmgpu.NewTrain_result()
+	defer llmgpu.DeleteTrain_result(result)
+	for step := uint64(0); step < 3; step++ {
+		ok(llmgpu.Trainer_add(trainer, batch))
+		ok(llmgpu.Trainer_step(trainer, result))
+		must(result.GetStep() == step, "the step", result.GetStep())
+	}
+	ok(llmgpu.Trainer_add(trainer, batch))
+	ok(llmgpu.Trainer_start(trainer, 10))
+	fails(llmgpu.Trainer_step(trainer, result), llmgpu.E_INVALID, "started")
+	for llmgpu.Trainer_poll(trainer, result) == 0 {
+		llmgpu.Context_step(ctx, 2000)
+	}
+	must(result.GetStep() == 3, "the step", result.GetStep())
+	ok(llmgpu.Trainer_evaluate(trainer, batch, &after))
+	must(after < before, "it learns", before, after)
+	ok(llmgpu.Trainer_save_checkpoint(trainer, adapter, []byte("place")))
+	var extra []byte
+	ok(llmgpu.Trainer_load_checkpoint(trainer, adapter, &extra))
+	must(string(extra) == "place", "the place", extra)
+	ok(llmgpu.Trainer_save(trainer, adapter, int32(llmgpu.SAVE_GGUF)))
+	with := llmgpu.NewMerge_adapter()
+	defer llmgpu.DeleteMerge_adapter(with)
+	with.SetPath(adapter)
+	with.SetScale(1)
+	ok(llmgpu.Merge(path, with, 1, merged, "F16", nil))
+	var other llmgpu.Model
+	ok(llmgpu.Model_load(&other, ctx, merged, nil))
+	llmgpu.Model_free(other)
+	fails(llmgpu.Quantize(path, merged, "Q4_99", nil), llmgpu.E_INVALID, "Q4_99")
+	fails(llmgpu.Dataset_open(&data, model, []string{"/nowhere"}, nil), llmgpu.E_IO, "nowhere")
+}
+
 func main() {
 	ctx, model := open(os.Args[1])
 	defer llmgpu.Context_free(ctx)
@@ -200,4 +261,5 @@ func main() {
 	errs(ctx, model)
 	facts(os.Args[1], model)
 	states(model)
+	trains(os.Args[1], ctx, model)
 }
