@@ -196,10 +196,10 @@ static void test_reduce(const struct tavern *t)
     llmgpu_trainer *trainer = make(t, &p);
     struct batch *b = batch_of(t, 0, 1);
     int calls = 0;
-    REQUIRE_INT(llmgpu_trainer_set_reduce(trainer, refuse, NULL), ==, 0);
+    REQUIRE_INT(llmgpu_trainer_set_reduce(trainer, refuse, NULL, 0, 2), ==, 0);
     add(trainer, b);
     REQUIRE_INT(llmgpu_trainer_step(trainer, NULL, 0), ==, LLMGPU_E_IO);
-    REQUIRE_INT(llmgpu_trainer_set_reduce(trainer, twice, &calls), ==, 0);
+    REQUIRE_INT(llmgpu_trainer_set_reduce(trainer, twice, &calls, 0, 2), ==, 0);
     for (int i = 0; i < 2; i++) {
         llmgpu_train_result r;
         struct batch *own = batch_of(t, (uint32_t)i, 1);
@@ -214,6 +214,79 @@ static void test_reduce(const struct tavern *t)
     llmgpu_trainer_free(trainer);
     free(alone.values);
     free(b);
+}
+
+/** What another process has, for one whose turn comes later. */
+struct other {
+    float counts[3]; // of both: targets, rows, micro-batches
+    bool keeps;      // this is the other one: it ends when it has told its sums
+    float sums[MAX_PARAMS + 1];
+};
+
+static int exchange(void *user, float *values, size_t n)
+{
+    struct other *o = user;
+    REQUIRE(n == 3 || n <= MAX_PARAMS + 1);
+    if (n == 3) {
+        memcpy(values, o->counts, sizeof(o->counts));
+        return 0;
+    }
+    for (size_t i = 0; i < n && o->keeps; i++)
+        o->sums[i] = values[i];
+    for (size_t i = 0; i < n && !o->keeps; i++)
+        values[i] += o->sums[i];
+    return o->keeps;
+}
+
+/** Two processes that take four micro-batches in turns do what one does, dropout included. */
+static void test_processes(const struct tavern *t)
+{
+    enum { N = 4 };
+    static float one[MAX_PARAMS], two[MAX_PARAMS];
+    llmgpu_trainer_params p = plain();
+    llmgpu_trainer *alone, *parts[2];
+    llmgpu_train_result r, s;
+    struct other *other = calloc(1, sizeof(*other));
+    struct batch *b[N];
+    p.dropout = 0.3f;
+    alone = make(t, &p);
+    REQUIRE(other);
+    for (int i = 0; i < 2; i++) {
+        parts[i] = make(t, &p);
+        REQUIRE_INT(llmgpu_trainer_set_reduce(parts[i], exchange, other, (uint32_t)i, 2), ==, 0);
+        REQUIRE_INT(llmgpu_trainer_set_reduce(parts[i], exchange, other, 2, 2), ==, LLMGPU_E_INVALID);
+    }
+    for (uint32_t i = 0; i < N; i++) {
+        b[i] = batch_of(t, i, 1);
+        add(alone, b[i]);
+        add(parts[i % 2], b[i]);
+        other->counts[0] += (float)b[i]->b.n_targets;
+        other->counts[1] += (float)b[i]->b.n_rows;
+        other->counts[2] += 1;
+    }
+    REQUIRE_INT(llmgpu_trainer_keep_gradients(alone, 1), ==, 0);
+    REQUIRE_INT(llmgpu_trainer_keep_gradients(parts[0], 1), ==, 0);
+    REQUIRE_INT(llmgpu_trainer_step(alone, &r, sizeof(r)), ==, 0);
+    other->keeps = true;
+    REQUIRE_INT(llmgpu_trainer_step(parts[1], NULL, 0), ==, LLMGPU_E_IO);
+    other->keeps = false;
+    REQUIRE_INT(llmgpu_trainer_step(parts[0], &s, sizeof(s)), ==, 0);
+    REQUIRE_INT(r.n_targets, ==, s.n_targets);
+    REQUIRE_INT(r.n_rows, ==, s.n_rows);
+    REQUIRE(fabs(r.loss - s.loss) < 1e-6);
+    size_t n = read_all(alone, LLMGPU_TRAIN_GRADIENT, one);
+    REQUIRE_INT(read_all(parts[0], LLMGPU_TRAIN_GRADIENT, two), ==, n);
+    float largest = 0;
+    for (size_t i = 0; i < n; i++)
+        largest = fmaxf(largest, fabsf(one[i]));
+    for (size_t i = 0; i < n; i++)
+        REQUIRE(fabsf(one[i] - two[i]) <= 1e-5f * largest);
+    for (uint32_t i = 0; i < N; i++)
+        free(b[i]);
+    for (int i = 0; i < 2; i++)
+        llmgpu_trainer_free(parts[i]);
+    llmgpu_trainer_free(alone);
+    free(other);
 }
 
 /* ---- together ---------------------------------------------------------------------------------------------------------- */
@@ -697,6 +770,7 @@ int main(int argc, char **argv)
         test_resume(&t, LLMGPU_OPTIMIZER_ADAMW8);
         test_batches(&t);
         test_reduce(&t);
+        test_processes(&t);
         test_damaged(&t);
         test_invalid(&t);
         test_not_finite(&t);

@@ -10,11 +10,26 @@
 
 #include "json.h"
 
+/* Of several that were started together; set once. */
+static struct {
+    uint32_t index, n;
+    char host[64];
+} process;
+
+void cli_set_process(uint32_t index, uint32_t n, const char *host)
+{
+    process.index = index;
+    process.n = n;
+    snprintf(process.host, sizeof(process.host), "%s", host);
+}
+
 int cli_fail(int status, const char *format, ...)
 {
     va_list list;
     va_start(list, format);
     fputs("llmgpu: ", stderr);
+    if (process.n > 1)
+        fprintf(stderr, "process %u of %u, on %s: ", process.index, process.n, process.host);
     vfprintf(stderr, format, list);
     va_end(list);
     fprintf(stderr, " (%s)\n", llmgpu_status_name(status));

@@ -14,6 +14,9 @@
 /** Writes "llmgpu: SENTENCE (CODE)" to the standard error; CLI_FAILED. */
 int cli_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/** Has failures name the process: which, of how many that were started together, and its machine. */
+void cli_set_process(uint32_t index, uint32_t n, const char *host);
+
 /** Reports a failure of the library, whose sentence is `sentence`; CLI_FAILED. */
 int cli_fail_library(int status, const char *sentence);
 

@@ -54,8 +54,10 @@ bool cli_on_interrupt(enum cli_interrupt what, llmgpu_session *session)
                   .sa_flags = SA_RESTART,
               },
               NULL);
-    if (what != CLI_INTERRUPT_CANCEL)
+    if (what != CLI_INTERRUPT_CANCEL && trainer) {
         trainer = NULL;
+        signal(SIGTERM, SIG_DFL);
+    }
     now = what; // before what is held is looked at, so that nothing comes between
     if (held && what != CLI_INTERRUPT_HOLD) {
         held = 0;
@@ -68,6 +70,7 @@ void cli_on_interrupt_train(llmgpu_trainer *of)
 {
     trainer = of;
     cli_on_interrupt(CLI_INTERRUPT_CANCEL, NULL);
+    sigaction(SIGTERM, &(struct sigaction){.sa_handler = interrupt, .sa_flags = SA_RESTART}, NULL);
 }
 
 bool cli_interrupted(void)

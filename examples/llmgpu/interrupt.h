@@ -26,7 +26,8 @@ enum cli_interrupt {
  */
 bool cli_on_interrupt(enum cli_interrupt what, llmgpu_session *session);
 
-/** The same as CLI_INTERRUPT_CANCEL for a trainer. */
+/** The same as CLI_INTERRUPT_CANCEL for a trainer. SIGTERM then does what Ctrl-C does: mpirun makes the one of
+ * the other. */
 void cli_on_interrupt_train(llmgpu_trainer *trainer);
 
 /** Whether it came since CLI_INTERRUPT_ASK was said. */

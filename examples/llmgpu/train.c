@@ -27,8 +27,8 @@ static const struct cli_option options[] = {
      "tokens of a sample; longer ones are cut; 0: what the model was trained for, at most 512"},
     {CLI_U32, 0, "batch", "N", offsetof(struct train_values, n_batch), 1, 4096,
      "a micro-batch is as many times --ctx tokens"},
-    {CLI_U32, 0, "accumulate", "N", offsetof(struct train_values, accumulate), 1, 65536,
-     "micro-batches of a step"},
+    {CLI_U32, 0, "accumulate", "N", offsetof(struct train_values, accumulate), 0, 65536,
+     "micro-batches of a step, of all processes together; 0: one of each process"},
     {CLI_F32, 0, "epochs", "N", offsetof(struct train_values, epochs), 0.001, 1e6, "passes over the data"},
     {CLI_U32, 0, "steps", "N", offsetof(struct train_values, n_steps), 0, INT32_MAX,
      "steps in all, however many passes these are; 0: by --epochs"},
@@ -108,7 +108,7 @@ static void init(void *values)
     v->loss_on = "answers";
     v->bad_lines = "skip";
     v->epochs = 1;
-    v->n_batch = v->accumulate = 1;
+    v->n_batch = 1;
     v->checkpoint_every = 200;
     v->n_shown = 3;
 }
@@ -233,6 +233,38 @@ static int check(struct train_values *v)
     return rc == CLI_OK ? parse_targets(v) : rc;
 }
 
+/** What the processes of a run have to do with each other before anything is opened. */
+static int share(struct train_run *run, struct train_values *v, char device_id[32])
+{
+    const struct cli_processes *p = &run->processes;
+    run->accumulate = v->accumulate ? v->accumulate : p->n;
+    if (run->accumulate < p->n)
+        return p->index > 0 ? CLI_USAGE
+                            : cli_usage("train", "--accumulate %u is less than one for each of %u processes",
+                                        run->accumulate, p->n);
+    cli_processes_share(p, &v->engine, device_id);
+    return CLI_OK;
+}
+
+static int run_all(struct train_run *run, struct train_values *v, FILE *out)
+{
+    char device_id[32];
+    if (v->dry_run && run->processes.index > 0) // one of them prints it
+        return CLI_OK;
+    int rc = share(run, v, device_id);
+    if (rc == CLI_OK)
+        rc = cli_engine_open(&run->engine, &v->engine);
+    if (rc == CLI_OK)
+        rc = train_open_data(run);
+    if (rc != CLI_OK)
+        return rc;
+    run->n_steps = train_count_steps(run);
+    rc = v->dry_run ? train_dry_run(run, out) : train_all(run);
+    if ((rc == CLI_OK || rc == CLI_INTERRUPTED) && v->json && !v->dry_run && run->processes.index == 0)
+        train_print_json(run, out);
+    return rc;
+}
+
 static int train(void *values, const struct cli_args *args, FILE *out)
 {
     struct train_values *v = values;
@@ -244,15 +276,10 @@ static int train(void *values, const struct cli_args *args, FILE *out)
     int rc = check(v);
     v->engine.vocab_only = v->dry_run;
     if (rc == CLI_OK)
-        rc = cli_engine_open(&run->engine, &v->engine);
+        rc = cli_processes_open(&run->processes);
     if (rc == CLI_OK)
-        rc = train_open_data(run);
-    if (rc == CLI_OK) {
-        run->n_steps = train_count_steps(v, &run->counted);
-        rc = v->dry_run ? train_dry_run(run, out) : train_all(run);
-    }
-    if ((rc == CLI_OK || rc == CLI_INTERRUPTED) && v->json && !v->dry_run)
-        train_print_json(run, out);
+        rc = run_all(run, v, out);
+    rc = cli_processes_close(&run->processes, rc);
     if (run->metrics)
         fclose(run->metrics);
     llmgpu_trainer_free(run->trainer);
@@ -293,6 +320,14 @@ const struct cli_command cli_command_train = {
         "A.svg. Ctrl-C writes a checkpoint and ends with exit status 130; with --resume and the same options "
         "a run goes on as if "
         "it had not stopped, to the last bit on the same device.\n"
+        "\n"
+        "Started by mpirun, several processes on one machine or on many take the micro-batches of each step "
+        "in turns, and learn what one learns from all of them: mpirun -n 4 --bind-to none llmgpu train ... "
+        "The model, the data and, for --resume, the checkpoint have to be there for each; the first one "
+        "writes the files. They share the processors of a machine as mpirun binds them (--bind-to none: "
+        "evenly), and where there are several GPUs of a kind, each takes the next one. At Ctrl-C mpirun "
+        "kills processes that have not ended within a second or so; what then remains is the last "
+        "checkpoint.\n"
         "\n"
         "A row of --metrics is "
         "{\"step\":...,\"loss\":...,\"lr\":...,\"grad_norm\":...,\"tokens_per_second\":...}, steps counted "

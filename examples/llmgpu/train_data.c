@@ -34,6 +34,7 @@ int train_open_data(struct train_run *run)
     p.shuffle = !v->no_shuffle;
     p.strict = strcmp(v->bad_lines, "fail") == 0;
     p.plain = v->plain;
+    p.n_told = run->processes.index > 0 ? 0 : p.n_told; // once is enough
     p.seed = v->trainer.seed;
     int rc = open_files(run, &v->data, &p, &run->data);
     if (rc == CLI_OK && v->val_split > 0) {
@@ -52,11 +53,12 @@ int train_open_data(struct train_run *run)
     return status < 0 ? train_fail_data(run->data, status) : CLI_OK;
 }
 
-uint64_t train_count_steps(const struct train_values *v, const llmgpu_dataset_stats *counted)
+uint64_t train_count_steps(const struct train_run *run)
 {
+    const struct train_values *v = run->v;
     if (v->n_steps > 0)
         return v->n_steps;
-    double steps = ceil((double)v->epochs * (double)counted->n_batches / v->accumulate);
+    double steps = ceil((double)v->epochs * (double)run->counted.n_batches / run->accumulate);
     return steps < 1 ? 1 : (uint64_t)steps;
 }
 

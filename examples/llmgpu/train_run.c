@@ -19,6 +19,25 @@ static int fail_trainer(const struct train_run *run, int status)
     return cli_fail_library(status, llmgpu_trainer_error(run->trainer));
 }
 
+/** Whether this process does what is done once: write files, and say how far it is. */
+static bool is_first(const struct train_run *run)
+{
+    return run->processes.index == 0;
+}
+
+/** Whether a micro-batch, by its number, is for this process: they take them in turns. */
+static bool is_own(const struct train_run *run, uint64_t number)
+{
+    return number % run->processes.n == run->processes.index;
+}
+
+/** What an end that all processes agreed to means here: being stopped is no failure. */
+static int take_end(struct train_run *run)
+{
+    run->interrupted = run->processes.end == CLI_INTERRUPTED;
+    return run->processes.end == CLI_FAILED ? CLI_FAILED : CLI_OK;
+}
+
 /* ---- what the loop knows, as bytes: numbers of 64 bits, the least significant byte first */
 
 struct blob {
@@ -202,7 +221,7 @@ static int trim_metrics(const struct train_run *run)
 static int open_metrics(struct train_run *run)
 {
     const char *path = run->v->metrics;
-    if (!path)
+    if (!path || !is_first(run))
         return CLI_OK;
     int rc = run->first > 0 ? trim_metrics(run) : CLI_OK;
     if (rc == CLI_OK && !(run->metrics = fopen(path, run->first > 0 ? "ab" : "wb")))
@@ -241,26 +260,32 @@ static int write_row(struct train_run *run)
 
 /* ---- evaluations */
 
-/** The mean loss over the validation data. Being stopped is no failure. */
+/** The mean loss over the validation data, of which each process has a share. Being stopped is no failure. */
 static int compute_val(struct train_run *run, double *loss)
 {
     llmgpu_batch batch;
-    double sum = 0;
-    uint64_t n = 0;
+    double sums[2] = {0, 0}; // losses, targets
+    uint64_t number = 0;
     int status = llmgpu_dataset_rewind(run->validation);
     while (status >= 0 && (status = llmgpu_dataset_next(run->validation, &batch, sizeof(batch))) > 0) {
         double part;
+        if (!is_own(run, number++))
+            continue;
         int done = llmgpu_trainer_evaluate(run->trainer, &batch, sizeof(batch), &part);
         run->interrupted = done == LLMGPU_E_CANCELLED;
         if (run->interrupted)
             return CLI_OK;
         if (done < 0)
             return fail_trainer(run, done);
-        sum += part;
-        n += batch.n_targets;
+        sums[0] += part;
+        sums[1] += batch.n_targets;
     }
-    *loss = n ? sum / (double)n : -1;
-    return status < 0 ? train_fail_data(run->validation, status) : CLI_OK;
+    if (status < 0)
+        return train_fail_data(run->validation, status);
+    if (cli_processes_sum(&run->processes, sums, 2) != CLI_OK)
+        return take_end(run);
+    *loss = sums[1] > 0 ? sums[0] / sums[1] : -1;
+    return CLI_OK;
 }
 
 static bool val_due(const struct train_run *run)
@@ -286,13 +311,14 @@ static int evaluate(struct train_run *run)
         run->val_best = loss;
         run->best_step = run->step;
     }
-    if (better && run->step > 0) {
+    if (better && run->step > 0 && is_first(run)) {
         int status = llmgpu_trainer_save(run->trainer, run->names.best, LLMGPU_SAVE_GGUF);
         if (status < 0)
             return fail_trainer(run, status);
     }
     run->stopped = run->v->early_stop > 0 && run->n_worse >= run->v->early_stop;
-    train_show_val(run, better && run->step > 0);
+    if (is_first(run))
+        train_show_val(run, better && run->step > 0);
     return CLI_OK;
 }
 
@@ -301,10 +327,12 @@ static int evaluate(struct train_run *run)
 static int add_batches(struct train_run *run)
 {
     llmgpu_batch batch;
-    for (uint32_t i = 0; i < run->v->accumulate; i++) {
+    for (uint32_t i = 0; i < run->accumulate; i++) {
         int status = llmgpu_dataset_next(run->data, &batch, sizeof(batch));
         if (status < 0)
             return train_fail_data(run->data, status);
+        if (!is_own(run, i))
+            continue;
         status = llmgpu_trainer_add(run->trainer, &batch, sizeof(batch));
         if (status < 0)
             return fail_trainer(run, status);
@@ -322,6 +350,8 @@ static void show_step(struct train_run *run, double seconds)
     run->loss = result->loss;
     run->n_tokens += result->n_rows;
     train_history_add(&run->history, result->loss);
+    if (!is_first(run))
+        return;
     train_show(run, run->step == run->n_steps);
     if (now - run->plotted > 5) {
         run->plotted = now;
@@ -341,12 +371,16 @@ static int do_step(struct train_run *run)
         return rc;
     status = llmgpu_trainer_step(run->trainer, &run->result, sizeof(run->result));
     run->interrupted = status == LLMGPU_E_CANCELLED;
-    if (run->interrupted) {
+    if (run->processes.end != CLI_OK) // another process ended the run, and with it this step
+        rc = take_end(run);
+    else if (status < 0 && !run->interrupted)
+        rc = fail_trainer(run, status);
+    if (rc == CLI_OK && run->interrupted) {
         status = llmgpu_dataset_restore(run->data, place, size);
         return status < 0 ? train_fail_data(run->data, status) : CLI_OK;
     }
-    if (status < 0)
-        return fail_trainer(run, status);
+    if (rc != CLI_OK)
+        return rc;
     run->step++;
     show_step(run, cli_seconds() - begin);
     return CLI_OK;
@@ -364,10 +398,17 @@ static int loop(struct train_run *run)
             rc = evaluate(run);
         if (rc == CLI_OK)
             rc = write_row(run);
-        if (rc == CLI_OK && !run->interrupted && every && run->step % every == 0)
+        if (rc == CLI_OK && !run->interrupted && every && run->step % every == 0 && is_first(run))
             rc = save_checkpoint(run);
     }
     return rc;
+}
+
+/** Has all processes end alike, when one of them is stopped or failed. */
+static int settle(struct train_run *run, int rc)
+{
+    cli_processes_agree(&run->processes, rc == CLI_OK && run->interrupted ? CLI_INTERRUPTED : rc);
+    return rc == CLI_OK ? take_end(run) : rc;
 }
 
 /* ---- the whole */
@@ -401,9 +442,14 @@ static int make_trainer(struct train_run *run)
     llmgpu_trainer_params p = run->v->trainer;
     p.max_rows = run->n_ctx * run->v->n_batch;
     p.n_steps = run->n_steps;
+    struct cli_processes *all = &run->processes;
     int status = llmgpu_trainer_create(&run->trainer, run->engine.model, &p);
     if (status < 0)
         return cli_fail_library(status, llmgpu_context_error(run->engine.ctx));
+    if (all->n > 1)
+        status = llmgpu_trainer_set_reduce(run->trainer, cli_processes_reduce, all, all->index, all->n);
+    if (status < 0)
+        return fail_trainer(run, status);
     status = llmgpu_trainer_get_info(run->trainer, &run->info, sizeof(run->info));
     return status < 0 ? fail_trainer(run, status) : CLI_OK;
 }
@@ -423,6 +469,9 @@ static void tell_begin(const struct train_run *run)
                 (unsigned long long)run->counted.n_samples, (unsigned long long)run->counted.n_lines,
                 (unsigned long long)run->counted.n_rows, (unsigned long long)run->counted.n_targets,
                 (unsigned long long)run->counted.n_cut, (unsigned long long)run->counted.n_bad);
+    if (run->processes.n > 1)
+        fprintf(stderr, "llmgpu: %u processes, %u on this machine; %u micro-batches in each step\n",
+                run->processes.n, run->processes.n_local, run->accumulate);
     fprintf(stderr, "llmgpu: steps %llu to %llu\n", (unsigned long long)run->first + 1,
             (unsigned long long)run->n_steps);
 }
@@ -439,6 +488,8 @@ static int save_results(struct train_run *run)
 static int finish(struct train_run *run)
 {
     int rc = CLI_OK;
+    if (!is_first(run))
+        return CLI_OK;
     if (run->interrupted || run->v->checkpoint_every > 0)
         rc = save_checkpoint(run);
     if (rc == CLI_OK && !run->interrupted)
@@ -449,6 +500,17 @@ static int finish(struct train_run *run)
         fprintf(stderr, "\nllmgpu: stopped after step %llu; --resume goes on from %s\n",
                 (unsigned long long)run->step, run->names.checkpoint);
     return rc;
+}
+
+/** Whether all processes are about to do the same. */
+static int compare(struct train_run *run)
+{
+    const uint64_t numbers[] = {
+        run->first,         run->n_steps,       run->accumulate,        run->n_ctx,
+        run->info.n_params, run->info.max_rows, run->counted.n_targets, run->v->trainer.seed,
+        run->engine.info.n_params,
+    };
+    return cli_processes_compare(&run->processes, numbers, sizeof(numbers) / sizeof(*numbers));
 }
 
 int train_all(struct train_run *run)
@@ -462,12 +524,15 @@ int train_all(struct train_run *run)
         rc = load_checkpoint(run);
     if (rc == CLI_OK)
         rc = open_metrics(run);
+    if (rc == CLI_OK)
+        rc = compare(run);
     if (rc != CLI_OK)
         return rc;
-    tell_begin(run);
+    if (is_first(run))
+        tell_begin(run);
     run->begin = run->plotted = cli_seconds();
     cli_on_interrupt_train(run->trainer);
-    rc = loop(run);
+    rc = settle(run, loop(run));
     cli_on_interrupt(CLI_INTERRUPT_DEFAULT, NULL);
     if (rc == CLI_OK)
         rc = finish(run);

@@ -7,7 +7,7 @@
 
 #include <llmgpu/train.h>
 
-#include "common.h"
+#include "processes.h"
 
 struct train_values {
     struct cli_engine_options engine;
@@ -35,6 +35,8 @@ struct train_names {
 
 struct train_run {
     const struct train_values *v;
+    struct cli_processes processes;
+    uint32_t accumulate; // micro-batches of a step, of all processes
     struct cli_engine engine;
     llmgpu_dataset *data, *validation; // the latter may be NULL
     uint32_t n_ctx;                    // rows of a sample at most
@@ -67,7 +69,7 @@ int train_fail_data(const llmgpu_dataset *data, int status);
 /** Prints how samples are cut and masked. */
 int train_dry_run(struct train_run *run, FILE *out);
 /** Steps that the passes over the data take. */
-uint64_t train_count_steps(const struct train_values *v, const llmgpu_dataset_stats *counted);
+uint64_t train_count_steps(const struct train_run *run);
 
 /* ---- train_run.c */
 

@@ -220,14 +220,19 @@ typedef int (*llmgpu_reduce_fn)(void *user, float *values, size_t n);
 
 /**
  * Has each step sum gradients, losses and targets over several processes. They must have made their trainers with the same
- * parameters, and do the same steps.
+ * parameters, and do the same steps. Those that take the micro-batches of a step in turns, process 0 the first, learn what one
+ * alone learns from all of them, as far as sums in another order are the same; dropout is the same as well.
  *
- * @param trainer whose
- * @param reduce  called on the thread that steps, twice for each step; it must not call the library; NULL: none
- * @param user    passed to it
+ * @param trainer     whose
+ * @param reduce      called on the thread that steps, twice for each step: with a few numbers before the work on it, with the
+ *                    gradients after; it must not call the library; NULL: none
+ * @param user        passed to it
+ * @param process     which of the processes this is, 0 .. n_processes - 1
+ * @param n_processes how many there are, 1 or more
  * @return 0 or LLMGPU_E_INVALID
  */
-LLMGPU_EXPERIMENTAL_API int llmgpu_trainer_set_reduce(llmgpu_trainer *trainer, llmgpu_reduce_fn reduce, void *user);
+LLMGPU_EXPERIMENTAL_API int llmgpu_trainer_set_reduce(llmgpu_trainer *trainer, llmgpu_reduce_fn reduce, void *user,
+                                                      uint32_t process, uint32_t n_processes);
 
 /* ---- steps beside sessions --------------------------------------------------------------------------------------- */
 

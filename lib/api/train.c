@@ -420,13 +420,19 @@ void llmgpu_trainer_cancel(llmgpu_trainer *t)
         atomic_store(&t->cancelled, 1);
 }
 
-int llmgpu_trainer_set_reduce(llmgpu_trainer *t, llmgpu_reduce_fn reduce, void *user)
+int llmgpu_trainer_set_reduce(llmgpu_trainer *t, llmgpu_reduce_fn reduce, void *user, uint32_t process, uint32_t n_processes)
 {
     if (!t)
         return LLMGPU_E_INVALID;
     LG_TRY(enter(t));
+    if (process >= n_processes)
+        return leave(t, lg_fail(&t->env, LLMGPU_E_INVALID, "there is no process %u of %u", process, n_processes));
+    if (t->trainer->run.active)
+        return leave(t, lg_fail(&t->env, LLMGPU_E_INVALID, "a step is under way"));
     t->trainer->reduce = reduce;
     t->trainer->reduce_user = user;
+    t->trainer->process = process;
+    t->trainer->n_processes = n_processes;
     return leave(t, 0);
 }
 

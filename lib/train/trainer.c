@@ -90,6 +90,7 @@ int lg_trainer_create(struct lg_env *env, const struct lg_model *model, const st
     t->model = model;
     t->dev = model->dev;
     t->how = *how;
+    t->n_processes = 1;
     int rc = how->init ? lg_lora_load(env, model, how->init, &lora) : 0;
     if (rc == 0)
         rc = create(t, lora);
@@ -281,11 +282,13 @@ static int begin_step(struct lg_trainer *t)
         run->result.n_rows += t->queue[i].n_rows;
         run->result.n_targets += t->queue[i].n_targets;
     }
-    float counts[2] = {(float)run->result.n_targets, (float)run->result.n_rows};
-    LG_TRY(reduce(t, counts, 2));
+    run->n_batches = t->n_queue;
+    float counts[3] = {(float)run->result.n_targets, (float)run->result.n_rows, (float)t->n_queue};
+    LG_TRY(reduce(t, counts, 3));
     if (t->reduce) {
         run->result.n_targets = (uint64_t)counts[0];
         run->result.n_rows = (uint64_t)counts[1];
+        run->n_batches = (uint64_t)counts[2];
     }
     run->scale = 1.0 / (double)run->result.n_targets;
     return 0;
@@ -305,7 +308,7 @@ static void put_step(struct lg_trainer *t)
         .clip = t->how.clip,
         .seed_lo = (uint32_t)t->how.seed,
         .seed_hi = (uint32_t)(t->how.seed >> 32),
-        .draw = (uint32_t)(t->n_draws + t->run.batch),
+        .draw = (uint32_t)(t->n_draws + (uint64_t)t->run.batch * t->n_processes + t->process),
     };
 }
 
@@ -439,7 +442,7 @@ int lg_trainer_work(struct lg_trainer *t, uint64_t budget_ns, struct lg_train_re
     if (rc == 0)
         return 0;
     t->step++;
-    t->n_draws += t->n_queue;
+    t->n_draws += t->run.n_batches;
     t->rows += t->run.result.n_rows;
     t->run.active = false;
     clear_queue(t);

@@ -60,10 +60,11 @@ struct lg_train_run {
     bool evaluating; // or an evaluation
     bool fine;       // a step's slices are dispatches
     bool exchanged;  // its gradients were, with other processes
-    uint32_t batch;  // of the step
+    uint32_t batch;  // of the step, in this process
     uint32_t slice;  // next
     double scale;    // of each row's loss
     double loss;     // sum so far
+    uint64_t n_batches; // of the step, in all processes
     struct lg_train_result result;
 };
 
@@ -98,6 +99,7 @@ struct lg_trainer {
     float *gradients;        // of the last step; NULL: not kept
     int (*reduce)(void *user, float *values, size_t n); // NULL: none
     void *reduce_user;
+    uint32_t process, n_processes; // which one this is, of how many that take micro-batches in turns
 };
 
 /** What a trainer will take. `trainer` needs its env, model, how and params alone. LLMGPU_E_NOMEM when it is beyond all bounds. */
