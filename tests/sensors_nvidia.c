@@ -9,7 +9,8 @@
 
 #include "sensors.h"
 
-static const char *nvml_path, *old_nvml_path, *smi_path;
+static const char *nvml_path, *old_nvml_path;
+static char *smi_path;
 
 /* ---- NVIDIA's library ------------------------------------------------------------------------- */
 
@@ -346,7 +347,8 @@ int main(int argc, char **argv)
     REQUIRE_INT(argc, ==, 4);
     nvml_path = argv[1];
     old_nvml_path = argv[2];
-    smi_path = argv[3];
+    smi_path = realpath(argv[3], NULL); // a link leads to it from elsewhere
+    REQUIRE(smi_path);
     test_nvml();
     test_no_nvml();
     test_throttle_bits();
@@ -355,5 +357,6 @@ int main(int argc, char **argv)
     test_smi_pieces();
     test_smi_ends();
     test_smi_fields();
+    free(smi_path);
     return 0;
 }

@@ -51,6 +51,17 @@ func taken(text string) string {
 	return kept
 }
 
+// joined puts a NUL behind each of the names, and cuts them at their own as C would.
+func joined(names []string) string {
+	var text strings.Builder
+	for _, name := range names {
+		name, _, _ = strings.Cut(name, "\x00")
+		text.WriteString(name)
+		text.WriteByte(0)
+	}
+	return text.String()
+}
+
 func takenIds(ids []int32) []int32 {
 	if len(ids) == 0 {
 		return nil

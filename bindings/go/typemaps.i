@@ -205,24 +205,21 @@ IN_SLICE(int32, const int32_t *tokens, size_t n_tokens)
 IN_SLICE(byte, const void *state, size_t size)
 IN_SLICE(byte, const void *extra, size_t n_extra)
 
-/* File names: a Go string is a pointer and a length, and C's end at a NUL. */
+/* File names: C may not look into a slice of strings, so they cross as one text, each with a NUL behind it. */
 %typemap(gotype) (const char *const *paths, size_t n_paths) "[]string"
-%typemap(in) (const char *const *paths, size_t n_paths) (char **names = NULL) %{
-    names = calloc((size_t)$input.len + 1, sizeof(*names));
-    for (intgo i = 0; names && i < $input.len; i++) {
-        const _gostring_ *name = (const _gostring_ *)$input.array + i;
-        names[i] = malloc((size_t)name->n + 1);
-        if (names[i])
-            memcpy(names[i], name->p, (size_t)name->n), names[i][name->n] = '\0';
-    }
+%typemap(imtype) (const char *const *paths, size_t n_paths) "string"
+%typemap(goin) (const char *const *paths, size_t n_paths) %{ $result = joined($input) %}
+%typemap(in) (const char *const *paths, size_t n_paths) (const char **names = NULL) %{
+    $2 = 0;
+    for (intgo i = 0; i < $input.n; i++)
+        $2 += $input.p[i] == '\0';
+    names = malloc(($2 + 1) * sizeof(*names));
+    const char *name = $input.p;
+    for (size_t i = 0; names && i < $2; i++, name += strlen(name) + 1)
+        names[i] = name;
     $1 = ($1_ltype)names;
-    $2 = (size_t)$input.len;
 %}
-%typemap(freearg) (const char *const *paths, size_t n_paths) %{
-    for (size_t i = 0; names$argnum && names$argnum[i]; i++)
-        free(names$argnum[i]);
-    free(names$argnum);
-%}
+%typemap(freearg) (const char *const *paths, size_t n_paths) %{ free(names$argnum); %}
 
 /* "" is NULL where a text may be absent. */
 %apply (char *STRING, size_t LENGTH) { (const char *text, size_t len) };
