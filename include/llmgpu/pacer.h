@@ -210,7 +210,7 @@ typedef struct llmgpu_pacer_params {
     uint32_t size;       /**< set by llmgpu_pacer_params_init() */
     int32_t policy;      /**< an llmgpu_pace; default LLMGPU_PACE_CONTROL */
     float target;        /**< degrees Celsius, 20 .. 120; 0: 3 below the device's own limit, or 75 where that is not known;
-                              default 75 */
+                              default 75. LLMGPU_PACE_CONTROL takes 3 below that limit for one that is not below it */
     float critical;      /**< degrees Celsius above the target, up to 135; 0 (default): the device's own limit, but 5 to 15
                               above the target; 10 above it where the limit is not known */
     float power;         /**< watts on the average, 0 (default): any */

@@ -3,13 +3,6 @@
 
 #include "pacer/laws.h"
 
-void lg_pi_forward(struct lg_pi *pi, double forward, bool jump)
-{
-    if (!jump)
-        pi->sum += pi->forward - forward;
-    pi->forward = forward;
-}
-
 double lg_pi_step(struct lg_pi *pi, double error, double used, double least, double dt)
 {
     double wanted = pi->forward + pi->gain * error + pi->sum;

@@ -5,16 +5,13 @@
 
 static const double LEAST_DUTY = 0.02;
 static const double SMOOTH = LG_THERMAL_SMOOTH; // seconds, of temperature and power
-static const double SLOPE_SMOOTH = 3;           // seconds
-static const double LEAD = 4; // seconds ahead for which the temperature is foreseen: what smoothing and the
-                              // die's own mass hide
+static const double AHEAD = 1;                  // seconds for which is foreseen what the next readings tell
 static const double MARGIN = 0.5; // degrees below the target that are aimed at, as sensors give whole ones
-static const double NEAR = 5;     // degrees below the target that are hot
-static const double GAP = 10;     // seconds without a look after which what was smoothed is of another time
-static const double ANSWER = 8;   // seconds in which the controller closes a gap, as far as gains allow
-static const double LEAST_GAIN = 0.01, MOST_GAIN = 0.1; // duty by degree
-static const double UNLEARNED = 0.05;                   // of these, until the device is known
-static const double DEFAULT_TARGET = 75;
+static const double PEAK = 0.1, MOST_MARGIN = 0.95; // the same of slices so long that the die heats up in
+                                                    // each: readings may all be of the ends of pauses
+static const double NEAR = 5; // degrees below the target that are hot
+static const double GAP = 10; // seconds without a look after which what was smoothed is of another time
+static const double DEFAULT_TARGET = 75, BELOW_LIMIT = 3;
 
 static double smooth(double dt, double seconds)
 {
@@ -34,19 +31,29 @@ static double default_critical(double target, double limit)
     return limit > 0 ? fmin(target + 15, fmax(target + 5, limit)) : target + 10;
 }
 
+/** What the device would not let happen is not aimed at: there it slows itself down. */
+static double possible(const struct lg_pacer *p, double target)
+{
+    bool never = p->params.policy == LLMGPU_PACE_CONTROL && p->device_limit > 0 && target >= p->device_limit;
+    return never ? p->device_limit - BELOW_LIMIT : target;
+}
+
 static void find_goal(struct lg_pacer *p)
 {
     const llmgpu_pacer_params *params = &p->params;
     double limit = p->device_limit;
     llmgpu_pace_goal goal = {.target = (double)params->target, .power = (double)params->power};
     if (goal.target <= 0)
-        goal.target = limit > 0 ? limit - 3 : DEFAULT_TARGET;
+        goal.target = limit > 0 ? limit - BELOW_LIMIT : DEFAULT_TARGET;
+    double wanted = goal.target;
+    goal.target = possible(p, wanted);
     goal.critical = params->critical > 0 ? (double)params->critical : default_critical(goal.target, limit);
     if (params->schedule) {
         llmgpu_pace_goal asked = goal;
         params->schedule(params->schedule_user, p->now_us, &asked);
         if (in(asked.target, 20, 120) && asked.target != goal.target) {
-            goal.target = asked.target;
+            wanted = asked.target;
+            goal.target = possible(p, wanted);
             goal.critical = fmax(goal.critical, goal.target + 5);
         }
         if (in(asked.critical, goal.target, 135))
@@ -57,6 +64,7 @@ static void find_goal(struct lg_pacer *p)
     double share = p->on_battery ? (double)params->quiet : 1;
     if (share < 1 && p->power_limit > 0 && p->power.ever)
         goal.power = goal.power > 0 ? fmin(goal.power, share * p->power_limit) : share * p->power_limit;
+    p->lowered = goal.target < wanted;
     p->stats.goal = goal;
 }
 
@@ -78,11 +86,8 @@ static void follow(struct lg_limit *limit, const llmgpu_measure *measure, double
     }
     if (!limit->ever || limit->lost + dt > GAP) {
         limit->mean = measure->value;
-        limit->slope = 0;
     } else if (dt > 0) {
-        double before = limit->mean;
         limit->mean += smooth(dt, SMOOTH) * (measure->value - limit->mean);
-        limit->slope += smooth(dt, SLOPE_SMOOTH) * ((limit->mean - before) / dt - limit->slope);
     }
     limit->ever = true;
     limit->lost = 0;
@@ -106,22 +111,16 @@ static double lost_duty(const struct lg_pacer *p)
     return fmax(LEAST_DUTY, heat->last_duty * (1 - 0.5 * way));
 }
 
-static double heat_duty(struct lg_pacer *p, double aim_before, double dt)
+static double heat_duty(struct lg_pacer *p)
 {
     struct lg_limit *heat = &p->heat;
     const llmgpu_pace_goal *goal = &p->stats.goal;
     if (!heat->known)
         return lost_duty(p);
-    const struct lg_thermal *model = &p->thermal;
-    double temperature = p->stats.reading.temperature.value, aim = goal->target - MARGIN;
-    double degrees = model->degrees, gain = model->tau > 0 ? model->tau / (ANSWER * degrees) : UNLEARNED;
-    // Who looks seldom must not act strongly.
-    heat->pi.gain = fmin(MOST_GAIN, fmax(LEAST_GAIN, gain)) * fmin(1, 1 / fmax(dt, 0.1));
-    heat->pi.seconds = model->tau > 0 ? fmin(20, fmax(8, model->tau)) : 20;
-    double forward = model->tau > 0 ? fmin(1, fmax(0, (aim - model->rest) / degrees)) : 1;
-    lg_pi_forward(&heat->pi, forward, heat->pi.duty >= 1 || aim != aim_before);
-    double error = aim - (heat->mean + LEAD * heat->slope);
-    double duty = lg_pi_step(&heat->pi, error, p->duty, LEAST_DUTY, dt);
+    double temperature = p->stats.reading.temperature.value;
+    double peak = lg_die_peak(&p->die, 1e-6 * (double)p->slice_us, p->duty);
+    double aim = goal->target - fmin(MOST_MARGIN, fmax(MARGIN, peak + PEAK));
+    double duty = fmin(1, fmax(LEAST_DUTY, lg_die_duty(&p->die, aim, AHEAD)));
     heat->critical = temperature >= goal->critical || (heat->critical && temperature >= goal->target);
     heat->hot = temperature > goal->target - NEAR || duty < 1;
     heat->last_duty = heat->critical ? LEAST_DUTY : duty;
@@ -148,9 +147,9 @@ static double power_duty(struct lg_pacer *p, double dt)
 
 /* ---- laws */
 
-static void decide_control(struct lg_pacer *p, double aim_before, double dt)
+static void decide_control(struct lg_pacer *p, double dt)
 {
-    double heat = heat_duty(p, aim_before, dt), power = power_duty(p, dt);
+    double heat = heat_duty(p), power = power_duty(p, dt);
     double duty = fmin(heat, power);
     if (duty >= 1 || duty <= LEAST_DUTY || fabs(duty - p->duty) > 0.002) // smaller changes are noise
         p->duty = duty;
@@ -178,7 +177,7 @@ static void decide_ramp(struct lg_pacer *p)
     p->fixed_us = 1000 * ms;
 }
 
-void lg_pacer_decide(struct lg_pacer *p, double dt, double worked)
+void lg_pacer_decide(struct lg_pacer *p, bool fresh, double dt, double worked)
 {
     const llmgpu_reading *reading = &p->stats.reading;
     if (reading->temperature_limit.known)
@@ -187,7 +186,6 @@ void lg_pacer_decide(struct lg_pacer *p, double dt, double worked)
         p->power_limit = reading->power_limit.value;
     if (reading->on_battery.known)
         p->on_battery = reading->on_battery.value > 0;
-    double aim_before = p->stats.goal.target - MARGIN;
     follow(&p->heat, &reading->temperature, dt);
     follow(&p->power, &reading->power, dt);
     find_goal(p);
@@ -195,10 +193,18 @@ void lg_pacer_decide(struct lg_pacer *p, double dt, double worked)
         lg_thermal_add(&p->thermal, p->heat.mean, dt, worked);
     else
         lg_thermal_break(&p->thermal);
+    p->die_seconds += dt;
+    p->die_worked += worked;
+    if (p->die_seconds > GAP)
+        lg_die_break(&p->die);
+    if (p->heat.known && fresh) {
+        lg_die_add(&p->die, reading->temperature.value, p->die_seconds, p->die_worked);
+        p->die_seconds = p->die_worked = 0;
+    }
     p->stats.blind = !p->heat.known && !(p->power.known && p->stats.goal.power > 0);
     p->fixed_us = 0;
     if (p->params.policy == LLMGPU_PACE_CONTROL)
-        decide_control(p, aim_before, fmin(dt, GAP));
+        decide_control(p, fmin(dt, GAP));
     else if (p->params.policy == LLMGPU_PACE_RAMP)
         decide_ramp(p);
     else if (p->params.policy == LLMGPU_PACE_HOST && p->params.host)

@@ -44,15 +44,48 @@ void lg_thermal_add(struct lg_thermal *model, double temperature, double dt, dou
 /** The history is torn: what is learned stays. */
 void lg_thermal_break(struct lg_thermal *model);
 
+/* ---- the die over its sink */
+
+enum { LG_DIE_GUESSES = 9, LG_DIE_STATE = 4 };
+
+/** The device if the die's own rise took a certain time: a Kalman filter of what is there and what it does. */
+struct lg_die_guess {
+    double share;              // of work, as late as the die's answer to it
+    double x[LG_DIE_STATE];    // sink, its rate without work, the die's rise by work, the sink's rate by work
+    double p[LG_DIE_STATE][LG_DIE_STATE];
+    double errors;             // of its predictions, lately
+};
+
+/**
+ * Temperature as work makes it: the die is at once so many degrees above its sink as there is work, and the sink follows
+ * slowly.
+ */
+struct lg_die {
+    struct lg_die_guess guesses[LG_DIE_GUESSES], *best;
+    double now, usual; // share of work over some seconds, and over more
+    double owed;   // seconds of work that were told but are not in any share
+    bool begun;
+};
+
+void lg_die_init(struct lg_die *die);
+/** A temperature, as it is read, after `dt` seconds in which `worked` seconds were of work. */
+void lg_die_add(struct lg_die *die, double temperature, double dt, double worked);
+/** The history is torn: what is learned stays. */
+void lg_die_break(struct lg_die *die);
+/** The share of work with which the die comes to `aim` and stays there; it may be below 0 or above 1. */
+double lg_die_duty(const struct lg_die *die, double aim, double ahead);
+/** Degrees above its mean to which the die comes within each of such slices, of so many seconds. */
+double lg_die_peak(const struct lg_die *die, double slice, double duty);
+
 /* ---- the controller */
 
 /**
- * Holds one number, the temperature or the power, at or below an aim by the share of time with work, PI with anti-windup. One
+ * Holds one number, the power, at or below an aim by the share of time with work, PI with anti-windup. One
  * of zeros begins without pauses.
  */
 struct lg_pi {
     double gain, seconds; // of duty by unit; of the integral
-    double forward;       // duty that is expected to hold the aim; moved into and out of `sum` as it changes
+    double forward;       // duty that is expected to hold the aim
     double sum;           // what is added to that
     double duty;          // that is answered
 };
@@ -63,7 +96,5 @@ struct lg_pi {
  * @return the duty, [least, 1]
  */
 double lg_pi_step(struct lg_pi *pi, double error, double used, double least, double dt);
-/** What is expected changes; the duty jumps by that if `jump`, else it stays. */
-void lg_pi_forward(struct lg_pi *pi, double forward, bool jump);
 
 #endif

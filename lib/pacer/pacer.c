@@ -8,8 +8,9 @@
 
 #include "pacer/parts.h"
 
-static const uint64_t LOOK_US = 1000000; // without observations, what is known is looked at again so often
-static const double SHORTEST_US = 200;   // pauses that are made; shorter ones add up
+static const uint64_t LOOK_US = 1000000;    // without observations, what is known is looked at again so often
+static const uint64_t LONGEST_US = 1000000; // slices; longer ones are several
+static const double SHORTEST_US = 200;      // pauses that are made; shorter ones add up
 
 int lg_pacer_create(struct lg_env *env, const llmgpu_pacer_params *params, struct lg_pacer **out)
 {
@@ -25,8 +26,9 @@ int lg_pacer_create(struct lg_env *env, const llmgpu_pacer_params *params, struc
     p->heat.pi = p->power.pi = (struct lg_pi){.forward = 1, .duty = 1};
     p->heat.last_duty = 1;
     lg_thermal_init(&p->thermal);
+    lg_die_init(&p->die);
     p->stats.policy = params->policy;
-    lg_pacer_decide(p, 0, 0);
+    lg_pacer_decide(p, false, 0, 0);
     *out = p;
     return 0;
 }
@@ -56,6 +58,13 @@ static void count(struct lg_pacer *p, uint64_t us)
     p->stats.joules_us += us;
 }
 
+/** What is probably done of the slice that will be told next: it began when the last pause ended. */
+static uint64_t begun_us(const struct lg_pacer *p, uint64_t now_us)
+{
+    uint64_t us = now_us > p->resumed_us ? now_us - p->resumed_us : 0;
+    return us < p->slice_us ? us : p->slice_us;
+}
+
 /** Goes on to a time; `reading` is what is known then, or NULL: what was, older. */
 static void look(struct lg_pacer *p, const llmgpu_reading *reading, uint64_t now_us)
 {
@@ -66,11 +75,12 @@ static void look(struct lg_pacer *p, const llmgpu_reading *reading, uint64_t now
         lg_known_check(&p->stats.reading);
     }
     lg_known_age(&p->stats.reading, reading ? 0 : 1e-6 * (double)us, (double)p->params.stale);
-    double worked = 1e-6 * (double)(p->stats.worked_us - p->seen_worked_us);
+    uint64_t worked_us = p->stats.worked_us + begun_us(p, now_us);
+    double worked = 1e-6 * ((double)worked_us - (double)p->seen_worked_us);
     p->begun = true;
     p->seen_us = now_us;
-    p->seen_worked_us = p->stats.worked_us;
-    lg_pacer_decide(p, 1e-6 * (double)us, worked);
+    p->seen_worked_us = worked_us;
+    lg_pacer_decide(p, reading != NULL, 1e-6 * (double)us, worked);
 }
 
 /** Times never go back. */
@@ -114,6 +124,8 @@ uint32_t lg_pacer_pause(struct lg_pacer *p, uint64_t now_us, uint64_t worked_us)
         p->stats.pauses++;
         p->stats.pause_us += pause;
     }
+    p->resumed_us = now_us + pause;
+    p->slice_us = worked_us < LONGEST_US ? worked_us : LONGEST_US;
     if (p->fixed_us > 0)
         p->stats.duty = (double)worked_us / ((double)worked_us + pause);
     pthread_mutex_unlock(&p->lock);
@@ -159,6 +171,8 @@ static void put_measures(struct line *line, const struct lg_pacer *p)
         put(line, "temperature lost %.0f s ago%s", p->heat.lost, p->heat.hot ? " while hot" : "");
     else
         put(line, "temperature unknown");
+    if (p->lowered)
+        put(line, ", as the device slows down at %.0f C", p->device_limit);
     if (r->power.known && goal->power > 0)
         put(line, ", %.0f W of %.0f W", r->power.value, goal->power);
     else if (r->power.known)
