@@ -263,6 +263,8 @@ static void print_simulation(const struct simulate_result *results, int n, FILE 
     const struct simulate_result *r = results;
     fprintf(out, "%s: %g hours, target %g C, slows down at %g C", r->kind->title, r->hours, r->target,
             r->kind->limit);
+    if (results[n - 1].held < r->target)
+        fprintf(out, ", so control holds %g C", results[n - 1].held);
     if (r->power > 0)
         fprintf(out, ", budget %g W", r->power);
     fprintf(out, "\n\n%-8s %10s %8s %7s %7s %8s %8s %9s %9s %8s %7s %9s\n", "policy", "tokens", "tokens/s",

@@ -152,6 +152,7 @@ static void finish(struct run *run)
     llmgpu_pacer_stats stats;
     llmgpu_pacer_get_stats(run->pacer, &stats, sizeof(stats));
     out->tokens = run->tokens;
+    out->held = stats.goal.target;
     out->joules = run->plant.joules;
     out->pauses = stats.pauses;
     out->pause_s = 1e-6 * (double)stats.pause_us;

@@ -20,6 +20,7 @@ struct simulate_result {
     int32_t policy;         // an llmgpu_pace
     double hours;           // simulated
     double target, power;   // that were told; power 0: none
+    double held;            // target that was held at the end; below the one that was told if that is the device's own
     double tokens;
     double mean_c, max_c;   // of the die while there is work
     double settled_max_c;   // of these the highest after the first half hour

@@ -113,6 +113,21 @@ class Pacer(CommandTest):
         again, _ = self.simulate(2, "--plant", "server", "--policy", "control")
         self.assertEqual(again["runs"], [runs["control"]]) # the same to the last bit
 
+    def test_targets(self):
+        """Any target is held, also from cold and after breaks, and one that the device does not let be is lowered."""
+        for plant, targets in (("laptop", (50, 65, 75)), ("desktop", (65, 80)), ("server", (60, 80))):
+            for target in targets:
+                _, runs = self.simulate(9, "--plant", plant, "--policy", "control", "--target", f"{target}C")
+                run = runs["control"]
+                self.assertLessEqual(run["max_c"], target + 1, (plant, target))
+                self.assertLess(run["swing_c"], 1)
+                self.assertLess(abs(run["mean_c"] - target), 1.5)
+        args = ("--simulate", 5, "--plant", "laptop", "--policy", "control", "--target", "90C")
+        self.assertIn("target 90 C, slows down at 87 C, so control holds 84 C", self.good("pacer", *args))
+        run = self.simulate(*args[1:])[1]["control"]
+        self.assertLessEqual(run["max_c"], 85)
+        self.assertEqual(run["slowed_s"], 0)
+
     def test_goals(self):
         found, runs = self.simulate(1, "--policy", "control", "--target", "70C", "--plant", "laptop")
         self.assertEqual(found["target_c"], 70)
